@@ -1,0 +1,16 @@
+"""Data to try the inverse on, none of it downloaded.
+
+- `template`: a head model made from what MNE and nilearn ship, with a model 306-channel helmet.
+- `template_recording`: evoked fields of known sources in that head, at a stated SNR.
+- `sample`: MNE's sample dataset (auditory and visual evoked fields), where it is installed.
+
+`Template` is what the first returns and `Recording` what the other two return.
+"""
+
+from __future__ import annotations
+
+from .recordings import Recording, template_recording
+from .sample import sample
+from .template import Template, template
+
+__all__ = ["Recording", "Template", "sample", "template", "template_recording"]

@@ -1,0 +1,465 @@
+"""VAEInverse: fit the sources of evoked responses, and apply the fit to data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mne
+import numpy as np
+import pandas as pd
+from mne.utils import logger, verbose, warn
+from numpy.typing import NDArray
+
+from meg_vae.meg import estimates
+from meg_vae.meg.filter import SourceFilter, source_filter
+from meg_vae.meg.leadfield import make_leadfield, whiten
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import pyvista
+
+MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
+
+
+class VAEInverse:
+    """Sparse source localization by a variational autoencoder.
+
+    Parameters
+    ----------
+    loose : float | "auto"
+        Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free); "auto" is as
+        in MNE.
+    rank : None | "info" | "full" | dict
+        As in `mne.compute_rank`.
+    noise_variance : float | "learn"
+        Noise of the whitened data: learnt, or held (1 trusts the noise covariance).
+    orientation : "shared" | "full"
+        One prior variance for the dipoles of a position, or a full covariance, which learns an
+        orientation.
+    min_log_evidence : float
+        Log evidence below which a source is not reported, in nats.
+    tol : float
+        Target of the certificate: largest violation of stationarity over all positions.
+    max_iter : int
+        Most steps of the solver.
+    subject : str | None
+        Subject in ``subjects_dir``; None takes the one that the source space names.
+    subjects_dir : path-like | None
+        FreeSurfer folder, for labels and pictures; None takes MNE's setting.
+    verbose : bool | str | int | None
+        Level of MNE's logging.
+
+    Attributes
+    ----------
+    sources_ : pandas.DataFrame
+        The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
+        ``label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+    filter_ : SourceFilter
+        The linear filter from sensors to sources.
+    noise_variance_ : float | ndarray
+        Noise variance λ of the whitened data; 1 when the noise covariance is right.
+    energy_, history_, certificate_ : float, ndarray, float
+        As in `meg_vae.SparseVAE`.
+    n_effective_ : float
+        Independent samples that the evidence counts.
+
+    Examples
+    --------
+    >>> from meg_vae import VAEInverse, datasets
+    >>> case = datasets.template_recording(n_sources=2, spacing="ico3", verbose="error")
+    >>> inverse = VAEInverse().fit(case.evoked, case.forward, case.noise_cov)
+    >>> len(inverse.sources_)
+    2
+    """
+
+    def __init__(
+        self,
+        *,
+        loose: float | str = "auto",
+        rank: Any = None,
+        noise_variance: float | str = "learn",
+        orientation: str = "shared",
+        min_log_evidence: float = MIN_LOG_EVIDENCE,
+        tol: float = 1e-3,
+        max_iter: int = 2000,
+        subject: str | None = None,
+        subjects_dir: str | Path | None = None,
+        verbose: bool | str | int | None = None,
+    ) -> None:
+        self.loose = loose
+        self.rank = rank
+        self.noise_variance = noise_variance
+        self.orientation = orientation
+        self.min_log_evidence = min_log_evidence
+        self.tol = tol
+        self.max_iter = max_iter
+        self.subject = subject
+        self.subjects_dir = subjects_dir
+        self.verbose = verbose
+
+    @verbose
+    def fit(
+        self,
+        evoked: mne.Evoked | list[mne.Evoked],
+        forward: mne.Forward,
+        noise_cov: mne.Covariance,
+        *,
+        verbose: bool | str | int | None = None,
+    ) -> VAEInverse:
+        """Find the sources of one evoked response, or those that several share.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | list of mne.Evoked
+            The data, cropped to the time of interest. Responses of one list share their sources,
+            each with its own time course.
+        forward : mne.Forward
+            Forward model.
+        noise_cov : mne.Covariance
+            Noise covariance of single trials; it is divided by ``evoked.nave``.
+        verbose : bool | str | int | None
+            Level of MNE's logging.
+
+        Returns
+        -------
+        self : VAEInverse
+            The fitted inverse.
+
+        Raises
+        ------
+        ValueError
+            If the inputs do not fit together or are not finite.
+
+        Warns
+        -----
+        RuntimeWarning
+            If no source is found.
+        """
+        from meg_vae.model.sparse_vae import SparseVAE
+
+        responses = _responses(evoked)
+        info = responses[0].info
+        nave = min(one.nave for one in responses)
+        leadfield = make_leadfield(
+            forward, info, noise_cov, nave=nave, loose=self.loose, rank=self.rank
+        )
+        X = np.concatenate(
+            [whiten(one, leadfield.whitener, leadfield.ch_names, nave) for one in responses], axis=1
+        )
+        logger.info(
+            f"Fitting {leadfield.n_positions} positions to {X.shape[1]} samples of rank {len(X)}"
+        )
+        self.n_effective_ = X.shape[1] * min(1.0, 2 * info["lowpass"] / info["sfreq"])
+        model = SparseVAE(
+            leadfield.n_orient,
+            noise_variance=self.noise_variance,
+            orientation=self.orientation,
+            min_log_evidence=self.min_log_evidence,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        ).fit(leadfield.Phi, X, n_effective=self.n_effective_)
+        self.filter_ = source_filter(
+            leadfield, model.active_dipoles_, model.inverse_map_, model.posterior_covariance()
+        )
+        self.noise_variance_ = model.noise_variance_
+        self.energy_, self.history_, self.certificate_ = (
+            model.energy_,
+            model.history_,
+            model.certificate_,
+        )
+        self._responses = [one.copy() for one in responses]
+        evidence = model.source_log_evidence_[model.active_]
+        self._order = np.argsort(
+            -evidence, kind="stable"
+        )  # from the order of the source space to that of sources_
+        self.sources_ = self._table(evidence).iloc[self._order].reset_index(drop=True)
+        logger.info(
+            f"{len(self.sources_)} sources, noise variance {np.mean(self.noise_variance_):.2f}"
+        )
+        if self.sources_.empty:
+            warn(
+                f"no source carries {self.min_log_evidence:g} nats of log evidence, so the estimate is "
+                "empty: these data look like noise alone."
+            )
+        return self
+
+    def _table(self, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
+        filter_ = self.filter_
+        return estimates.source_table(
+            filter_.positions,
+            np.concatenate([filter_.activity(one) for one in self._responses], axis=2),
+            np.concatenate([one.times for one in self._responses]),
+            filter_.covariance,
+            log_evidence,
+            estimates.region_names(filter_.positions, self.subject, self.subjects_dir),
+        )
+
+    def _fitted(self, evoked: mne.Evoked | None) -> tuple[SourceFilter, mne.Evoked]:
+        """Give the filter, and the data to put through it: those of the fit where none are given."""
+        if not hasattr(self, "filter_"):
+            raise RuntimeError(
+                "this VAEInverse is not fitted yet; call fit(evoked, forward, noise_cov) first."
+            )
+        if evoked is None and not self._responses:
+            raise ValueError(
+                "evoked is needed: an inverse read from a file does not hold the data of its fit."
+            )
+        return self.filter_, self._responses[0] if evoked is None else evoked
+
+    def apply(self, evoked: mne.Evoked, pick_ori: str | None = None) -> mne.SourceEstimate:
+        """Estimate the time courses of the sources in an evoked response.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked
+            Data of the same sensors.
+        pick_ori : None | "vector"
+            None gives the amplitude, signed for a fixed orientation; "vector" the three components.
+
+        Returns
+        -------
+        stc : SourceEstimate
+            In A·m, sparse, of the class that matches the source space.
+
+        Raises
+        ------
+        ValueError
+            If channels are missing or the data are not finite.
+        """
+        filter_, evoked = self._fitted(evoked)
+        return filter_.estimate(evoked, pick_ori)
+
+    def dipoles(self, evoked: mne.Evoked | None = None) -> list[mne.Dipole]:
+        """Give each source as a dipole.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+
+        Returns
+        -------
+        dipoles : list of mne.Dipole
+            One per source, in the order of the source space; its goodness of fit is the part of the
+            whitened power that is lost when it alone is taken out, in %.
+        """
+        filter_, evoked = self._fitted(evoked)
+        return filter_.dipoles(evoked)
+
+    def residual(self, evoked: mne.Evoked | None = None) -> mne.Evoked:
+        """Sensor data that the sources leave unexplained.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+
+        Returns
+        -------
+        residual : mne.Evoked
+            On the channels of the fit.
+        """
+        filter_, evoked = self._fitted(evoked)
+        return filter_.residual(evoked)
+
+    def explained_variance(self, evoked: mne.Evoked | None = None) -> float:
+        """Part of the whitened power that the sources explain.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+
+        Returns
+        -------
+        explained : float
+            1 − ‖X − ΦU‖² / ‖X‖² in %, 0 for data that are zero.
+        """
+        filter_, evoked = self._fitted(evoked)
+        return filter_.explained_variance(evoked)
+
+    def _head(self) -> dict[str, Any]:
+        """Subject and folder of the pictures."""
+        filter_, _ = self._fitted(None)
+        subject = self.subject or filter_.positions.subject
+        if subject is None:
+            raise ValueError(
+                "the source space knows no subject; give VAEInverse(subject=..., subjects_dir=...)."
+            )
+        return {
+            "subject": subject,
+            "subjects_dir": mne.utils.get_subjects_dir(self.subjects_dir, raise_error=True),
+        }
+
+    def plot_sources(self, **kwargs: Any) -> pyvista.Plotter:
+        """Draw the sources on the cortex.
+
+        Parameters
+        ----------
+        **kwargs : dict
+            As in `meg_vae.viz.plot_cortex`.
+
+        Returns
+        -------
+        plotter : pyvista.Plotter
+            The drawing; ``.show()`` opens it.
+        """
+        from meg_vae import viz
+
+        return viz.plot_cortex(self.sources_, **self._head() | kwargs)
+
+    def plot_time_courses(
+        self, evoked: mne.Evoked | None = None, *, ax: Any = None
+    ) -> matplotlib.figure.Figure:
+        """Draw the time courses of the sources with ± 2 posterior standard deviations.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+        ax : matplotlib.axes.Axes | None
+            Where to draw.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            The figure; strongest evidence first.
+        """
+        from meg_vae import viz
+
+        filter_, evoked = self._fitted(evoked)
+        course, sd, _ = estimates.main_axis(filter_.activity(evoked), filter_.covariance)
+        sd = sd * (filter_.nave / evoked.nave) ** 0.5
+        order = self._order
+        return viz.plot_time_courses(
+            evoked.times, course[order], sd[order], names=viz.source_names(self.sources_), ax=ax
+        )
+
+    def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:
+        """Draw the energy against the steps of the solver.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes | None
+            Where to draw.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            The figure.
+        """
+        from meg_vae import viz
+
+        self._fitted(None)
+        return viz.plot_energy(self.history_, ax=ax)
+
+    def plot_residual(
+        self, evoked: mne.Evoked | None = None, *, axes: Any = None
+    ) -> matplotlib.figure.Figure:
+        """Draw the sensor data beside what the sources leave unexplained.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+        axes : array of matplotlib.axes.Axes | None
+            Where to draw.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            The figure.
+        """
+        from meg_vae import viz
+
+        filter_, evoked = self._fitted(evoked)
+        residual = filter_.residual(evoked)
+        return viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
+
+    def save(self, fname: str | Path, *, overwrite: bool = False) -> Path:
+        """Save the fitted inverse.
+
+        Parameters
+        ----------
+        fname : path-like
+            A name that ends with ``-vae.h5``.
+        overwrite : bool
+            Whether to replace a file.
+
+        Returns
+        -------
+        fname : Path
+            The file.
+
+        Raises
+        ------
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        """
+        from meg_vae.meg.storage import write_vae_inverse
+
+        self._fitted(self._responses[0] if self._responses else None)
+        return write_vae_inverse(fname, self, overwrite=overwrite)
+
+
+def _responses(evoked: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
+    """Check the data and give them as a list."""
+    responses = [evoked] if isinstance(evoked, mne.Evoked) else list(evoked)
+    if not responses or not all(isinstance(one, mne.Evoked) for one in responses):
+        raise TypeError(
+            f"evoked must be an mne.Evoked or a list of them, got {type(evoked).__name__}."
+        )
+    first = responses[0]
+    for one in responses:
+        if not one.nave >= 1:
+            raise ValueError(
+                f"evoked.nave={one.nave} of {one.comment!r} must be at least 1; "
+                "set it to the number of averages."
+            )
+        if len(one.times) == 0:
+            raise ValueError(f"evoked {one.comment!r} has no time point; widen the time window.")
+        if one.ch_names != first.ch_names or one.info["bads"] != first.info["bads"]:
+            raise ValueError(
+                f"evoked {one.comment!r} has other channels or bad channels than {first.comment!r}; "
+                "make them equal."
+            )
+    return responses
+
+
+def vae_inverse(
+    evoked: mne.Evoked,
+    forward: mne.Forward,
+    noise_cov: mne.Covariance,
+    *,
+    loose: float | str = "auto",
+    rank: Any = None,
+    pick_ori: str | None = None,
+    verbose: bool | str | int | None = None,
+) -> mne.SourceEstimate:
+    """Find the sources of an evoked response in one call.
+
+    Parameters
+    ----------
+    evoked : mne.Evoked
+        The data, cropped to the time of interest.
+    forward : mne.Forward
+        Forward model.
+    noise_cov : mne.Covariance
+        Noise covariance of single trials; it is divided by ``evoked.nave``.
+    loose : float | "auto"
+        Weight of the dipoles across the cortical normal.
+    rank : None | "info" | "full" | dict
+        As in `mne.compute_rank`.
+    pick_ori : None | "vector"
+        Amplitudes or vectors.
+    verbose : bool | str | int | None
+        Level of MNE's logging.
+
+    Returns
+    -------
+    stc : SourceEstimate
+        In A·m, sparse. `VAEInverse` gives the evidence, the uncertainty and the certificate too.
+    """
+    inverse = VAEInverse(loose=loose, rank=rank, verbose=verbose)
+    return inverse.fit(evoked, forward, noise_cov).apply(evoked, pick_ori)

@@ -1,0 +1,103 @@
+"""Checks of the arrays and options that enter the model, each with one clear message."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+NOISE_OPTIONS = ("learn", "per_channel", "anneal")
+
+
+def check_option(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Refuse a value that is not among the allowed ones.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        What was given.
+    allowed : tuple
+        What may be given.
+
+    Raises
+    ------
+    ValueError
+        If the value is not allowed.
+    """
+    if value not in allowed:
+        raise ValueError(
+            f"{name}={value!r} is unknown; use one of {', '.join(map(repr, allowed))}."
+        )
+
+
+def check_noise_variance(value: float | str) -> None:
+    """Refuse a noise variance that is neither positive nor one of the options.
+
+    Parameters
+    ----------
+    value : float | str
+        What was given.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(value, str):
+        check_option("noise_variance", value, NOISE_OPTIONS)
+    elif not (np.isreal(value) and np.isfinite(value) and value > 0):
+        raise ValueError(
+            f"noise_variance={value!r} must be positive, or one of "
+            f"{', '.join(map(repr, NOISE_OPTIONS))}."
+        )
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse a number that is not positive and finite.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : float
+        What was given.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name}={value!r} must be a positive number.")
+
+
+def check_data(X: ArrayLike, n_channels: int) -> NDArray[np.float64]:
+    """Turn data into a finite float64 matrix that fits a dictionary.
+
+    Parameters
+    ----------
+    X : array_like, shape (n_channels, n_samples)
+        Data.
+    n_channels : int
+        Rows of the dictionary.
+
+    Returns
+    -------
+    X : ndarray, shape (n_channels, n_samples)
+        The data.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit or an entry is not finite.
+    """
+    data = np.asarray(X, dtype=np.float64)
+    if data.ndim != 2 or data.shape[0] != n_channels or data.shape[1] == 0:
+        raise ValueError(
+            f"X must have shape (n_channels, n_samples) with n_channels={n_channels} as in Phi, "
+            f"got {data.shape}."
+        )
+    if not np.isfinite(data).all():
+        raise ValueError("X has NaN or infinite entries; drop or interpolate them first.")
+    return data

@@ -1,0 +1,1 @@
+"""The exact minimiser of the linear VAE's energy, in parts."""

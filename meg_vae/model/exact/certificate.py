@@ -1,0 +1,144 @@
+"""How far a point is from stationary over all positions of the dictionary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.point import Point
+
+CHUNK = 12_288  # columns at a time: bounds the memory, and divides by 1, 2 and 3
+
+
+def joint_diagonal(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Diagonalise Σ and C together: T Σ Tᵀ = I and T C Tᵀ = diag(c).
+
+    One product TΦ then gives both K = ΦᵀΣ⁻¹Φ and M = ΦᵀΣ⁻¹CΣ⁻¹Φ, at a cost that does not grow with
+    the samples.
+
+    Parameters
+    ----------
+    L : Tensor, shape (batch, d, d)
+        Cholesky factor of Σ.
+    B : Tensor, shape (batch, d, k)
+        L⁻¹F, with C = F Fᵀ.
+
+    Returns
+    -------
+    T : Tensor, shape (batch, d, d)
+        The transform.
+    c : Tensor, shape (batch, d)
+        The data variance in each direction; 1 where the model explains it.
+    """
+    c, V = torch.linalg.eigh(B @ B.mT)
+    return torch.linalg.solve_triangular(L.mT, V, upper=True).mT, c.clamp_min(0.0)
+
+
+def group_pulls(T: Tensor, c: Tensor, Phi: Tensor, n_orient: int) -> tuple[Tensor, Tensor]:
+    """Give the two halves of the gradient of every position, s_g = tr K_gg and q_g = tr M_gg.
+
+    Parameters
+    ----------
+    T : Tensor, shape (batch, d, d)
+        Transform from `joint_diagonal`.
+    c : Tensor, shape (batch, d)
+        Data variances from `joint_diagonal`.
+    Phi : Tensor, shape (d, n_dipoles)
+        Dictionary.
+    n_orient : int
+        Dipoles per position.
+
+    Returns
+    -------
+    s, q : Tensor, shape (batch, n_groups)
+        Pull of the volume and of the data.
+    """
+    weights = torch.stack([torch.ones_like(c), c], 1)
+    pulls = torch.cat([weights @ (T @ block).square_() for block in Phi.split(CHUNK, 1)], 2)
+    s, q = pulls.reshape(*pulls.shape[:2], -1, n_orient).sum(3).unbind(1)
+    return s, q
+
+
+def group_blocks(T: Tensor, c: Tensor, Phi: Tensor) -> tuple[Tensor, Tensor]:
+    """Diagonal blocks K_gg and M_gg.
+
+    Parameters
+    ----------
+    T : Tensor, shape (batch, d, d)
+        Transform from `joint_diagonal`.
+    c : Tensor, shape (batch, d)
+        Data variances from `joint_diagonal`.
+    Phi : Tensor, shape (d, m, n_orient)
+        Columns of the groups.
+
+    Returns
+    -------
+    K, M : Tensor, shape (batch, m, n_orient, n_orient)
+        The blocks.
+    """
+    d, m, o = Phi.shape
+    A = (T @ Phi.reshape(d, m * o)).reshape(len(T), d, m, o).permute(0, 2, 3, 1)
+    return A @ A.mT, (A * c[:, None, None]) @ A.mT
+
+
+def steepest_direction(K: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the direction in which a position wants most to grow.
+
+    It is the largest generalized eigenvector of (M, K).
+
+    Parameters
+    ----------
+    K, M : Tensor, shape (..., o, o)
+        Blocks of one position.
+
+    Returns
+    -------
+    ratio : Tensor, shape (...,)
+        Largest eigenvalue: stationary at zero prior where it is at most 1.
+    direction : Tensor, shape (..., o)
+        Its eigenvector v, with vᵀKv = 1.
+    """
+    small = 10 * torch.finfo(K.dtype).eps
+    floor = small * K.diagonal(dim1=-2, dim2=-1).sum(-1) + torch.finfo(K.dtype).tiny
+    eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
+    L = torch.linalg.cholesky(K + floor[..., None, None] * eye)
+    half = torch.linalg.solve_triangular(L, M, upper=False)
+    values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(L, half.mT, upper=False))
+    top = torch.linalg.solve_triangular(L.mT, vectors[..., -1:], upper=True)
+    return values[..., -1], top[..., 0]
+
+
+def growth(dictionary: Dictionary, point: Point, *, full: bool, dtype: torch.dtype) -> Tensor:
+    """How much every position wants to grow from nothing, q_g / s_g − 1.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        All positions.
+    point : Point
+        The model to judge.
+    full : bool
+        Judge each position by its best orientation instead of by the mean over its dipoles.
+    dtype : torch.dtype
+        Precision; float64 for a certificate, float32 for a first look.
+
+    Returns
+    -------
+    growth : Tensor, shape (batch, n_groups)
+        Negative where a silent or superfluous position is rightly at zero; dimensionless.
+    """
+    T, c = (t.to(dtype) for t in joint_diagonal(point.L, point.B))
+    if not full or dictionary.n_orient == 1:
+        s, q = group_pulls(T, c, dictionary.as_type(dtype), dictionary.n_orient)
+        ratio = q / s.clamp_min(torch.finfo(dtype).tiny)
+    else:
+        columns = dictionary.as_type(dtype).reshape(dictionary.n_channels, -1, dictionary.n_orient)
+        ratio = torch.cat(
+            [
+                steepest_direction(*group_blocks(T, c, part))[0]
+                for part in columns.split(CHUNK // 3, 1)
+            ],
+            1,
+        )
+    return (ratio - 1).masked_fill(dictionary.silent, -1.0).double()

@@ -1,0 +1,310 @@
+"""Second-order descent on a set of candidates: take out, move, let in.
+
+No accepted step raises the energy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.exact.certificate import group_blocks, joint_diagonal, steepest_direction
+from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
+from meg_vae.model.exact.slopes import Slopes, frame, slopes, symmetric_basis
+
+SHRINK, GROW = 3.0, 30.0  # furthest that one step changes a variance: e^-3 and 31 times
+DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
+MOST_ENTRIES = 32  # positions let in at once
+COHERENT = (
+    0.5  # of two positions that see each other more than this, only the steeper one is let in
+)
+
+
+@dataclass
+class Trace:
+    """The energies of the accepted steps, and how many more may be taken.
+
+    Attributes
+    ----------
+    energies : list of Tensor, each of shape (batch,)
+        Energy after every accepted step.
+    left : int
+        Steps still allowed.
+    """
+
+    energies: list[Tensor]
+    left: int
+
+    def add(self, point: Point) -> None:
+        """Note an accepted step.
+
+        Parameters
+        ----------
+        point : Point
+            Where it led.
+        """
+        self.energies.append(point.J)
+        self.left -= 1
+
+
+def descend(
+    candidates: Candidates, point: Point, *, tol: float, floor: float, trace: Trace
+) -> tuple[Point, Tensor]:
+    """Descend to a point where the energy is stationary in every active variance.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Data and columns.
+    point : Point
+        Start.
+    tol : float
+        Largest derivative left in the logarithm of a variance, nats × 2 per sample.
+    floor : float
+        Smallest noise variance.
+    trace : Trace
+        Energies so far; added to.
+
+    Returns
+    -------
+    point : Point
+        The minimum found.
+    steepest : Tensor, shape (batch,)
+        The largest derivative there.
+    """
+    all_R = point.R
+    index = torch.arange(all_R.shape[1], device=all_R.device)
+    damping = torch.full_like(point.J, DAMPING)
+    stuck = torch.zeros_like(point.J, dtype=torch.bool)
+    while True:
+        keep = point.active.any(0)
+        if not keep.all():
+            index, candidates, point = index[keep], candidates.only(keep), point.only(keep)
+        if candidates.full:
+            point = _principal_axes(candidates, point)
+        at = slopes(candidates, point)
+        removed, any_removed = _remove(candidates, point, at)
+        if any_removed.any() and trace.left > 0:
+            point = removed
+            stuck &= ~any_removed
+            trace.add(point)
+            continue
+        steepest = _free_gradient(candidates, point, at, floor).abs().amax(1)
+        open_items = (steepest > tol) & ~stuck
+        if trace.left <= 0 or not open_items.any():
+            break
+        point, damping, moved = _move(candidates, point, at, damping, open_items, floor)
+        stuck |= open_items & ~moved
+        trace.add(point)
+    R = torch.zeros_like(all_R)
+    R[:, index] = point.R
+    batch, d, size = point.P.shape
+    P = point.P.new_zeros(batch, d, all_R.shape[1], all_R.shape[2])
+    P[:, :, index] = point.P.reshape(batch, d, -1, all_R.shape[2])
+    return replace(point, R=R, P=P.flatten(2)), steepest
+
+
+def _free_gradient(candidates: Candidates, point: Point, at: Slopes, floor: float) -> Tensor:
+    """Gradient without the noise variances that rest on their floor and want to go below."""
+    if candidates.learn == "none":
+        return at.gradient
+    n_noise = 1 if candidates.learn == "scalar" else point.noise.shape[1]
+    resting = (point.noise[:, :n_noise] <= floor) & (at.gradient[:, -n_noise:] > 0)
+    gradient = at.gradient.clone()
+    gradient[:, -n_noise:] *= ~resting
+    return gradient
+
+
+def _principal_axes(candidates: Candidates, point: Point) -> Point:
+    """Rotate every factor R so that its columns are orthogonal; Γ = RRᵀ stays the same."""
+    U, size, _ = torch.linalg.svd(point.R)
+    R = U * size[..., None, :]
+    return replace(point, R=R, P=weighted_columns(candidates.Phi, R))
+
+
+def _remove(candidates: Candidates, point: Point, at: Slopes) -> tuple[Point, Tensor]:
+    """Take out what the energy is better without: all at once, else the worst half, and so on."""
+    alive = point.R.any(2).flatten(1) if candidates.full else point.active
+    superfluous = alive & (at.removal <= 0)
+    allowed = superfluous.sum(1)
+    done = torch.zeros_like(allowed, dtype=torch.bool)
+    result = point
+    if not superfluous.any():
+        return result, done
+    order = at.removal.masked_fill(~superfluous, torch.inf).argsort(1).argsort(1)  # rank of each
+    while (allowed > 0).any():
+        out = superfluous & (order < allowed[:, None])
+        out = out.reshape(len(out), point.R.shape[1], -1)[:, :, None]  # a column of R, or all of it
+        trial = evaluate(candidates, point.R.masked_fill(out, 0.0), point.noise)
+        better = (trial.J <= point.J) & (allowed > 0)
+        result = trial.where(better, result)
+        done |= better
+        allowed = torch.where(better, 0, allowed // 2)
+    return result, done
+
+
+def _move(
+    candidates: Candidates,
+    point: Point,
+    at: Slopes,
+    damping: Tensor,
+    open_items: Tensor,
+    floor: float,
+) -> tuple[Point, Tensor, Tensor]:
+    """One Newton step in the logarithm of the variances, damped until the energy falls."""
+    gradient = _free_gradient(candidates, point, at, floor)
+    scale = at.average.diagonal(dim1=1, dim2=2)
+    frozen = (scale <= 0) | ((gradient == 0) & (at.gradient != 0))
+    scale = scale.masked_fill(frozen, 1.0)
+    free = ~(frozen[:, :, None] | frozen[:, None, :])
+    waiting = open_items.clone()
+    moved = torch.zeros_like(waiting)
+    result = point
+    for _ in range(12):
+        lift = torch.diag_embed(damping[:, None] * scale + frozen.to(scale))
+        L, failed = torch.linalg.cholesky_ex(at.curvature * free + lift)
+        if failed.any():  # indefinite: the average information never is
+            safe = torch.linalg.cholesky_ex(at.average * free + lift)[0]
+            L = torch.where((failed > 0)[:, None, None], safe, L)
+        step = -torch.cholesky_solve(gradient[..., None], L)[..., 0]
+        step = (step.nan_to_num() * waiting[:, None]).clamp(-SHRINK, GROW)
+        trial = evaluate(candidates, *_apply(candidates, point, step, floor))
+        better = waiting & (trial.J <= point.J)
+        result = trial.where(better, result)
+        moved |= better
+        waiting &= ~better
+        damping = torch.where(better, damping / 10, torch.where(waiting, damping * 10, damping))
+        if not waiting.any():
+            break
+    return result, damping.clamp_min(1e-12), moved
+
+
+def _apply(
+    candidates: Candidates, point: Point, step: Tensor, floor: float
+) -> tuple[Tensor, Tensor]:
+    """Multiply every prior, and the noise, by its part of the step."""
+    batch, m, o, _ = point.R.shape
+    noise = point.noise
+    n_prior = m * (o * (o + 1) // 2 if candidates.full else 1)
+    if candidates.learn != "none":
+        noise = (noise * _factor(step[:, n_prior:])).clamp_min(floor)
+    if not candidates.full:
+        return point.R * _factor(step[:, :n_prior, None, None]).sqrt(), noise
+    E = torch.einsum(
+        "zgk,kab->zgab", step[:, :n_prior].reshape(batch, m, -1), symmetric_basis(o, step)
+    )
+    real = point.R.any(2)
+    turning = real[..., :, None] != real[..., None, :]
+    size, axes = torch.linalg.eigh(
+        E * (1 + turning.to(E))
+    )  # half of a turn is lost with the zero columns
+    moved = frame(point.R) @ (axes * _factor(size).sqrt()[..., None, :]) @ axes.mT
+    return moved * real[..., None, :], noise
+
+
+def _factor(step: Tensor) -> Tensor:
+    """Factor on a variance: growing adds, shrinking never reaches zero."""
+    return torch.where(step > 0, 1 + step, step.clamp_max(0.0).exp())
+
+
+def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, Tensor]:
+    """Let in candidates that want to grow from nothing, each at its best size.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Data and columns.
+    point : Point
+        A point, stationary in its active positions.
+    tol : float
+        A position wants to grow where q_g / s_g − 1 is above this.
+
+    Returns
+    -------
+    point : Point
+        With the new positions.
+    entered : Tensor of bool, shape (batch,)
+        Items whose energy fell.
+    """
+    T, c = joint_diagonal(point.L, point.B)
+    K, M = group_blocks(T, c, candidates.Phi)
+    o = candidates.Phi.shape[2]
+    ratio, direction = _wish(K, M, candidates.full)
+    room = ~point.R.any(2).all(2) if candidates.full else ~point.active
+    wish = torch.where(room, ratio - 1, -1.0)
+    chosen = _apart(candidates, T, wish, tol)
+    if candidates.full:
+        size = ((ratio - 1).clamp_min(0.0)).sqrt()
+        slot = (~point.R.any(2)).to(torch.int8).argmax(2)  # the first free column
+        column = torch.nn.functional.one_hot(slot, o).to(K)
+        addition = (size[..., None] * direction)[..., None] * column[..., None, :]
+    else:
+        eye = torch.eye(o, dtype=K.dtype, device=K.device)
+        addition = best_variance(K, M).sqrt()[..., None, None] * eye
+    addition = addition * chosen[..., None, None]
+    waiting = chosen.any(1)
+    entered = torch.zeros_like(waiting)
+    result = point
+    for shrink in (1.0, 0.25, 0.05, 0.01, 1e-3, 1e-4):
+        if not waiting.any():
+            break
+        trial = evaluate(candidates, point.R + shrink * addition, point.noise)
+        better = waiting & (trial.J < point.J)
+        result = trial.where(better, result)
+        entered |= better
+        waiting &= ~better
+    return result, entered
+
+
+def _wish(K: Tensor, M: Tensor, full: bool) -> tuple[Tensor, Tensor]:
+    if full:
+        return steepest_direction(K, M)
+    s, q = (T.diagonal(dim1=-2, dim2=-1).sum(-1) for T in (K, M))
+    return q / s.clamp_min(torch.finfo(s.dtype).tiny), torch.empty(0)
+
+
+def _apart(candidates: Candidates, T: Tensor, wish: Tensor, tol: float) -> Tensor:
+    """Choose the steepest, leaving out those that see nearly the same as a steeper one."""
+    most = min(MOST_ENTRIES, wish.shape[1])
+    best, where = wish.topk(most, 1)
+    d, _, o = candidates.Phi.shape
+    seen = T @ candidates.Phi[:, where].permute(1, 0, 2, 3).flatten(2)
+    seen = seen / torch.linalg.vector_norm(seen, dim=1, keepdim=True).clamp_min(1e-300)
+    overlap = (seen.mT @ seen).abs().reshape(len(T), most, o, most, o).amax((2, 4)) > COHERENT
+    chosen = best > tol
+    for k in range(1, most):
+        chosen[:, k] &= ~(overlap[:, k, :k] & chosen[:, :k]).any(1)
+    return torch.zeros_like(wish, dtype=torch.bool).scatter(1, where, chosen)
+
+
+def best_variance(K: Tensor, M: Tensor) -> Tensor:
+    """Variance at which one position alone, entering from nothing, lowers the energy most.
+
+    Minimises Σ_i log(1 + γk_i) − γm_i / (1 + γk_i) over γ, with k and m the blocks in the
+    eigenvectors of K.
+
+    Parameters
+    ----------
+    K, M : Tensor, shape (..., o, o)
+        Blocks of the position.
+
+    Returns
+    -------
+    gamma : Tensor, shape (...,)
+        The variance; 0 where the position does not want to grow.
+    """
+    k, V = torch.linalg.eigh(K)
+    m = (V.mT @ M @ V).diagonal(dim1=-2, dim2=-1)
+    total = k.sum(-1).clamp_min(torch.finfo(k.dtype).tiny)
+    excess = m.sum(-1) / total - 1
+    gamma = excess.clamp_min(0.0) * k.shape[-1] / total  # exact for one dipole
+    for _ in range(20 if k.shape[-1] > 1 else 0):
+        x = gamma[..., None] * k
+        den = 1 + x
+        slope = (x / den - gamma[..., None] * m / den**2).sum(-1)
+        bend = (x / den**2 + gamma[..., None] * m * (x - 1) / den**3).sum(-1)
+        step = torch.where(bend > 0, -slope / bend, -slope.sign())
+        gamma = gamma * step.nan_to_num().clamp(-2, 2).exp()
+    return gamma

@@ -1,0 +1,172 @@
+"""Parameters of the linear VAE on a set of candidate positions, and the energy there.
+
+The prior of the position g is Γ_g = R_g R_gᵀ: √γ_g I where one variance is shared by its dipoles,
+any 3 × 3 factor where the orientation is learnt. Σ = diag(λ) + Σ_g Φ_g Γ_g Φ_gᵀ. Every tensor has a
+leading batch dimension: one item is one right-hand side on the same dictionary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What stays fixed during a descent: the data and the candidate columns.
+
+    Attributes
+    ----------
+    Phi : Tensor, shape (n_channels, m, n_orient)
+        Columns of the candidates.
+    F : Tensor, shape (batch, n_channels, k)
+        A factor of the data covariance, C = F Fᵀ.
+    full : bool
+        Whether each position learns a full covariance instead of one variance.
+    learn : str
+        "none", "scalar" or "per_channel": which noise variances are free.
+    """
+
+    Phi: Tensor
+    F: Tensor
+    full: bool
+    learn: str
+
+    def only(self, keep: Tensor) -> Candidates:
+        """Restrict to some of the candidates.
+
+        Parameters
+        ----------
+        keep : Tensor, shape (m,)
+            A mask or indices.
+
+        Returns
+        -------
+        candidates : Candidates
+            The restricted set.
+        """
+        return replace(self, Phi=self.Phi[:, keep])
+
+
+@dataclass(frozen=True)
+class Point:
+    """Parameters with what was computed at them.
+
+    Attributes
+    ----------
+    R : Tensor, shape (batch, m, n_orient, n_orient)
+        Prior factors.
+    noise : Tensor, shape (batch, n_channels)
+        Noise variance λ of each channel.
+    P : Tensor, shape (batch, n_channels, m * n_orient)
+        Columns weighted by the prior, ΦR.
+    L : Tensor, shape (batch, n_channels, n_channels)
+        Cholesky factor of Σ.
+    B : Tensor, shape (batch, n_channels, k)
+        L⁻¹F.
+    J : Tensor, shape (batch,)
+        The energy.
+    """
+
+    R: Tensor
+    noise: Tensor
+    P: Tensor
+    L: Tensor
+    B: Tensor
+    J: Tensor
+
+    @property
+    def active(self) -> Tensor:
+        """Groups with a non-zero prior, shape (batch, m)."""
+        return self.R.flatten(2).any(2)
+
+    def where(self, mask: Tensor, other: Point) -> Point:
+        """Take this point for the batch items of a mask and the other for the rest.
+
+        Parameters
+        ----------
+        mask : Tensor of bool, shape (batch,)
+            Which items to take from here.
+        other : Point
+            A point on the same candidates.
+
+        Returns
+        -------
+        point : Point
+            The mixture.
+        """
+        if mask.all():
+            return self
+        pick = {
+            name: torch.where(mask.reshape(-1, *[1] * (mine.ndim - 1)), mine, getattr(other, name))
+            for name, mine in vars(self).items()
+        }
+        return Point(**pick)
+
+    def only(self, keep: Tensor) -> Point:
+        """Drop candidates whose prior is zero in the whole batch.
+
+        Parameters
+        ----------
+        keep : Tensor of bool, shape (m,)
+            Which to keep.
+
+        Returns
+        -------
+        point : Point
+            The same point on fewer candidates.
+        """
+        batch, d, _ = self.P.shape
+        P = self.P.reshape(batch, d, len(keep), -1)[:, :, keep].flatten(2)
+        return replace(self, R=self.R[:, keep], P=P)
+
+
+def weighted_columns(Phi: Tensor, R: Tensor) -> Tensor:
+    """Weight the columns of every position by a factor of its prior.
+
+    Parameters
+    ----------
+    Phi : Tensor, shape (n_channels, m, n_orient)
+        Columns.
+    R : Tensor, shape (batch, m, n_orient, n_orient)
+        Factors.
+
+    Returns
+    -------
+    P : Tensor, shape (batch, n_channels, m * n_orient)
+        Φ_g R_g, side by side.
+    """
+    return torch.einsum("dma,zmab->zdmb", Phi, R).flatten(2)
+
+
+def evaluate(candidates: Candidates, R: Tensor, noise: Tensor) -> Point:
+    """Compute the energy at given parameters.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Data and columns.
+    R : Tensor, shape (batch, m, n_orient, n_orient)
+        Prior factors.
+    noise : Tensor, shape (batch, n_channels)
+        Noise variances.
+
+    Returns
+    -------
+    point : Point
+        The parameters and what belongs to them; J is infinite where Σ is not positive definite.
+    """
+    P = weighted_columns(candidates.Phi, R)
+    L, failed = torch.linalg.cholesky_ex(P @ P.mT + torch.diag_embed(noise))
+    B = torch.linalg.solve_triangular(L, candidates.F, upper=False)
+    J = 2 * L.diagonal(dim1=1, dim2=2).log().sum(1) + B.square().sum((1, 2))
+    return Point(
+        R,
+        noise,
+        P,
+        L,
+        B,
+        J.masked_fill(failed > 0, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf),
+    )

@@ -1,0 +1,338 @@
+"""SparseVAE: row-sparse regression X = ΦU by a linear variational autoencoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from meg_vae.model.checks import check_data, check_noise_variance, check_option, check_positive
+from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
+from meg_vae.model.encoders import OptimalEncoder, optimal_encoder
+from meg_vae.model.energy import energy_terms
+from meg_vae.model.evidence import source_covariance
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.point import Candidates, weighted_columns
+from meg_vae.model.selection import select
+from meg_vae.model.solve import LEARN, Solution, data_factor, in_range, solve
+from meg_vae.model.train import train
+
+VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go
+
+
+class SparseVAE:
+    """Row-sparse multiple-response regression by a linear VAE whose decoder is Φ diag(w_x).
+
+    Parameters
+    ----------
+    n_orient : int
+        Columns of Φ that make up one position and share its variance.
+    noise_variance : float | "learn" | "per_channel" | "anneal"
+        Decoder noise variance λ: held at a number, learnt for all channels together or for each, or
+        lowered towards zero for data without noise.
+    orientation : "shared" | "full"
+        One variance for the columns of a position, or a full covariance among them, which learns an
+        orientation.
+    solver : "exact" | "gradient"
+        Certified second-order minimiser, or gradient training of the same energy.
+    min_log_evidence : float
+        Sources that carry less log evidence are taken out after the fit, the weakest first, in
+        nats. At 0 all stay.
+    tol : float
+        Target of the certificate (exact), dimensionless.
+    max_iter : int
+        Most accepted steps (exact) or iterations (gradient).
+    device : str | None
+        Torch device of the exact solver; None is the CPU.
+    progress : bool
+        Show a progress bar in gradient training.
+
+    Attributes
+    ----------
+    U_ : ndarray, shape (n_dipoles, n_samples)
+        Posterior mean of the activity, row-sparse, in the unit of X over that of Φ.
+    gamma_ : ndarray, shape (n_groups,)
+        Prior variance γ of each position.
+    w_x_ : ndarray, shape (n_dipoles,)
+        Decoder scales; with a full covariance, the prior standard deviation of each dipole.
+    noise_variance_ : float | ndarray, shape (n_channels,)
+        λ.
+    active_ : ndarray of bool, shape (n_groups,)
+        Positions with γ > 0.
+    energy_ : float
+        Energy per sample J of the fitted model, in nats × 2.
+    history_ : ndarray, shape (n_steps,)
+        J after every accepted step, before sources were taken out for want of evidence.
+    certificate_ : float
+        Largest violation of stationarity over all positions at the end of that history; NaN for
+        gradient training, which gives none.
+    source_log_evidence_ : ndarray, shape (n_groups,)
+        Log evidence lost by taking out that position alone, in nats; 0 where inactive.
+
+    Notes
+    -----
+    At its optimum the energy is the type-II likelihood, so Champagne and gamma-MAP seek the same
+    optimum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from meg_vae import SparseVAE
+    >>> rng = np.random.default_rng(0)
+    >>> Phi, U = rng.standard_normal((20, 50)), np.zeros((50, 30))
+    >>> U[[3, 17]] = rng.standard_normal((2, 30))
+    >>> model = SparseVAE(noise_variance="anneal").fit(Phi, Phi @ U)
+    >>> np.flatnonzero(model.active_)
+    array([ 3, 17])
+    """
+
+    def __init__(
+        self,
+        n_orient: int = 1,
+        *,
+        noise_variance: float | str = "learn",
+        orientation: str = "shared",
+        solver: str = "exact",
+        min_log_evidence: float = 0.0,
+        tol: float = 1e-3,
+        max_iter: int = 2000,
+        device: str | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.n_orient = n_orient
+        self.noise_variance = noise_variance
+        self.orientation = orientation
+        self.solver = solver
+        self.min_log_evidence = min_log_evidence
+        self.tol = tol
+        self.max_iter = max_iter
+        self.device = device
+        self.progress = progress
+
+    def fit(
+        self, Phi: ArrayLike | Dictionary, X: ArrayLike, *, n_effective: float | None = None
+    ) -> SparseVAE:
+        """Fit the decoder and the noise to data.
+
+        Parameters
+        ----------
+        Phi : array_like, shape (n_channels, n_dipoles) | Dictionary
+            The dictionary; a prepared one saves its preparation when many data sets are fitted.
+        X : array_like, shape (n_channels, n_samples)
+            Data.
+        n_effective : float | None
+            Independent samples that the evidence counts; None counts all.
+
+        Returns
+        -------
+        self : SparseVAE
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If a shape, an entry or an option is wrong.
+        """
+        self._check_options()
+        dictionary = (
+            Phi
+            if isinstance(Phi, Dictionary)
+            else Dictionary(Phi, self.n_orient, device=self.device)
+        )
+        if dictionary.n_orient != self.n_orient:
+            raise ValueError(
+                f"Phi was prepared with n_orient={dictionary.n_orient}, not {self.n_orient}."
+            )
+        data = torch.as_tensor(check_data(X, dictionary.n_channels), device=dictionary.Phi.device)
+        n = data.shape[1]
+        if n_effective is not None and not 0 < n_effective <= n:
+            raise ValueError(
+                f"n_effective={n_effective!r} must be above 0 and at most the {n} samples of X."
+            )
+        solution = (
+            self._solve(dictionary, data)
+            if self.solver == "exact"
+            else self._train(dictionary, data)
+        )
+        self._select(dictionary, solution, data, n if n_effective is None else n_effective)
+        self.history_ = _numpy(solution.history)
+        self.certificate_ = float(solution.certificate)
+        self.timings_ = solution.timings
+        self.U_ = self.transform(_numpy(data))
+        return self
+
+    def _check_options(self) -> None:
+        check_noise_variance(self.noise_variance)
+        check_option("orientation", self.orientation, ("shared", "full"))
+        check_option("solver", self.solver, ("exact", "gradient"))
+        check_positive("tol", self.tol)
+        check_positive("max_iter", self.max_iter)
+        if self.solver == "gradient" and self.noise_variance == "per_channel":
+            raise ValueError("noise_variance='per_channel' needs solver='exact'.")
+
+    def _solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
+        return solve(
+            dictionary,
+            X,
+            noise_variance=self.noise_variance,
+            orientation=self.orientation,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+
+    def _train(self, dictionary: Dictionary, X: Tensor) -> Solution:
+        kind = RowScaleDecoder if self.orientation == "shared" else BlockDecoder
+        decoder = kind(
+            dictionary.Phi,
+            self.n_orient,
+            gamma=float(X.square().sum(0).mean() / dictionary.n_groups),
+        )
+        result = train(
+            decoder,
+            X,
+            noise_variance=self.noise_variance,
+            max_iter=self.max_iter,
+            progress=self.progress,
+        )
+        with torch.no_grad():
+            if isinstance(decoder, BlockDecoder):
+                R = decoder.R.detach().clone()
+            else:
+                eye = torch.eye(self.n_orient, dtype=X.dtype)
+                R = decoder.gamma.sqrt()[:, None, None] * eye
+            gamma = decoder.gamma
+            R[gamma <= VISIBLE * gamma.max()] = 0.0
+        return Solution(
+            factor=R / dictionary.norms[:, None, None],
+            noise_variance=result.noise_variance,
+            energy=result.history[-1],
+            history=result.history,
+            certificate=torch.tensor(torch.nan),
+            timings={},
+        )
+
+    def _select(
+        self, dictionary: Dictionary, solution: Solution, X: Tensor, n_effective: float
+    ) -> None:
+        """Keep the sources with evidence, and what later calls need of them."""
+        self._Phi = dictionary.Phi * dictionary.norms.repeat_interleave(self.n_orient)
+        found = solution.gamma.nonzero()[:, 0]
+        learn = LEARN.get(str(self.noise_variance), "none")
+        F = data_factor(X)[None]
+        seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
+        columns = seen.columns(found) * seen.norms[found, None]
+        chosen = select(
+            Candidates(columns, F, self.orientation == "full" and self.n_orient > 1, learn),
+            solution.factor[found],
+            solution.noise_variance.expand(F.shape[1]),
+            n_effective=n_effective,
+            min_log_evidence=self.min_log_evidence,
+            tol=self.tol / 10,
+        )
+        self._active = found[chosen.kept]
+        self._factor = chosen.factor
+        noise = chosen.noise_variance
+        self._noise = noise if learn == "per_channel" else noise[0]
+        self._decoder = weighted_columns(
+            dictionary.columns(self._active) * dictionary.norms[self._active, None],
+            self._factor[None],
+        )[0]
+        self._encoder: OptimalEncoder = optimal_encoder(self._decoder, self._noise)
+        factor = torch.zeros_like(solution.factor)
+        factor[self._active] = self._factor
+        evidence = torch.zeros_like(solution.gamma)
+        evidence[self._active] = chosen.log_evidence
+        self.noise_variance_ = _numpy(noise) if learn == "per_channel" else float(noise[0])
+        self.gamma_ = _numpy(factor.square().sum((1, 2)) / self.n_orient)
+        self.w_x_ = _numpy(torch.linalg.vector_norm(factor, dim=2).flatten())
+        self.active_ = self.gamma_ > 0
+        self.energy_ = float(chosen.energy)
+        self.source_log_evidence_ = _numpy(evidence)
+
+    @property
+    def active_dipoles_(self) -> NDArray[np.int64]:
+        """Indices of the active rows of U, shape (n_active * n_orient,)."""
+        rows = self._active[:, None] * self.n_orient + torch.arange(
+            self.n_orient, device=self._active.device
+        )
+        return _numpy(rows.flatten())
+
+    @property
+    def inverse_map_(self) -> NDArray[np.float64]:
+        """Linear map from data to the active rows of U, shape (n_active * n_orient, n_channels)."""
+        W = self._encoder.W_z.reshape(len(self._factor), self.n_orient, -1)
+        return _numpy((self._factor @ W).flatten(0, 1))
+
+    @property
+    def W_z_(self) -> NDArray[np.float64]:
+        """Encoder mean map, shape (n_dipoles, n_channels); its inactive rows are zero."""
+        out = np.zeros((self._Phi.shape[1], len(self._Phi)))
+        out[self.active_dipoles_] = _numpy(self._encoder.W_z)
+        return out
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Estimate the activity behind new data with the fitted model.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_channels, n_samples)
+            Data.
+
+        Returns
+        -------
+        U : ndarray, shape (n_dipoles, n_samples)
+            Posterior mean.
+        """
+        data = check_data(X, len(self._Phi))
+        U = np.zeros((self._Phi.shape[1], data.shape[1]))
+        U[self.active_dipoles_] = self.inverse_map_ @ data
+        return U
+
+    def posterior_covariance(self) -> NDArray[np.float64]:
+        """Posterior covariance of the dipoles of each active position.
+
+        Returns
+        -------
+        covariance : ndarray, shape (n_active, n_orient, n_orient)
+            Conditional on γ, hence overconfident; the same at every sample.
+        """
+        return _numpy(source_covariance(self._encoder, self._factor))
+
+    def posterior_std(self) -> NDArray[np.float64]:
+        """Posterior standard deviation of the activity, conditional on γ and hence overconfident.
+
+        Returns
+        -------
+        std : ndarray, shape (n_dipoles,)
+            In the unit of U, the same at every sample; 0 where inactive.
+        """
+        out = np.zeros(self._Phi.shape[1])
+        variance = np.diagonal(self.posterior_covariance(), axis1=1, axis2=2)
+        out[self.active_dipoles_] = np.sqrt(variance).ravel()
+        return out
+
+    def energy_terms(self, X: ArrayLike) -> dict[str, float]:
+        """Evaluate the six terms of the energy on data, at the optimal encoder.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_channels, n_samples)
+            Data.
+
+        Returns
+        -------
+        terms : dict of str: float
+            The terms in nats × 2; their sum is n_samples × (J + n_dipoles).
+        """
+        data = torch.as_tensor(check_data(X, len(self._Phi)), device=self._Phi.device)
+        terms = energy_terms(data, self._decoder, self._noise, self._encoder.W_z, self._encoder.S)
+        out = {name: float(value) for name, value in vars(terms).items()}
+        n_inactive = self._Phi.shape[1] - self._decoder.shape[1]
+        out["encoder_variance"] += data.shape[1] * n_inactive  # their latents stay at the prior
+        return out
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = tensor.detach().cpu().numpy()
+    return array

@@ -1,0 +1,238 @@
+"""Gradient training of a decoder, an encoder and the noise variance on the one energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, OptimizeResult, minimize
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from tqdm.auto import tqdm
+
+from meg_vae.model.encoders import OptimalEncoder, TrainedEncoder, optimal_encoder
+from meg_vae.model.energy import energy_terms
+
+FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
+BOX = 30.0  # furthest that L-BFGS goes from the start: 13 decades of a variance
+LEVELS = 30  # of an annealed noise variance, from the data's mean power down to the floor
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training ended with.
+
+    Attributes
+    ----------
+    encoder : OptimalEncoder | TrainedEncoder
+        The encoder at the end.
+    noise_variance : Tensor, shape ()
+        λ at the end.
+    history : Tensor, shape (n_iter,)
+        Energy per sample, less the number of dipoles: comparable to the profile J.
+    """
+
+    encoder: OptimalEncoder | TrainedEncoder
+    noise_variance: Tensor
+    history: Tensor
+
+
+def train(
+    decoder: nn.Module,
+    X: Tensor,
+    *,
+    encoder: TrainedEncoder | None = None,
+    noise_variance: float | str = "learn",
+    optimizer: str = "lbfgs",
+    learning_rate: float = 0.05,
+    max_iter: int = 1000,
+    tol: float = 1e-12,
+    n_draws: int = 16,
+    random_state: int = 0,
+    progress: bool = False,
+) -> Training:
+    """Minimise the VAE's energy by gradient descent.
+
+    Parameters
+    ----------
+    decoder : nn.Module
+        Linear, with a ``matrix()``, or any differentiable module; changed in place.
+    X : Tensor, shape (n_channels, n_samples)
+        Whitened data.
+    encoder : TrainedEncoder | None
+        The encoder to train with the decoder; None uses the optimal one, in closed form, which
+        needs a linear decoder.
+    noise_variance : float | "learn" | "anneal"
+        λ held at a number, learnt, or lowered towards zero.
+    optimizer : "lbfgs" | "adam"
+        L-BFGS needs an energy without sampling noise, so a nonlinear decoder needs Adam.
+    learning_rate : float
+        Of Adam.
+    max_iter : int
+        Most iterations.
+    tol : float
+        Stop when an iteration (L-BFGS) or fifty (Adam) lower the energy by less than this part of
+        itself.
+    n_draws : int
+        Draws of z per sample for a nonlinear decoder.
+    random_state : int
+        Seed of the draws.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    training : Training
+        Encoder, noise variance and energies.
+
+    Raises
+    ------
+    ValueError
+        If a nonlinear decoder comes without an encoder, or with L-BFGS.
+    FloatingPointError
+        If the energy is no longer finite.
+    """
+    if not hasattr(decoder, "matrix") and (encoder is None or optimizer == "lbfgs"):
+        raise ValueError("a nonlinear decoder needs an encoder to train and optimizer='adam'")
+    power = X.square().mean()
+    log_noise = _start_noise(noise_variance, power)
+    energy = _Energy(decoder, encoder, X, log_noise, n_draws, random_state)
+    parameters = [*decoder.parameters(), *(encoder.parameters() if encoder is not None else [])]
+    parameters += [log_noise] if log_noise.requires_grad else []
+    levels = [None]
+    if noise_variance == "anneal":
+        levels = torch.linspace(float(power.log()), float((FLOOR * power).log()), LEVELS).tolist()
+    history: list[float] = []
+    run = _lbfgs if optimizer == "lbfgs" else partial(_adam, learning_rate=learning_rate)
+    with tqdm(desc="training", unit="step", disable=not progress) as bar:
+        for level in levels:
+            if level is not None:
+                log_noise.fill_(level)
+            history += run(energy, parameters, max_iter=max_iter // len(levels), tol=tol, bar=bar)
+    if not np.isfinite(history).all():
+        raise FloatingPointError(
+            f"the energy is no longer finite after {len(history)} steps; "
+            f"lower learning_rate={learning_rate}"
+        )
+    with torch.no_grad():
+        noise = energy.noise_variance()
+        final = encoder if encoder is not None else optimal_encoder(decoder.matrix(), noise)
+    return Training(final, noise, torch.tensor(history, dtype=X.dtype))
+
+
+def _start_noise(noise_variance: float | str, power: Tensor) -> Tensor:
+    if isinstance(noise_variance, str):
+        return power.log().clone().requires_grad_(noise_variance == "learn")
+    return torch.as_tensor(float(noise_variance), dtype=power.dtype).log()
+
+
+class _Energy:
+    """The energy per sample as a function of the parameters."""
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        encoder: TrainedEncoder | None,
+        X: Tensor,
+        log_noise: Tensor,
+        n_draws: int,
+        random_state: int,
+    ) -> None:
+        self.decoder, self.encoder, self.X, self.log_noise = decoder, encoder, X, log_noise
+        self.n_draws = n_draws
+        self.generator = torch.Generator().manual_seed(random_state)
+        self.floor = FLOOR * X.square().mean() if log_noise.requires_grad else torch.zeros(())
+
+    def noise_variance(self) -> Tensor:
+        return self.log_noise.exp() + self.floor
+
+    def __call__(self) -> Tensor:
+        d, n = self.X.shape
+        noise = self.noise_variance()
+        if self.encoder is None:
+            P = self.decoder.matrix()
+            L = torch.linalg.cholesky(P @ P.T + noise * torch.eye(d, dtype=P.dtype))
+            fit = torch.linalg.solve_triangular(L, self.X, upper=False).square().sum() / n
+            return 2 * L.diagonal().log().sum() + fit
+        W_z, S = self.encoder.W_z, self.encoder.S
+        if hasattr(self.decoder, "matrix"):
+            total = energy_terms(self.X, self.decoder.matrix(), noise, W_z, S).total()
+            return total / n - len(S)
+        terms = energy_terms(self.X, torch.zeros(d, len(S), dtype=S.dtype), noise, W_z, S)
+        draws = torch.randn(self.n_draws, len(S), n, generator=self.generator, dtype=S.dtype)
+        misfit = sum(
+            (self.X - self.decoder(W_z @ self.X + S @ draw)).square().sum() for draw in draws
+        )
+        rest = (
+            terms.noise_volume + terms.encoder_variance + terms.encoder_entropy + terms.encoder_mean
+        )
+        return (misfit / (self.n_draws * noise) + rest) / n - len(S)
+
+
+def _lbfgs(
+    energy: _Energy, parameters: list[Tensor], *, max_iter: int, tol: float, bar: tqdm
+) -> list[float]:
+    """Run L-BFGS; the energies after each of its iterations."""
+    history: list[float] = []
+
+    def value_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        with torch.no_grad():
+            vector_to_parameters(torch.as_tensor(flat), parameters)
+        J = energy()
+        gradient = torch.autograd.grad(J, parameters)
+        return float(J.detach()), parameters_to_vector(gradient).numpy()
+
+    def after_each(intermediate_result: OptimizeResult) -> None:
+        history.append(float(intermediate_result.fun))
+        bar.update()
+        bar.set_postfix(energy=history[-1])
+
+    start = parameters_to_vector(parameters).detach().numpy()
+    end = minimize(
+        value_and_gradient,
+        start,
+        jac=True,
+        bounds=Bounds(start - BOX, start + BOX),
+        method="L-BFGS-B",
+        callback=after_each,
+        options={
+            "maxiter": max_iter,
+            "maxfun": 3 * max_iter,
+            "maxcor": 50,
+            "ftol": tol,
+            "gtol": 1e-9,
+        },
+    )
+    value_and_gradient(end.x)
+    return [*history, float(end.fun)]
+
+
+def _adam(
+    energy: _Energy,
+    parameters: list[Tensor],
+    *,
+    max_iter: int,
+    tol: float,
+    bar: tqdm,
+    learning_rate: float,
+) -> list[float]:
+    """Run Adam with a falling step; stop early when the mean energy no longer falls."""
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_iter)
+    history: list[float] = []
+    for _ in range(max_iter):
+        optimizer.zero_grad()
+        J = energy()
+        J.backward()
+        optimizer.step()
+        slower.step()
+        history.append(float(J.detach()))
+        bar.update()
+        bar.set_postfix(energy=history[-1])
+        recent, earlier = np.mean(history[-50:]), np.mean(history[-100:-50] or [np.inf])
+        if not np.isfinite(history[-1]) or earlier - recent <= tol * (1 + abs(recent)):
+            break
+    return history

@@ -1,0 +1,34 @@
+"""Pictures of sources: on the cortex (PyVista) and as curves (matplotlib).
+
+The names here are imported when first used, so that importing this package loads neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {
+    "plot_cortex": "cortex",
+    "picture": "cortex",
+    "save_picture": "cortex",
+    "plot_comparison": "comparison",
+    "dipole_table": "places",
+    "plot_fit": "plots",
+    "plot_time_courses": "plots",
+    "plot_energy": "plots",
+    "plot_evidence": "plots",
+    "source_names": "plots",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return list(__all__)

@@ -1,0 +1,60 @@
+"""The colour scale of a picture of the cortex."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .style import DIVERGING, SEQUENTIAL
+
+if TYPE_CHECKING:
+    import pyvista
+
+
+@dataclass(frozen=True, eq=False)
+class ColourScale:
+    """A colour map over a range, with round ticks.
+
+    Attributes
+    ----------
+    cmap : str
+        A matplotlib colour map.
+    ticks : ndarray
+        Evenly spaced values to label; the first and the last are the ends of the range.
+    """
+
+    cmap: str
+    ticks: np.ndarray
+
+    @classmethod
+    def around(
+        cls, values: np.ndarray, *, from_zero: bool, clim: tuple[float, float] | None = None
+    ) -> ColourScale:
+        """Choose the scale for some values; negative ones make it diverge about zero."""
+        from matplotlib.ticker import MaxNLocator
+
+        if clim is not None:
+            low, high = map(float, clim)
+            if not np.isfinite([low, high]).all() or low >= high:
+                raise ValueError(f"clim must be two rising numbers; got {clim!r}.")
+            ticks = np.linspace(low, high, 5)
+        else:
+            low, high = (np.min(values), np.max(values)) if len(values) else (0.0, 1.0)
+            if from_zero:
+                low, high = min(low, 0.0), max(high, 0.0)
+            if from_zero and low < 0:
+                low, high = -max(-low, high), max(-low, high)
+            if low == high:
+                low, high = (0.0, 1.0) if low == 0 else (low - abs(low) / 2, high + abs(high) / 2)
+            locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
+            ticks = np.asarray(locator.tick_values(low, high), float)
+        diverges = from_zero and ticks[0] < 0
+        return cls(DIVERGING if diverges else SEQUENTIAL, ticks)
+
+    def table(self) -> pyvista.LookupTable:
+        """Return the scale as VTK's table of colours."""
+        import pyvista as pv
+
+        return pv.LookupTable(cmap=self.cmap, scalar_range=(self.ticks[0], self.ticks[-1]))

@@ -1,0 +1,603 @@
+"""Pictures show what they are given, where it is, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import mne
+import nibabel
+import nilearn.datasets
+import numpy as np
+import pandas as pd
+import pytest
+
+from meg_vae import viz
+from meg_vae.viz import layout, places, scale, spreading, style, surfaces
+
+mpl.use("agg")
+
+SUBJECT = "fsaverage5"
+SIZE = (420, 500)  # a small window draws fast
+HALVES = {"lh": slice(0, SIZE[0] // 2), "rh": slice(SIZE[0] // 2, SIZE[0])}
+
+
+@pytest.fixture(scope="session")
+def subjects_dir(tmp_path_factory):
+    """Return a FreeSurfer folder with the cortex that nilearn carries."""
+    root = tmp_path_factory.mktemp("subjects")
+    folder = root / SUBJECT / "surf"
+    folder.mkdir(parents=True)
+    data = Path(nilearn.datasets.__file__).parent / "data" / "fsaverage5"
+    for hemi, side in (("lh", "left"), ("rh", "right")):
+        for kind, name in (("white", "white"), ("pial", "pial"), ("inflated", "infl")):
+            arrays = nibabel.load(data / f"{name}_{side}.gii.gz").darrays
+            nibabel.freesurfer.write_geometry(
+                folder / f"{hemi}.{kind}", arrays[0].data, arrays[1].data
+            )
+        curvature = nibabel.load(data / f"curv_{side}.gii.gz").darrays[0].data
+        nibabel.freesurfer.write_morph_data(folder / f"{hemi}.curv", curvature)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cortex(subjects_dir):
+    return surfaces.load_cortex(SUBJECT, subjects_dir, "inflated")
+
+
+@pytest.fixture
+def where(subjects_dir):
+    return {"subject": SUBJECT, "subjects_dir": subjects_dir}
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+def table(*rows, peak=10.0):
+    """Return a table of sources from (hemi, vertno) pairs."""
+    sources = pd.DataFrame(rows, columns=["hemi", "vertno"])
+    return sources.assign(peak_nAm=peak, sd_nAm=1.0, log_evidence=50.0, peak_s=0.1)
+
+
+def top(cortex, hemi):
+    """Return the highest vertex of an inflated hemisphere: it faces the eye in a dorsal view."""
+    return int(cortex[hemi].points[:, 2].argmax())
+
+
+def outermost(cortex, hemi):
+    """Return the vertex of an inflated hemisphere that faces the eye in a lateral view."""
+    return int(np.abs(cortex[hemi].points[:, 0]).argmax())
+
+
+def away(points, vertex):
+    """Return the distance of points from one of them (mm)."""
+    return np.linalg.norm(points - points[vertex], axis=1)
+
+
+def coloured(image):
+    """Return which pixels are neither white, grey nor black."""
+    image = image.astype(int)
+    return image.max(axis=-1) - image.min(axis=-1) > 60
+
+
+def alike(image, colour, tolerance=20):
+    """Return which pixels have a colour."""
+    rgb = np.array(mpl.colors.to_rgb(colour)) * 255
+    return np.abs(image - rgb).max(axis=-1) <= tolerance
+
+
+def brains(image):
+    """Return the picture without the strip at its foot that holds legend and colour bar."""
+    return image[: int(image.shape[0] * 0.82)]
+
+
+def take(plotter, points):
+    """Return a plotter's picture and the (row, column) at which its first panel shows points."""
+    image = plotter.screenshot(return_img=True)
+    renderer = plotter.renderers[1]
+    pixels = []
+    for point in points:
+        renderer.SetWorldPoint(*point, 1.0)
+        renderer.WorldToDisplay()
+        x, y, _ = renderer.GetDisplayPoint()
+        pixels.append((round(image.shape[0] - 1 - y), round(x)))
+    plotter.close()
+    return image, pixels
+
+
+# --- the cortex -------------------------------------------------------------------------------
+
+
+@pytest.mark.rendering
+@pytest.mark.parametrize(("hemi", "other"), [("lh", "rh"), ("rh", "lh")])
+def test_a_source_shows_on_its_own_hemisphere_only(where, cortex, hemi, other):
+    sources = table((hemi, top(cortex, hemi)))
+    plotter = viz.plot_cortex(sources, views="dorsal", window_size=SIZE, **where)
+    spots = coloured(brains(viz.picture(plotter)))
+    assert spots[:, HALVES[hemi]].sum() > 50
+    assert spots[:, HALVES[other]].sum() == 0
+
+
+@pytest.mark.rendering
+def test_from_below_left_is_on_the_right_and_the_top_is_hidden(where, cortex):
+    below = int(cortex["lh"].points[:, 2].argmin())
+    plotter = viz.plot_cortex(table(("lh", below)), views="ventral", window_size=SIZE, **where)
+    spots = coloured(brains(viz.picture(plotter)))
+    assert spots[:, HALVES["rh"]].sum() > 50
+    assert spots[:, HALVES["lh"]].sum() == 0
+    sources = table(("lh", top(cortex, "lh")))
+    plotter = viz.plot_cortex(sources, views="ventral", window_size=SIZE, **where)
+    assert coloured(brains(viz.picture(plotter))).sum() == 0
+
+
+@pytest.mark.rendering
+def test_lateral_views_show_each_hemisphere_by_itself(where, cortex):
+    sources = table(("rh", outermost(cortex, "rh")))
+    image = viz.picture(viz.plot_cortex(sources, views="lateral", window_size=SIZE, **where))
+    grey = alike(brains(image), style.GYRUS, 30)
+    spots = coloured(brains(image))
+    for hemi, columns in HALVES.items():
+        assert grey[:, columns].sum() > 2000
+        assert (spots[:, columns].sum() > 20) == (hemi == "rh")
+
+
+@pytest.mark.rendering
+def test_no_source_leaves_the_cortex_grey_and_says_so(where):
+    empty = table().iloc[:0]
+    plotter = viz.plot_cortex(empty, views="dorsal", window_size=SIZE, **where)
+    assert "no source" in texts(plotter)
+    image = viz.picture(plotter)
+    assert coloured(image).sum() == 0
+    assert alike(image, style.SULCUS, 40).sum() > 2000
+    assert alike(image, style.GYRUS, 30).sum() > 2000
+
+
+def texts(plotter):
+    """Return all lines written on a page."""
+    actors = [actor for renderer in plotter.renderers for actor in renderer.actors.values()]
+    return [actor.input for actor in actors if hasattr(actor, "input")]
+
+
+@pytest.mark.rendering
+def test_spheres_have_the_colour_bars_colours_where_the_vertices_are(where, cortex):
+    peaks = np.array([4.0, 20.0, 12.0])
+    spots = [("lh", top(cortex, "lh")), ("rh", top(cortex, "rh"))]
+    height = cortex["lh"].points[:, 2] - 1e3 * (away(cortex["lh"].points, spots[0][1]) < 40)
+    spots.append(("lh", int(height.argmax())))
+    points = [cortex[hemi].points[vertex] for hemi, vertex in spots]
+    kwargs = {"views": "dorsal", "window_size": SIZE, "off_screen": True, **where}
+    sources = table(*spots, peak=peaks)
+    image, pixels = take(viz.plot_cortex(sources, clim=(0, 20), **kwargs), points)
+    bare, _ = take(viz.plot_cortex(sources.iloc[:0], **kwargs), points)
+    for (row, column), peak in zip(pixels, peaks, strict=True):
+        expected = 255 * np.array(mpl.colormaps[style.SEQUENTIAL](peak / 20))[:3]
+        np.testing.assert_allclose(image[row, column], expected, atol=25)
+        assert not coloured(bare)[row, column]
+
+
+@pytest.mark.rendering
+def test_size_by_makes_the_stronger_source_larger(where, cortex):
+    sources = table(("lh", top(cortex, "lh")), ("rh", top(cortex, "rh"))).assign(
+        log_evidence=[100.0, 50.0]
+    )
+    areas = []
+    for size_by in ("log_evidence", None):
+        kwargs = {"views": "dorsal", "window_size": SIZE, "size_by": size_by, **where}
+        spots = coloured(brains(viz.picture(viz.plot_cortex(sources, **kwargs))))
+        areas.append([spots[:, columns].sum() for columns in HALVES.values()])
+    assert areas[0][0] / areas[0][1] == pytest.approx(2, rel=0.25)
+    assert areas[1][0] / areas[1][1] == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.rendering
+def test_true_sources_are_marked_only_when_given(where, cortex):
+    sources = table(("lh", top(cortex, "lh")))
+    truth = table(("rh", top(cortex, "rh")))[["hemi", "vertno"]]
+    kwargs = {"views": "dorsal", "window_size": SIZE, **where}
+    plotter = viz.plot_cortex(sources, truth=truth, **kwargs)
+    assert "true source" in texts(plotter)
+    marked = alike(brains(viz.picture(plotter)), style.TRUTH)
+    assert marked[:, HALVES["rh"]].sum() > 20
+    assert marked[:, HALVES["lh"]].sum() == 0
+    plotter = viz.plot_cortex(sources, **kwargs)
+    assert "true source" not in texts(plotter)
+    assert alike(viz.picture(plotter), style.TRUTH).sum() == 0
+
+
+@pytest.mark.rendering
+def test_a_hit_shows_both_the_estimate_and_the_truth(where, cortex):
+    sources = table(("lh", top(cortex, "lh")))
+    plotter = viz.plot_cortex(sources, truth=sources, views="dorsal", window_size=SIZE, **where)
+    image = brains(viz.picture(plotter))
+    assert alike(image, style.TRUTH).sum() > 20
+    ball = mpl.colormaps[style.SEQUENTIAL](1.0)[:3]
+    assert alike(image, ball, 40).sum() > 20
+
+
+@pytest.mark.rendering
+@pytest.mark.parametrize("surface", ["white", "pial"])
+def test_a_source_deep_in_a_sulcus_is_drawn_at_its_mouth(where, subjects_dir, surface):
+    folded = surfaces.load_cortex(SUBJECT, subjects_dir, surface)["lh"]
+    middle = np.median(folded.points, axis=0)
+    # the insula: the most medial place under the lateral face, which the temporal lobe covers
+    near = np.linalg.norm(folded.points[:, 1:] - middle[1:], axis=1) < 40
+    deep = near & (folded.points[:, 0] < middle[0]) & (folded.curvature > 0.15)
+    vertex = int(np.flatnonzero(deep)[folded.points[deep, 0].argmax()])
+    kwargs = {"views": "lateral", "window_size": SIZE, "surface": surface, **where}
+    spots = coloured(brains(viz.picture(viz.plot_cortex(table(("lh", vertex)), **kwargs))))
+    assert spots[:, HALVES["lh"]].sum() > 20
+    assert spots[:, HALVES["rh"]].sum() == 0
+
+
+@pytest.mark.rendering
+def test_default_is_four_views_of_both_hemispheres_with_units(where, cortex):
+    sources = table(("lh", top(cortex, "lh")), ("rh", outermost(cortex, "rh")))
+    plotter = viz.plot_cortex(sources, title="Left visual", **where)
+    said = texts(plotter)
+    assert len(plotter.renderers) == 1 + 6
+    captions = {"Left lateral", "Right lateral", "Left medial", "Right medial", "Dorsal", "Ventral"}
+    assert captions | {"Left visual", "Peak amplitude (nAm)", "estimate"} <= set(said)
+    image = viz.picture(plotter)
+    edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    assert (edge == 255).all()  # nothing runs off the page
+
+
+@pytest.mark.rendering
+def test_a_picture_is_written_whole_or_not_at_all(where, tmp_path):
+    path = tmp_path / "brain.png"
+    plotter = viz.plot_cortex(table(), views="dorsal", window_size=SIZE, **where)
+    with pytest.raises(ValueError, match=r"\.png"):
+        viz.save_picture(plotter, tmp_path / "brain.tiff")
+    assert viz.save_picture(plotter, path) == path
+    written = path.read_bytes()
+    image = mpl.image.imread(path)
+    assert image.shape[:2] == SIZE[::-1]
+    with pytest.raises(RuntimeError, match="plotter is closed"):
+        viz.save_picture(plotter, path)
+    assert path.read_bytes() == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- comparison -------------------------------------------------------------------------------
+
+
+def estimate(vertices, data):
+    """Return a source estimate with one time point."""
+    return mne.SourceEstimate(np.atleast_2d(data).T, vertices, tmin=0, tstep=1)
+
+
+def dense(cortex, hemi, vertex, width=20.0):
+    """Return an estimate on half of the vertices, a bump around one of them."""
+    vertices = [np.arange(0, 10242, 2)] * 2
+    bump = np.exp(-0.5 * (away(cortex[hemi].white, vertex)[vertices[0]] / width) ** 2)
+    faint = np.full(len(bump), 0.01)
+    return estimate(vertices, np.concatenate([bump, faint] if hemi == "lh" else [faint, bump]))
+
+
+@pytest.mark.rendering
+def test_comparison_draws_points_and_maps_on_one_relative_scale(where, cortex):
+    left, right = top(cortex, "lh"), top(cortex, "rh")
+    none = np.array([], int)
+    estimates = {
+        "points": estimate([np.array([left]), none], [3e-9]),
+        "map": dense(cortex, "rh", right),
+        "nothing": estimate([none, none], np.zeros(0)),
+    }
+    kwargs = {"views": "dorsal", "window_size": (500, 1000), **where}
+    plotter = viz.plot_comparison(estimates, **kwargs)
+    rows = [[round(v * 1000) for v in r.GetViewport()[1::2]] for r in plotter.renderers[1:]]
+    middle = sum(plotter.renderers[1].GetViewport()[::2]) / 2 * 500
+    assert {"points", "map", "nothing\n(no source)"} <= set(texts(plotter))
+    assert any("%" in text for text in texts(plotter))
+    image = viz.picture(plotter)
+    for name, (low, high) in zip(estimates, rows, strict=True):
+        spots = coloured(image[1000 - high : 1000 - low])
+        left, right = spots[:, : int(middle)].sum(), spots[:, int(middle) :].sum()
+        assert (left > 20) == (name == "points")
+        assert (right > 20) == (name == "map")
+        assert name != "nothing" or left + right == 0
+    louder = {name: 1e6 * stc for name, stc in estimates.items()}
+    np.testing.assert_array_equal(image, viz.picture(viz.plot_comparison(louder, **kwargs)))
+
+
+@pytest.mark.rendering
+def test_a_higher_threshold_paints_less_and_truth_is_marked(where, cortex):
+    estimates = {"map": dense(cortex, "lh", top(cortex, "lh"))}
+    truth = table(("rh", top(cortex, "rh")))
+    kwargs = {"views": "dorsal", "window_size": SIZE, **where}
+    painted = []
+    for threshold in (30.0, 80.0):
+        plotter = viz.plot_comparison(estimates, threshold=threshold, truth=truth, **kwargs)
+        image = brains(viz.picture(plotter))
+        truths = alike(image, style.TRUTH)
+        assert truths.sum() > 20
+        painted.append((coloured(image) & ~truths).sum())
+    assert painted[0] > 2 * painted[1] > 100
+
+
+def test_comparison_refuses_what_it_cannot_draw(where):
+    with pytest.raises(ValueError, match="estimates is empty"):
+        viz.plot_comparison({}, **where)
+    volume = mne.VolSourceEstimate(np.ones((3, 1)), [np.arange(3)], 0, 1)
+    with pytest.raises(TypeError, match="'LCMV'.*VolSourceEstimate"):
+        viz.plot_comparison({"LCMV": volume}, **where)
+    far = estimate([np.array([99999]), np.array([], int)], [1.0])
+    with pytest.raises(ValueError, match="99999 is outside the lh surface"):
+        viz.plot_comparison({"MxNE": far}, **where)
+    with pytest.raises(ValueError, match="not finite"):
+        viz.plot_comparison({"MxNE": estimate([np.array([9])] * 2, [1.0, np.nan])}, **where)
+    with pytest.raises(ValueError, match="threshold"):
+        viz.plot_comparison({"MxNE": far}, threshold=100, **where)
+
+
+def test_spreading_keeps_constants_and_stays_near(cortex):
+    vertno = np.flatnonzero(cortex["lh"].white[:, 1] > 0)[::2]  # the front half
+    values = spreading.spread(cortex["lh"], vertno, np.full(len(vertno), 3.0))
+    known = np.isfinite(values)
+    np.testing.assert_allclose(values[known], 3.0)
+    assert known[vertno].all()
+    assert known[cortex["lh"].white[:, 1] > 5].mean() > 0.98
+    assert not known[cortex["lh"].white[:, 1] < -15].any()
+
+
+def test_spreading_is_local_and_of_nothing_is_nothing(cortex):
+    white, vertno = cortex["rh"].white, np.arange(0, 10242, 2)
+    bump = np.zeros(len(vertno))
+    bump[1000] = 1.0
+    values = spreading.spread(cortex["rh"], vertno, bump)
+    touched = np.flatnonzero(np.nan_to_num(values))
+    assert 0 < len(touched) < 60
+    assert away(white, vertno[1000])[touched].max() < 15
+    assert not np.nan_to_num(spreading.spread(cortex["rh"], vertno, 0 * bump)).any()
+    single = spreading.spread(cortex["rh"], vertno[:1], np.ones(1))
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(single)), vertno[:1])
+
+
+# --- places -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trans():
+    turn = mne.transforms.rotation(0.1, -0.2, 0.3) @ mne.transforms.translation(0.01, 0.02, -0.03)
+    return mne.Transform("head", "mri", turn)
+
+
+def dipole(position_mm, trans):
+    """Return a dipole at an MRI position, with its largest amplitude there and a decoy before."""
+    inverse = np.linalg.inv(trans["trans"])
+    pos = mne.transforms.apply_trans(inverse, np.array([[0.0, 0, 0], position_mm]) / 1e3)
+    ori = np.tile([0.0, 0, 1], (2, 1))
+    return mne.Dipole([0.0, 0.1], pos, np.array([1.0, 20.0]) * 1e-9, ori, np.ones(2) * 90)
+
+
+def test_dipoles_find_their_vertices(where, cortex, trans):
+    targets = [("rh", 1234), ("lh", 42)]
+    dipoles = [dipole(cortex[hemi].white[vertex], trans) for hemi, vertex in targets]
+    found = viz.dipole_table(dipoles, trans=trans, **where)
+    assert list(zip(found["hemi"], found["vertno"], strict=True)) == targets
+    np.testing.assert_allclose(found["distance_mm"], 0, atol=1e-3)
+    np.testing.assert_allclose(found["peak_nAm"], 20)
+    back = viz.dipole_table(dipoles, trans=mne.transforms.invert_transform(trans), **where)
+    pd.testing.assert_frame_equal(found, back)
+    assert viz.dipole_table([], trans=trans, **where).empty
+
+
+def test_dipoles_far_from_the_cortex_are_warned_about(where, trans):
+    with pytest.warns(RuntimeWarning, match="from the white surface"):
+        viz.dipole_table([dipole(np.array([0.0, 0, 200]), trans)], trans=trans, **where)
+    with pytest.raises(TypeError, match=r"list with an mne\.Dipole"):
+        viz.dipole_table(dipole(np.zeros(3), trans), trans=trans, **where)
+
+
+def test_true_dipoles_need_trans(where, cortex, trans):
+    dipoles = [dipole(cortex["lh"].white[7], trans)]
+    with pytest.raises(ValueError, match="needs trans"):
+        places.true_places(dipoles, cortex, trans=None, **where)
+    found = places.true_places(dipoles, cortex, trans=trans, **where)
+    assert (found["hemi"][0], found["vertno"][0]) == ("lh", 7)
+    assert places.true_places(None, cortex, trans=None, **where).empty
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"surface": "sphere"}, "inflated, white, pial.*'sphere'"),
+        ({"views": ("lateral", "top")}, "lateral, medial, dorsal.*top"),
+        ({"views": ()}, "at least one"),
+        ({"color_by": "amplitude"}, "peak_nAm, sd_nAm, log_evidence.*'amplitude'"),
+        ({"size_by": "label"}, "size_by must be one of"),
+        ({"clim": (3, 1)}, "clim must be two rising numbers"),
+        ({"window_size": (60, 60)}, "too small"),
+        ({"subjects_dir": None}, "subject and subjects_dir"),
+        ({"sources": table(("lh", 10242))}, "10242 is outside the lh surface.*0 to 10241"),
+        ({"sources": table(("lh", -1))}, "-1 is outside"),
+        ({"sources": table(("lh", 1.5))}, "whole numbers"),
+        ({"sources": table(("left", 1))}, "'lh' or 'rh'; got 'left'"),
+        ({"sources": table(("lh", 1)).drop(columns="vertno")}, "lacks the column vertno"),
+        ({"sources": table(("lh", 1)).drop(columns="peak_nAm")}, "no such column"),
+        ({"sources": table(("lh", 1), peak=np.nan)}, "not finite"),
+        ({"truth": table(("rh", 20000))}, "truth: vertno 20000"),
+    ],
+)
+def test_bad_input_is_named(where, change, match):
+    kwargs = {"sources": table(("lh", 1)), **where} | change
+    with pytest.raises(ValueError, match=match):
+        viz.plot_cortex(**kwargs)
+
+
+def test_sources_must_be_a_table(where):
+    with pytest.raises(TypeError, match="sources must be a pandas.DataFrame; got list"):
+        viz.plot_cortex([], **where)
+
+
+def test_missing_surfaces_are_named(where, subjects_dir, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"lh\.white.*rh\.curv.*datasets\.template"):
+        viz.plot_cortex(table(), subject="nobody", subjects_dir=subjects_dir)
+    folder = tmp_path / SUBJECT / "surf"
+    folder.mkdir(parents=True)
+    for file in (subjects_dir / SUBJECT / "surf").iterdir():
+        if "pial" not in file.name:
+            (folder / file.name).symlink_to(file)
+    with pytest.raises(FileNotFoundError, match=r"no \S+lh\.pial, \S+rh\.pial\. Choose"):
+        viz.plot_cortex(table(), subject=SUBJECT, subjects_dir=tmp_path, surface="pial")
+    (folder / "lh.curv").unlink()
+    nibabel.freesurfer.write_morph_data(folder / "lh.curv", np.zeros(5))
+    with pytest.raises(ValueError, match="10242 and 5 vertices"):
+        viz.plot_cortex(table(), subject=SUBJECT, subjects_dir=tmp_path)
+
+
+# --- page and scale ---------------------------------------------------------------------------
+
+
+def test_inflated_hemispheres_stand_apart(cortex):
+    assert cortex["lh"].points[:, 0].max() < 0 < cortex["rh"].points[:, 0].min()
+
+
+@pytest.mark.parametrize("views", [layout.ALL_VIEWS, ("lateral",), ("caudal", "medial", "dorsal")])
+def test_panels_show_both_hemispheres_and_do_not_overlap(cortex, views):
+    for rows, grid in ((layout.sheet(views), False), ([layout.strip(views)] * 3, True)):
+        for view in views:
+            shown = [hemi for row in rows for p in row if p.view == view for hemi in p.hemis]
+            assert set(shown) == {"lh", "rh"}
+        page = layout.arrange(rows, cortex, title=True, grid=grid)
+        used = np.zeros(page.window[::-1], int)
+        for left, bottom, width, height in (box for row in page.boxes for box in row):
+            assert left >= -1e-6
+            assert bottom >= page.footer - 1e-6
+            assert left + width <= page.window[0] + 1e-6
+            assert bottom + height <= page.window[1] - page.header + 1e-6
+            rows_in = slice(int(np.ceil(bottom)), int(bottom + height))
+            used[rows_in, int(np.ceil(left)) : int(left + width)] += 1
+        assert used.max() == 1
+
+
+def test_scale_has_round_ticks_around_the_values():
+    np.testing.assert_allclose(
+        scale.ColourScale.around(np.array([3.0, 19.0]), from_zero=True).ticks, [0, 5, 10, 15, 20]
+    )
+    signed = scale.ColourScale.around(np.array([-3.0, 19.0]), from_zero=True)
+    assert signed.cmap == style.DIVERGING
+    assert signed.ticks[0] == -signed.ticks[-1] <= -19
+    times = scale.ColourScale.around(np.array([0.08, 0.12]), from_zero=False)
+    assert times.cmap == style.SEQUENTIAL
+    assert 0.07 < times.ticks[0] <= 0.08
+    for values in ([], [0.0], [5.0], [-5.0]):
+        for from_zero in (True, False):
+            ticks = scale.ColourScale.around(np.array(values), from_zero=from_zero).ticks
+            assert ticks[0] < ticks[-1]
+            assert all(ticks[0] <= value <= ticks[-1] for value in values)
+
+
+# --- curves -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evoked():
+    names = [f"MEG {k:04d}" for k in (113, 112, 111, 121)]
+    info = mne.create_info(names, 100.0, ["grad", "grad", "mag", "mag"])
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((4, 50)) * np.array([[5e-12], [5e-12], [2e-13], [2e-13]])
+    return mne.EvokedArray(data, info, tmin=-0.1, nave=5)
+
+
+def test_fit_is_in_the_sensors_units(evoked):
+    residual = evoked.copy()
+    residual.data[:2] *= 0.5  # three quarters of the sum of squares are explained
+    fig = viz.plot_fit(evoked, residual)
+    (grad, grad_left), (mag, mag_left) = np.reshape(fig.axes, (2, 2))
+    assert "fT/cm" in grad.get_ylabel()
+    assert mag.get_ylabel().strip() == "fT"
+    assert mag_left.get_xlabel() == "Time (ms)"
+    assert "75 % explained" in grad_left.get_title()
+    assert "0 % explained" in mag_left.get_title()
+    peak = max(np.abs(curve.get_ydata()).max() for curve in grad.lines)
+    assert peak == pytest.approx(np.abs(evoked.data[:2]).max() * 1e13)
+    assert max(np.max(curve.get_xdata()) for curve in mag.lines) == pytest.approx(390)
+    assert mag.get_ylim() == mag_left.get_ylim()
+
+
+def test_fit_leaves_bad_channels_out_and_refuses_other_channels(evoked):
+    evoked.info["bads"] = ["MEG 0113"]
+    fig = viz.plot_fit(evoked, evoked)
+    assert len([c for c in fig.axes[0].lines if len(c.get_xdata()) == 50]) == 1
+    with pytest.raises(ValueError, match="channels and the times"):
+        viz.plot_fit(evoked, evoked.copy().pick("mag"))
+    with pytest.raises(ValueError, match=r"axes must have the shape \(2, 2\)"):
+        viz.plot_fit(evoked, evoked, axes=fig.axes[:2])
+
+
+def test_time_courses_are_in_nam_with_bands_of_two_deviations():
+    times, U = np.array([0.1, 0.2, 0.3]), np.array([[1.0, 2, 3], [4, 5, 6]]) * 1e-9
+    fig = viz.plot_time_courses(times, U, np.array([1e-9, 2e-9]), names=["V1", "A1"])
+    (ax,) = fig.axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Time (ms)", "Source amplitude (nAm)")
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [100, 200, 300])
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [4, 5, 6])
+    heights = [np.ptp(band.get_paths()[0].vertices[:, 1]) for band in ax.collections]
+    np.testing.assert_allclose(heights, [3 - 1 + 4, 6 - 4 + 8])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["V1", "A1"]
+    assert not viz.plot_time_courses(times, U).axes[0].collections
+    with pytest.raises(ValueError, match="3 samples"):
+        viz.plot_time_courses(times, U[:, :2])
+    with pytest.raises(ValueError, match="names has 1"):
+        viz.plot_time_courses(times, U, names=["V1"])
+
+
+def test_time_courses_of_no_source_say_so():
+    (ax,) = viz.plot_time_courses(np.arange(3), np.zeros((0, 3)), np.zeros(0)).axes
+    assert "no source" in [text.get_text() for text in ax.texts]
+    assert len(ax.lines) == 1  # the zero line
+    assert not ax.collections
+
+
+def test_energy_is_drawn_against_the_iteration():
+    fig = viz.plot_energy([5.0, 3.0, 2.5], label="a")
+    (ax,) = fig.axes
+    assert viz.plot_energy([4.0, 1.0], label="b", ax=ax) is fig
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Iteration", "Energy $J$ (dimensionless)")
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 5], [2, 3], [3, 2.5]])
+    assert ax.lines[0].get_color() != ax.lines[1].get_color()
+    with pytest.raises(ValueError, match="at least one"):
+        viz.plot_energy([])
+
+
+def test_evidence_is_sorted_and_named():
+    sources = table(("lh", 5), ("rh", 6), ("rh", 7)).assign(
+        log_evidence=[12.0, 900.0, 40.0], label=["cuneus-lh", None, "insula-rh"]
+    )
+    (ax,) = viz.plot_evidence(sources, threshold=10).axes
+    assert ax.get_xlabel() == "Log evidence (nats)"
+    assert ax.get_xscale() == "log"
+    named = [text.get_text() for text in ax.get_yticklabels()]
+    assert named == ["vertex 6 (right)", "insula (right)", "cuneus (left)"]
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [900, 40, 12])
+    assert ax.yaxis_inverted()
+    assert list(ax.lines[1].get_xdata()) == [10, 10]
+    assert viz.plot_evidence(sources.iloc[[0, 2]]).axes[0].get_xscale() == "linear"
+    (empty,) = viz.plot_evidence(sources.iloc[:0], threshold=10).axes
+    assert "no source" in [text.get_text() for text in empty.texts]
+    with pytest.raises(ValueError, match="lacks the column log_evidence"):
+        viz.plot_evidence(sources.drop(columns="log_evidence"))
+
+
+# --- the package ------------------------------------------------------------------------------
+
+
+def test_importing_viz_is_cheap_and_its_names_exist():
+    code = (
+        "import sys, meg_vae.viz\n"
+        "heavy = {'pyvista', 'vtkmodules', 'matplotlib', 'torch', 'mne'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert all(callable(getattr(viz, name)) for name in viz.__all__)
+    assert set(viz.__all__) <= set(dir(viz))
+    with pytest.raises(AttributeError, match="plot_everything"):
+        _ = viz.plot_everything
