@@ -73,7 +73,7 @@ class SourceFilter:
             In A·m.
         """
         U = self.inverse_map @ evoked_data(evoked, self.ch_names)
-        return U.reshape(*self.positions.axes.shape[:2], -1)
+        return U.reshape(*self.positions.axes.shape[:2], len(evoked.times))
 
     def patterns(self, evoked: mne.Evoked) -> NDArray[np.float64]:
         """Give what each source alone puts on the sensors, through the data's active projectors.

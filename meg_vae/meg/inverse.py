@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import logger, verbose, warn
+from mne.utils import logger, use_log_level, warn
 from numpy.typing import NDArray
 
 from meg_vae.meg import estimates
 from meg_vae.meg.filter import SourceFilter, source_filter
-from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import pyvista
+
+    from meg_vae.model.sparse_vae import SparseVAE
 
 MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
 
@@ -98,14 +100,11 @@ class VAEInverse:
         self.subjects_dir = subjects_dir
         self.verbose = verbose
 
-    @verbose
     def fit(
         self,
         evoked: mne.Evoked | list[mne.Evoked],
         forward: mne.Forward,
         noise_cov: mne.Covariance,
-        *,
-        verbose: bool | str | int | None = None,
     ) -> VAEInverse:
         """Find the sources of one evoked response, or those that several share.
 
@@ -118,8 +117,6 @@ class VAEInverse:
             Forward model.
         noise_cov : mne.Covariance
             Noise covariance of single trials; it is divided by ``evoked.nave``.
-        verbose : bool | str | int | None
-            Level of MNE's logging.
 
         Returns
         -------
@@ -136,21 +133,26 @@ class VAEInverse:
         RuntimeWarning
             If no source is found.
         """
+        responses = _responses(evoked)
+        with use_log_level(self.verbose):
+            self._fit(responses, forward, noise_cov)
+        return self
+
+    def _fit(
+        self, responses: list[mne.Evoked], forward: mne.Forward, noise_cov: mne.Covariance
+    ) -> None:
         from meg_vae.model.sparse_vae import SparseVAE
 
-        responses = _responses(evoked)
         info = responses[0].info
         nave = min(one.nave for one in responses)
         leadfield = make_leadfield(
             forward, info, noise_cov, nave=nave, loose=self.loose, rank=self.rank
         )
-        X = np.concatenate(
-            [whiten(one, leadfield.whitener, leadfield.ch_names, nave) for one in responses], axis=1
-        )
-        logger.info(
-            f"Fitting {leadfield.n_positions} positions to {X.shape[1]} samples of rank {len(X)}"
-        )
-        self.n_effective_ = X.shape[1] * min(1.0, 2 * info["lowpass"] / info["sfreq"])
+        whitened = [whiten(one, leadfield.whitener, leadfield.ch_names, nave) for one in responses]
+        X = np.concatenate(whitened, axis=1)
+        n, n_positions = X.shape[1], leadfield.n_positions
+        logger.info(f"Fitting {n_positions} positions to {n} samples of rank {len(X)}")
+        self.n_effective_ = n * min(1.0, 2 * info["lowpass"] / info["sfreq"])
         model = SparseVAE(
             leadfield.n_orient,
             noise_variance=self.noise_variance,
@@ -159,30 +161,29 @@ class VAEInverse:
             tol=self.tol,
             max_iter=self.max_iter,
         ).fit(leadfield.Phi, X, n_effective=self.n_effective_)
-        self.filter_ = source_filter(
-            leadfield, model.active_dipoles_, model.inverse_map_, model.posterior_covariance()
-        )
-        self.noise_variance_ = model.noise_variance_
-        self.energy_, self.history_, self.certificate_ = (
-            model.energy_,
-            model.history_,
-            model.certificate_,
-        )
         self._responses = [one.copy() for one in responses]
-        evidence = model.source_log_evidence_[model.active_]
-        self._order = np.argsort(
-            -evidence, kind="stable"
-        )  # from the order of the source space to that of sources_
-        self.sources_ = self._table(evidence).iloc[self._order].reset_index(drop=True)
+        self._store(leadfield, model)
         logger.info(
             f"{len(self.sources_)} sources, noise variance {np.mean(self.noise_variance_):.2f}"
         )
         if self.sources_.empty:
             warn(
-                f"no source carries {self.min_log_evidence:g} nats of log evidence, so the estimate is "
-                "empty: these data look like noise alone."
+                f"no source carries {self.min_log_evidence:g} nats of log evidence, so the estimate"
+                " is empty: these data look like noise alone."
             )
-        return self
+
+    def _store(self, leadfield: LeadField, model: SparseVAE) -> None:
+        """Keep what a fit leaves behind, in the units of the sensors and the sources."""
+        self.filter_ = source_filter(
+            leadfield, model.active_dipoles_, model.inverse_map_, model.posterior_covariance()
+        )
+        self.noise_variance_ = model.noise_variance_
+        self.energy_ = model.energy_
+        self.history_ = model.history_
+        self.certificate_ = model.certificate_
+        evidence = model.source_log_evidence_[model.active_]
+        self._order = np.argsort(-evidence, kind="stable")  # row of the filter of each table row
+        self.sources_ = self._table(evidence).iloc[self._order].reset_index(drop=True)
 
     def _table(self, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
         filter_ = self.filter_
@@ -196,7 +197,7 @@ class VAEInverse:
         )
 
     def _fitted(self, evoked: mne.Evoked | None) -> tuple[SourceFilter, mne.Evoked]:
-        """Give the filter, and the data to put through it: those of the fit where none are given."""
+        """Give the filter, and the data for it: those of the fit where none are given."""
         if not hasattr(self, "filter_"):
             raise RuntimeError(
                 "this VAEInverse is not fitted yet; call fit(evoked, forward, noise_cov) first."
@@ -421,7 +422,7 @@ def _responses(evoked: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
             raise ValueError(f"evoked {one.comment!r} has no time point; widen the time window.")
         if one.ch_names != first.ch_names or one.info["bads"] != first.info["bads"]:
             raise ValueError(
-                f"evoked {one.comment!r} has other channels or bad channels than {first.comment!r}; "
+                f"evoked {one.comment!r} has other (bad) channels than {first.comment!r}; "
                 "make them equal."
             )
     return responses

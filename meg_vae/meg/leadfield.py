@@ -155,27 +155,21 @@ def make_leadfield(
     _check_reference(
         mne.EvokedArray(np.zeros((len(info["ch_names"]), 1)), info, verbose="error"), ch_names
     )
-    forward = _orient(
-        mne.pick_channels_forward(forward, ch_names, ordered=True, verbose="error"), loose
-    )
-    gain = forward["sol"]["data"]
-    if not np.isfinite(gain).all():
+    forward = mne.pick_channels_forward(forward, ch_names, ordered=True, verbose="error")
+    if not np.isfinite(forward["sol"]["data"]).all():
         raise ValueError("forward has NaN or infinite entries in its gain; recompute it.")
+    forward = _orient(forward, loose)
     n_orient = 1 if mne.forward.is_fixed_orient(forward) else 3
-    weights = np.sqrt(
-        mne.forward.compute_orient_prior(
-            forward, loose=_loose_value(forward, loose), verbose="error"
-        )
+    prior = mne.forward.compute_orient_prior(
+        forward, loose=_loose_value(forward, loose), verbose="error"
     )
-    whitener = (
-        nave**0.5
-        * mne.cov.compute_whitener(noise_cov, info, ch_names, rank=rank, pca=True, verbose="error")[
-            0
-        ]
+    weights = np.sqrt(prior)
+    whitener, _ = mne.cov.compute_whitener(
+        noise_cov, info, ch_names, rank=rank, pca=True, verbose="error"
     )
-    return LeadField(
-        (whitener @ gain) * weights, whitener, ch_names, weights, n_orient, nave, forward
-    )
+    whitener = nave**0.5 * whitener
+    Phi = (whitener @ forward["sol"]["data"]) * weights
+    return LeadField(Phi, whitener, ch_names, weights, n_orient, nave, forward)
 
 
 def _common_channels(forward: mne.Forward, info: mne.Info, noise_cov: mne.Covariance) -> list[str]:
@@ -192,7 +186,7 @@ def _common_channels(forward: mne.Forward, info: mne.Info, noise_cov: mne.Covari
         raise ValueError(
             "forward and evoked have no channel in common "
             f"(evoked: {', '.join(data[:2]) or 'no MEG or EEG'}, ...; "
-            f"forward: {', '.join(known[:2])}, ...); compute the forward from this recording's info."
+            f"forward: {', '.join(known[:2])}, ...); compute it from this recording's info."
         )
     good = [name for name in modelled if name not in info["bads"]]
     if not good:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -46,7 +48,7 @@ def check_noise_variance(value: float | str) -> None:
     """
     if isinstance(value, str):
         check_option("noise_variance", value, NOISE_OPTIONS)
-    elif not (np.isreal(value) and np.isfinite(value) and value > 0):
+    elif not (isinstance(value, Real) and np.isfinite(float(value)) and value > 0):
         raise ValueError(
             f"noise_variance={value!r} must be positive, or one of "
             f"{', '.join(map(repr, NOISE_OPTIONS))}."

@@ -149,7 +149,8 @@ def profile(Phi: Tensor, gamma: Tensor, noise_variance: Tensor, C: Tensor) -> Te
         The profile, in nats × 2 per sample.
     """
     L = torch.linalg.cholesky(model_covariance(Phi, gamma, noise_variance))
-    return 2 * L.diagonal().log().sum() + torch.cholesky_solve(C, L).trace()
+    J: Tensor = 2 * L.diagonal().log().sum() + torch.cholesky_solve(C, L).trace()
+    return J
 
 
 def profile_gradient(
@@ -204,4 +205,5 @@ def profile_curvature(Phi: Tensor, gamma: Tensor, noise_variance: Tensor, C: Ten
     weighted = torch.linalg.inv(model_covariance(Phi, gamma, noise_variance)) @ Phi
     K, M = Phi.T @ weighted, weighted.T @ C @ weighted
     shape = (len(gamma), -1, len(gamma), Phi.shape[1] // len(gamma))
-    return (K * (2 * M - K)).reshape(shape).sum((1, 3))
+    H: Tensor = (K * (2 * M - K)).reshape(shape).sum((1, 3))
+    return H

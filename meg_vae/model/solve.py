@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -159,11 +159,13 @@ def solve(
     if learn == "scalar":
         dictionary, F = in_range(dictionary, F)
     scale = (F.square().sum((1, 2)) / F.shape[1]).sqrt()
-    if not scale.all():
+    silent = scale == 0
+    if silent.any():
         warnings.warn(
             "the data are zero, so there is no source to find", RuntimeWarning, stacklevel=2
         )
-    scale = torch.where(scale > 0, scale, 1.0)
+        white = torch.eye(*F.shape[1:], dtype=F.dtype, device=F.device)
+        F, scale = torch.where(silent[:, None, None], white, F), scale.masked_fill(silent, 1.0)
     per_item = (
         8
         * F.shape[1]
@@ -183,7 +185,8 @@ def solve(
         )
         for f, a in zip(F.split(chunk), scale.split(chunk), strict=True)
     ]
-    solution = _join(parts) if X.ndim == 3 else _first(parts[0])
+    solution = _silence(_join(parts), silent, noise_variance)
+    solution = solution if X.ndim == 3 else _first(solution)
     worst = float(solution.certificate.max())
     if worst > tol:
         warnings.warn(
@@ -260,6 +263,22 @@ def _join(parts: list[Solution]) -> Solution:
         history=torch.cat(histories, 1),
         certificate=torch.cat([p.certificate for p in parts]),
         timings={k: sum(p.timings[k] for p in parts) for k in parts[0].timings},
+    )
+
+
+def _silence(solution: Solution, silent: Tensor, noise_variance: float | str) -> Solution:
+    """Give items whose data are zero no source, and the noise held or the smallest there is."""
+    if not silent.any():
+        return solution
+    noise = FLOOR if isinstance(noise_variance, str) else noise_variance
+    return replace(
+        solution,
+        factor=solution.factor.masked_fill(silent[:, None, None, None], 0.0),
+        noise_variance=torch.where(
+            silent.reshape(-1, *[1] * (solution.noise_variance.ndim - 1)),
+            noise,
+            solution.noise_variance,
+        ),
     )
 
 

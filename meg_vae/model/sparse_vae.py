@@ -256,12 +256,13 @@ class SparseVAE:
         rows = self._active[:, None] * self.n_orient + torch.arange(
             self.n_orient, device=self._active.device
         )
-        return _numpy(rows.flatten())
+        indices: NDArray[np.int64] = rows.flatten().cpu().numpy()
+        return indices
 
     @property
     def inverse_map_(self) -> NDArray[np.float64]:
         """Linear map from data to the active rows of U, shape (n_active * n_orient, n_channels)."""
-        W = self._encoder.W_z.reshape(len(self._factor), self.n_orient, -1)
+        W = self._encoder.W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
         return _numpy((self._factor @ W).flatten(0, 1))
 
     @property

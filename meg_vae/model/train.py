@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from tqdm.auto import tqdm
 
+from meg_vae.model.decoders import LinearDecoder
 from meg_vae.model.encoders import OptimalEncoder, TrainedEncoder, optimal_encoder
 from meg_vae.model.energy import energy_terms
+from meg_vae.model.networks import NetworkEncoder
 
 FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
 BOX = 30.0  # furthest that L-BFGS goes from the start: 13 decades of a variance
+STRIDE = 3.0  # the same at each annealed level: further, and a position let go early is lost
 LEVELS = 30  # of an annealed noise variance, from the data's mean power down to the floor
 
 
@@ -27,7 +30,7 @@ class Training:
 
     Attributes
     ----------
-    encoder : OptimalEncoder | TrainedEncoder
+    encoder : OptimalEncoder | TrainedEncoder | NetworkEncoder
         The encoder at the end.
     noise_variance : Tensor, shape ()
         λ at the end.
@@ -35,7 +38,7 @@ class Training:
         Energy per sample, less the number of dipoles: comparable to the profile J.
     """
 
-    encoder: OptimalEncoder | TrainedEncoder
+    encoder: OptimalEncoder | TrainedEncoder | NetworkEncoder
     noise_variance: Tensor
     history: Tensor
 
@@ -44,7 +47,7 @@ def train(
     decoder: nn.Module,
     X: Tensor,
     *,
-    encoder: TrainedEncoder | None = None,
+    encoder: TrainedEncoder | NetworkEncoder | None = None,
     noise_variance: float | str = "learn",
     optimizer: str = "lbfgs",
     learning_rate: float = 0.05,
@@ -62,7 +65,7 @@ def train(
         Linear, with a ``matrix()``, or any differentiable module; changed in place.
     X : Tensor, shape (n_channels, n_samples)
         Whitened data.
-    encoder : TrainedEncoder | None
+    encoder : TrainedEncoder | NetworkEncoder | None
         The encoder to train with the decoder; None uses the optimal one, in closed form, which
         needs a linear decoder.
     noise_variance : float | "learn" | "anneal"
@@ -95,18 +98,26 @@ def train(
     FloatingPointError
         If the energy is no longer finite.
     """
-    if not hasattr(decoder, "matrix") and (encoder is None or optimizer == "lbfgs"):
+    linear = isinstance(decoder, LinearDecoder)
+    if not linear and (encoder is None or optimizer == "lbfgs"):
         raise ValueError("a nonlinear decoder needs an encoder to train and optimizer='adam'")
     power = X.square().mean()
     log_noise = _start_noise(noise_variance, power)
     energy = _Energy(decoder, encoder, X, log_noise, n_draws, random_state)
-    parameters = [*decoder.parameters(), *(encoder.parameters() if encoder is not None else [])]
+    parameters: list[Tensor] = list(decoder.parameters())
+    parameters += [] if encoder is None else list(encoder.parameters())
     parameters += [log_noise] if log_noise.requires_grad else []
-    levels = [None]
+    levels: list[float | None] = [None]
+    box = BOX
     if noise_variance == "anneal":
         levels = torch.linspace(float(power.log()), float((FLOOR * power).log()), LEVELS).tolist()
+        box = STRIDE
     history: list[float] = []
-    run = _lbfgs if optimizer == "lbfgs" else partial(_adam, learning_rate=learning_rate)
+    run = (
+        partial(_lbfgs, box=box)
+        if optimizer == "lbfgs"
+        else partial(_adam, learning_rate=learning_rate)
+    )
     with tqdm(desc="training", unit="step", disable=not progress) as bar:
         for level in levels:
             if level is not None:
@@ -119,7 +130,7 @@ def train(
         )
     with torch.no_grad():
         noise = energy.noise_variance()
-        final = encoder if encoder is not None else optimal_encoder(decoder.matrix(), noise)
+        final = optimal_encoder(decoder.matrix(), noise) if encoder is None else encoder  # type: ignore[operator]
     return Training(final, noise, torch.tensor(history, dtype=X.dtype))
 
 
@@ -135,7 +146,7 @@ class _Energy:
     def __init__(
         self,
         decoder: nn.Module,
-        encoder: TrainedEncoder | None,
+        encoder: TrainedEncoder | NetworkEncoder | None,
         X: Tensor,
         log_noise: Tensor,
         n_draws: int,
@@ -153,12 +164,22 @@ class _Energy:
         d, n = self.X.shape
         noise = self.noise_variance()
         if self.encoder is None:
-            P = self.decoder.matrix()
-            L = torch.linalg.cholesky(P @ P.T + noise * torch.eye(d, dtype=P.dtype))
-            fit = torch.linalg.solve_triangular(L, self.X, upper=False).square().sum() / n
-            return 2 * L.diagonal().log().sum() + fit
+            P = self.decoder.matrix()  # type: ignore[operator]
+            # RᵀR = Σ, accurate even where γ/λ is so large that Σ has no Cholesky factor
+            R = torch.linalg.qr(torch.cat([P.T, noise.sqrt() * torch.eye(d, dtype=P.dtype)])).R
+            fit = torch.linalg.solve_triangular(R.T, self.X, upper=False).square().sum() / n
+            return 2 * R.diagonal().abs().log().sum() + fit
+        if isinstance(self.encoder, NetworkEncoder):
+            mean, std = self.encoder(self.X)
+            draws = torch.randn(
+                self.n_draws, *mean.shape, generator=self.generator, dtype=mean.dtype
+            )
+            misfit = sum((self.X - self.decoder(mean + std * z)).square().sum() for z in draws)
+            latent = std.square().sum() - 2 * std.log().sum() + mean.square().sum()
+            fit = misfit / (self.n_draws * noise) + n * d * noise.log()
+            return (fit + latent) / n - len(mean)
         W_z, S = self.encoder.W_z, self.encoder.S
-        if hasattr(self.decoder, "matrix"):
+        if isinstance(self.decoder, LinearDecoder):
             total = energy_terms(self.X, self.decoder.matrix(), noise, W_z, S).total()
             return total / n - len(S)
         terms = energy_terms(self.X, torch.zeros(d, len(S), dtype=S.dtype), noise, W_z, S)
@@ -173,7 +194,7 @@ class _Energy:
 
 
 def _lbfgs(
-    energy: _Energy, parameters: list[Tensor], *, max_iter: int, tol: float, bar: tqdm
+    energy: _Energy, parameters: list[Tensor], *, max_iter: int, tol: float, bar: tqdm, box: float
 ) -> list[float]:
     """Run L-BFGS; the energies after each of its iterations."""
     history: list[float] = []
@@ -195,7 +216,7 @@ def _lbfgs(
         value_and_gradient,
         start,
         jac=True,
-        bounds=Bounds(start - BOX, start + BOX),
+        bounds=Bounds(start - box, start + box),
         method="L-BFGS-B",
         callback=after_each,
         options={

@@ -213,13 +213,25 @@ def plot_evidence(
 
 
 def source_names(sources: pd.DataFrame) -> list[str]:
-    """Return a readable name per source: its label or its vertex, and its hemisphere."""
+    """Give each source a short name, for legends.
+
+    Parameters
+    ----------
+    sources : pandas.DataFrame
+        Table with the columns ``hemi``, ``vertno`` and, where known, ``label``.
+
+    Returns
+    -------
+    names : list of str
+        Like "cuneus (left)", or "vertex 123 (left)" where the region is unknown.
+    """
     names = []
     labels = sources["label"] if "label" in sources else [None] * len(sources)
     for hemi, vertno, label in zip(sources["hemi"], sources["vertno"], labels, strict=True):
         known = isinstance(label, str) and label
         name = label.removesuffix(f"-{hemi}") if known else f"vertex {vertno}"
-        names.append(f"{name} ({'left' if hemi == 'lh' else 'right'})")
+        side = {"lh": "left", "rh": "right"}.get(hemi, hemi)
+        names.append(f"{name} ({side})")
     return names
 
 

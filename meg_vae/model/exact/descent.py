@@ -91,7 +91,7 @@ def descend(
             stuck &= ~any_removed
             trace.add(point)
             continue
-        steepest = _free_gradient(candidates, point, at, floor).abs().amax(1)
+        steepest = _largest(_free_gradient(candidates, point, at, floor).abs())
         open_items = (steepest > tol) & ~stuck
         if trace.left <= 0 or not open_items.any():
             break
@@ -104,6 +104,11 @@ def descend(
     P = point.P.new_zeros(batch, d, all_R.shape[1], all_R.shape[2])
     P[:, :, index] = point.P.reshape(batch, d, -1, all_R.shape[2])
     return replace(point, R=R, P=P.flatten(2)), steepest
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Give the largest of each row; 0 where there is none."""
+    return values.amax(1) if values.shape[1] else values.new_zeros(len(values))
 
 
 def _free_gradient(candidates: Candidates, point: Point, at: Slopes, floor: float) -> Tensor:

@@ -71,7 +71,7 @@ class Dictionary:
     @property
     def n_channels(self) -> int:
         """Number of rows of Φ."""
-        return self.Phi.shape[0]
+        return len(self.Phi)
 
     @property
     def n_groups(self) -> int:

@@ -140,7 +140,7 @@ def slopes(candidates: Candidates, point: Point) -> Slopes:
         )
     curvature = 2 * average - fisher + self_term
     if candidates.full:
-        free = _free(point.R, basis).to(K)
+        free = _free(point.R, symmetric_basis(o, K)).to(K)
         free = torch.cat([free, free.new_ones(len(free), gradient.shape[1] - free.shape[1])], 1)
         gradient = gradient * free
         average, curvature = (T * free[:, :, None] * free[:, None, :] for T in (average, curvature))

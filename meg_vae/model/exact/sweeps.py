@@ -102,14 +102,20 @@ def sweep(
         best = J
         T, c = joint_diagonal(L, B)
         s, q = group_pulls(T, c, Phi, dictionary.n_orient)
+        if not len(kept):
+            break
         ratio = q / s.clamp_min(torch.finfo(dtype).tiny)
         power = (
             T.double().square().sum(2)
         )  # Σ⁻¹ = TᵀT, so tr Σ⁻¹ and tr Σ⁻¹CΣ⁻¹ are sums over T's rows
-        noise_ratio = ((c * power).sum(1) + rest / noise**2) / (power.sum(1) + n_rest / noise)
+        noise_ratio = (
+            torch.ones_like(noise)
+            if not learn
+            else ((c * power).sum(1) + rest / noise**2) / (power.sum(1) + n_rest / noise)
+        )
         before = (small, noise, ratio, noise_ratio)
         small = small * ratio
-        noise = noise * noise_ratio if learn else noise
+        noise = noise * noise_ratio
         alive = (small > prune * small.amax(1, keepdim=True)) & (small > 0)
         small = small * alive
         keep = alive.any(0)

@@ -1,0 +1,52 @@
+"""Shared fixtures: small seeded problems and recordings, made once a session."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small problems: threads cost more than they bring
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+def sparse_problem(d=20, n_groups=30, n=40, *, n_orient=1, n_active=3, noise=0.1, seed=0):
+    """Φ, U and X = ΦU + noise with a few active groups."""
+    rng = np.random.default_rng(seed)
+    Phi = rng.standard_normal((d, n_groups * n_orient))
+    U = np.zeros((n_groups * n_orient, n))
+    active = np.sort(rng.choice(n_groups, n_active, replace=False))
+    rows = (active[:, None] * n_orient + np.arange(n_orient)).ravel()
+    U[rows] = rng.standard_normal((len(rows), n))
+    X = Phi @ U + noise * rng.standard_normal((d, n))
+    return SimpleNamespace(Phi=Phi, U=U, X=X, active=active, noise=noise, n_orient=n_orient)
+
+
+@pytest.fixture
+def problem():
+    """A problem with three active single columns."""
+    return sparse_problem()
+
+
+@pytest.fixture
+def grouped():
+    """A problem with three active groups of three columns."""
+    return sparse_problem(n_orient=3, n_groups=15)
+
+
+@pytest.fixture(scope="session")
+def recording():
+    """Two sources in the template head at a coarse spacing."""
+    from meg_vae import datasets
+
+    return datasets.template_recording(n_sources=2, spacing="ico3", verbose="error")
+
+
+@pytest.fixture(scope="session")
+def fitted(recording):
+    """An inverse fitted to the recording."""
+    from meg_vae import VAEInverse
+
+    inverse = VAEInverse(subjects_dir=recording.subjects_dir)
+    return inverse.fit(recording.evoked, recording.forward, recording.noise_cov)

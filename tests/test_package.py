@@ -1,0 +1,116 @@
+"""The house: who may import whom, what is public, what is documented."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from numpydoc.validate import Validator, validate
+
+import meg_vae
+
+ROOT = Path(meg_vae.__file__).parent
+MAY_IMPORT = {  # part of the package: parts that it may import, nested or not
+    "model": {"model"},
+    "meg": {"meg", "model", "viz"},
+    "comparison": {"comparison", "meg", "model", "viz"},
+    "report": {"report", "comparison", "meg", "viz"},
+    "cli": {"cli", "report", "comparison", "meg", "datasets", "viz"},
+    "viz": {"viz"},
+    "datasets": {"datasets"},
+}
+HEAVY = {"torch", "pyvista", "matplotlib", "nilearn", "sklearn"}
+
+
+def part_of(path):
+    """The part of the package that a file belongs to."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Names of the modules that a file imports, absolute."""
+    package = ["meg_vae", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*base, node.module or ""]).strip(".")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+FILES = [path for path in ROOT.rglob("*.py") if part_of(path) in MAY_IMPORT]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    allowed = MAY_IMPORT[part_of(path)]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "meg_vae" and len(parts) > 1 and parts[1] in MAY_IMPORT:
+            assert parts[1] in allowed, f"{path.name} imports {name}"
+        if part_of(path) == "model":
+            assert parts[0] != "mne", f"{path.name} imports {name}"
+
+
+def test_every_part_is_checked():
+    parts = {part_of(p) for p in ROOT.rglob("*.py")} - {"__init__", "_version"}
+    assert parts == set(MAY_IMPORT)
+
+
+def test_importing_the_package_is_light():
+    code = (
+        "import sys, meg_vae; "
+        f"print([m for m in {sorted(HEAVY | {'mne', 'pandas'})!r} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", meg_vae.__all__)
+def test_public_names_are_there_and_documented(name):
+    value = getattr(meg_vae, name)
+    assert name in dir(meg_vae)
+    assert isinstance(value, str) or value.__doc__
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="nonsense"):
+        meg_vae.nonsense  # noqa: B018
+
+
+def documented_names():
+    """Public names and, of the mathematics and the MNE layer, every function and class."""
+    for name in meg_vae.__all__:
+        value = getattr(meg_vae, name)
+        if isinstance(value, types.ModuleType):
+            members = ((part, getattr(value, part)) for part in value.__all__)
+            yield from (f"{v.__module__}.{part}" for part, v in members)
+        elif not isinstance(value, str):
+            yield f"{value.__module__}.{name}"
+    for path in FILES:
+        if part_of(path) in {"model", "meg", "comparison"}:
+            module = ".".join(["meg_vae", *path.relative_to(ROOT).with_suffix("").parts])
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_":
+                    yield f"{module}.{node.name}"
+
+
+@pytest.mark.parametrize("name", sorted(set(documented_names())))
+def test_docstrings_are_valid_numpydoc(name):
+    """Signature and docstring name the same parameters; what returns says what."""
+    result = validate(name)
+    checks = {"GL03", "GL08", "PR01", "PR02", "PR03", "RT01", "RT03", "SS02", "SS03"}
+    value = Validator._load_obj(name)
+    if (
+        dataclasses.is_dataclass(value)
+        or issubclass(type(value), type)
+        and "Module" in str(value.__mro__)
+    ):
+        checks -= {"PR01", "PR02"}  # fields are attributes; torch passes its own arguments on
+    assert [e for e in result["errors"] if e[0] in checks] == []

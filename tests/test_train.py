@@ -1,0 +1,110 @@
+"""Gradient training against the exact minimiser: one energy, two routes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import sparse_problem
+
+from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
+from meg_vae.model.encoders import TrainedEncoder
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.solve import solve
+from meg_vae.model.train import train
+
+
+@pytest.fixture
+def easy():
+    """A problem with one minimum: more samples than channels, more channels than columns."""
+    return sparse_problem(d=12, n_groups=8, n=60, n_active=2, noise=0.3)
+
+
+def normalised(case):
+    """Φ with unit columns, and X."""
+    Phi = torch.as_tensor(case.Phi / np.linalg.norm(case.Phi, axis=0))
+    return Phi, torch.as_tensor(case.X)
+
+
+@pytest.mark.parametrize("noise", ["learn", 0.09])
+def test_profiled_training_reaches_the_exact_energy(easy, noise):
+    Phi, X = normalised(easy)
+    exact = solve(Dictionary(Phi), X, noise_variance=noise)
+    trained = train(RowScaleDecoder(Phi), X, noise_variance=noise)
+    assert float(trained.history[-1]) == pytest.approx(float(exact.energy), rel=1e-4)
+    assert float(trained.noise_variance) == pytest.approx(float(exact.noise_variance), rel=1e-2)
+    assert float(trained.history[0]) > float(exact.energy) + 1  # null control: the start is not it
+
+
+def test_training_encoder_and_decoder_reaches_the_exact_energy(easy):
+    Phi, X = normalised(easy)
+    exact = solve(Dictionary(Phi), X, noise_variance=0.09)
+    encoder = TrainedEncoder(8, 12)
+    trained = train(RowScaleDecoder(Phi), X, encoder=encoder, noise_variance=0.09, max_iter=4000)
+    assert trained.encoder is encoder
+    assert float(trained.history[-1]) == pytest.approx(float(exact.energy), rel=1e-4)
+
+
+def test_adam_reaches_the_exact_energy(easy):
+    Phi, X = normalised(easy)
+    exact = solve(Dictionary(Phi), X, noise_variance=0.09)
+    trained = train(RowScaleDecoder(Phi), X, noise_variance=0.09, optimizer="adam", max_iter=2000)
+    assert float(trained.history[-1]) == pytest.approx(float(exact.energy), rel=1e-3)
+
+
+def test_block_decoder_reaches_the_exact_energy(grouped):
+    Phi = torch.as_tensor(grouped.Phi[:, :12])
+    X = torch.as_tensor(grouped.X)
+    exact = solve(Dictionary(Phi, 3), X, noise_variance=0.5, orientation="full")
+    trained = train(BlockDecoder(Phi, 3), X, noise_variance=0.5)
+    assert float(trained.history[-1]) == pytest.approx(float(exact.energy), rel=1e-4)
+
+
+def test_sampled_energy_of_a_nonlinear_decoder_is_the_closed_one(easy):
+    """A module that hides that it is linear must end where the closed form ends, up to sampling."""
+    Phi, X = normalised(easy)
+
+    class Hidden(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = RowScaleDecoder(Phi)
+
+        def forward(self, z):
+            return self.inner(z)
+
+    exact = solve(Dictionary(Phi), X, noise_variance=0.3)
+    trained = train(
+        Hidden(),
+        X,
+        encoder=TrainedEncoder(8, 12),
+        noise_variance=0.3,
+        optimizer="adam",
+        max_iter=1500,
+        n_draws=4,
+        learning_rate=0.03,
+    )
+    assert float(trained.history[-50:].mean()) == pytest.approx(float(exact.energy), rel=0.05)
+    with pytest.raises(ValueError, match="nonlinear decoder"):
+        train(Hidden(), X, optimizer="adam")
+
+
+def test_annealed_training_recovers(problem):
+    Phi = torch.as_tensor(problem.Phi / np.linalg.norm(problem.Phi, axis=0))
+    decoder = RowScaleDecoder(Phi)
+    X = torch.as_tensor(problem.Phi @ problem.U)
+    trained = train(decoder, X, noise_variance="anneal", max_iter=3000)
+    found = np.flatnonzero((decoder.gamma > 1e-4 * decoder.gamma.max()).numpy())
+    assert list(found) == list(problem.active)
+    assert float(trained.noise_variance) < 1e-9 * float(X.square().mean()) * 1.01
+
+
+def test_same_seed_same_history(easy):
+    Phi, X = normalised(easy)
+    one, two = (train(RowScaleDecoder(Phi), X, max_iter=20).history for _ in range(2))
+    assert torch.equal(one, two)
+
+
+def test_diverging_training_says_so(easy):
+    Phi, X = normalised(easy)
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        train(RowScaleDecoder(Phi), X * 1e200, noise_variance=1e-300, optimizer="adam", max_iter=5)
