@@ -1,6 +1,7 @@
 """Sparse MEG source localization with a variational autoencoder.
 
-The public names are imported when first used, so that importing the package loads neither torch nor PyVista.
+The public names are imported when first used, so that importing the package loads neither torch
+nor PyVista.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ import importlib
 
 from meg_vae._version import __version__
 
-
 _HOMES = {
     "VAEInverse": "meg.inverse",
     "vae_inverse": "meg.inverse",
     "read_vae_inverse": "meg.storage",
     "SparseVAE": "model.sparse_vae",
     "SparseAutoencoder": "model.sparse_autoencoder",
-    "compare": "compare.comparison",
+    "compare": "comparison.comparison",
 }
 _PACKAGES = ("datasets", "viz")
 __all__ = ["__version__", *_HOMES, *_PACKAGES]  # noqa: PLE0604

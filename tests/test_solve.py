@@ -216,7 +216,7 @@ def test_group_pulls_match_reference(grouped):
 def test_answer_does_not_depend_on_units_order_or_axes(
     d, groups, n, n_orient, data_scale, phi_scale, seed
 ):
-    """Rotating the channels, permuting and rescaling the groups, changing units: the same answer."""
+    """Rotated channels, permuted and rescaled groups, other units: the same answer."""
     rng = np.random.default_rng(seed)
     Phi = rng.standard_normal((d, groups * n_orient))
     X = rng.standard_normal((d, n)) + 3 * Phi[:, :1] @ rng.standard_normal((1, n))

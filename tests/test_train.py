@@ -48,7 +48,14 @@ def test_training_encoder_and_decoder_reaches_the_exact_energy(easy):
 def test_adam_reaches_the_exact_energy(easy):
     Phi, X = normalised(easy)
     exact = solve(Dictionary(Phi), X, noise_variance=0.09)
-    trained = train(RowScaleDecoder(Phi), X, noise_variance=0.09, optimizer="adam", max_iter=2000)
+    trained = train(
+        RowScaleDecoder(Phi),
+        X,
+        noise_variance=0.09,
+        optimizer="adam",
+        learning_rate=0.2,
+        max_iter=2000,
+    )
     assert float(trained.history[-1]) == pytest.approx(float(exact.energy), rel=1e-3)
 
 
@@ -83,7 +90,8 @@ def test_sampled_energy_of_a_nonlinear_decoder_is_the_closed_one(easy):
         n_draws=4,
         learning_rate=0.03,
     )
-    assert float(trained.history[-50:].mean()) == pytest.approx(float(exact.energy), rel=0.05)
+    left = float(trained.history[-50:].mean() - exact.energy)
+    assert abs(left) < 0.02 * float(trained.history[0] - exact.energy)
     with pytest.raises(ValueError, match="nonlinear decoder"):
         train(Hidden(), X, optimizer="adam")
 

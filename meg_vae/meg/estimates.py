@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -280,9 +281,8 @@ def region_names(
     names = [""] * len(positions.vertno)
     if subject is None or subjects_dir is None or positions.kind != "surface":
         return names
-    if not all(
-        (subjects_dir / subject / "label" / f"{h}.{parc}.annot").is_file() for h in HEMISPHERES
-    ):
+    folder = Path(subjects_dir) / subject / "label"
+    if not all((folder / f"{hemi}.{parc}.annot").is_file() for hemi in HEMISPHERES):
         return names
     for label in mne.read_labels_from_annot(
         subject, parc, subjects_dir=subjects_dir, verbose="error"

@@ -11,7 +11,7 @@ from meg_vae.model.encoders import optimal_encoder
 from meg_vae.model.evidence import source_log_evidence
 from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.point import Candidates, Point, evaluate
-from meg_vae.model.solve import FLOOR
+from meg_vae.model.exact.rounds import FLOOR
 
 COUPLED = (
     0.3  # two sources that share more than this of what they explain are not taken out together

@@ -14,8 +14,9 @@ from meg_vae.model.energy import energy_terms
 from meg_vae.model.evidence import source_covariance
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, weighted_columns
+from meg_vae.model.exact.rounds import Solution
 from meg_vae.model.selection import select
-from meg_vae.model.solve import LEARN, Solution, data_factor, in_range, solve
+from meg_vae.model.solve import LEARN, data_factor, in_range, solve
 from meg_vae.model.train import train
 
 VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go

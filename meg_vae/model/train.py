@@ -204,7 +204,7 @@ def _lbfgs(
             vector_to_parameters(torch.as_tensor(flat), parameters)
         J = energy()
         gradient = torch.autograd.grad(J, parameters)
-        return float(J.detach()), parameters_to_vector(gradient).numpy()
+        return float(J.detach()), torch.cat([g.reshape(-1) for g in gradient]).numpy()
 
     def after_each(intermediate_result: OptimizeResult) -> None:
         history.append(float(intermediate_result.fun))

@@ -163,7 +163,7 @@ def arrange(
     caption = 1.9 * em
     header, footer = (2.6 * em if title else 0.6 * em), 5.4 * em
     strips = header + footer + caption * (1 if grid else len(rows))
-    margin = 0.62 * em * margin_chars
+    margin = 0.75 * em * margin_chars
     scale = (width - margin) / wide
     if window_size:
         scale = min(scale, (window_size[1] - strips) / tall)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.certificate import group_blocks, joint_diagonal, steepest_direction
+from meg_vae.model.exact.certificate import steepest_direction
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
 from meg_vae.model.exact.slopes import Slopes, frame, slopes, symmetric_basis
 
@@ -233,13 +233,15 @@ def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, 
     entered : Tensor of bool, shape (batch,)
         Items whose energy fell.
     """
-    T, c = joint_diagonal(point.L, point.B)
-    K, M = group_blocks(T, c, candidates.Phi)
-    o = candidates.Phi.shape[2]
+    d, m, o = candidates.Phi.shape
+    if m == 0:
+        return point, torch.zeros_like(point.J, dtype=torch.bool)
+    A = torch.linalg.solve_triangular(point.L, candidates.Phi.reshape(d, m * o), upper=False)
+    K, M = _own_blocks(A, point.B, m)
     ratio, direction = _wish(K, M, candidates.full)
     room = ~point.R.any(2).all(2) if candidates.full else ~point.active
     wish = torch.where(room, ratio - 1, -1.0)
-    chosen = _apart(candidates, T, wish, tol)
+    chosen = _apart(A, wish, tol)
     if candidates.full:
         size = ((ratio - 1).clamp_min(0.0)).sqrt()
         slot = (~point.R.any(2)).to(torch.int8).argmax(2)  # the first free column
@@ -270,14 +272,23 @@ def _wish(K: Tensor, M: Tensor, full: bool) -> tuple[Tensor, Tensor]:
     return q / s.clamp_min(torch.finfo(s.dtype).tiny), torch.empty(0)
 
 
-def _apart(candidates: Candidates, T: Tensor, wish: Tensor, tol: float) -> Tensor:
+def _own_blocks(A: Tensor, B: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Give the blocks K_gg and M_gg of m positions, from L⁻¹Φ and L⁻¹F."""
+    batch, d, size = A.shape
+    columns = A.reshape(batch, d, m, size // m).permute(0, 2, 3, 1)
+    Q = (A.mT @ B).reshape(batch, m, size // m, -1)
+    return columns @ columns.mT, Q @ Q.mT
+
+
+def _apart(A: Tensor, wish: Tensor, tol: float) -> Tensor:
     """Choose the steepest, leaving out those that see nearly the same as a steeper one."""
     most = min(MOST_ENTRIES, wish.shape[1])
     best, where = wish.topk(most, 1)
-    d, _, o = candidates.Phi.shape
-    seen = T @ candidates.Phi[:, where].permute(1, 0, 2, 3).flatten(2)
+    o = A.shape[2] // wish.shape[1]
+    columns = (where[..., None] * o + torch.arange(o, device=A.device)).flatten(1)
+    seen = A.gather(2, columns[:, None].expand(-1, A.shape[1], -1))
     seen = seen / torch.linalg.vector_norm(seen, dim=1, keepdim=True).clamp_min(1e-300)
-    overlap = (seen.mT @ seen).abs().reshape(len(T), most, o, most, o).amax((2, 4)) > COHERENT
+    overlap = (seen.mT @ seen).abs().reshape(len(A), most, o, most, o).amax((2, 4)) > COHERENT
     chosen = best > tol
     for k in range(1, most):
         chosen[:, k] &= ~(overlap[:, k, :k] & chosen[:, :k]).any(1)

@@ -1,0 +1,266 @@
+"""How far an estimate is from the truth, and how much of the data it explains.
+
+All distances are in mm and Euclidean. The same rules score every method, and they lean towards
+maps: only the score is told how many sources there are, and of a map it takes that many whole
+hills, not positions.
+"""
+
+from __future__ import annotations
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist, pdist
+
+from meg_vae.meg.estimates import active_positions
+from meg_vae.meg.leadfield import LeadField, whiten
+
+HIT_MM = 10.0  # a source found within this distance is a hit
+MISSING_MM = 100.0  # the error of a source that is not found, and the largest of one that is
+PEAK_RADIUS_MM = 20.0  # a peak is the largest value within this distance
+ACTIVE_SHARE = 0.01  # of its largest peak, below which a sparse method's position counts as zero
+
+
+def positions_of(estimate: mne.SourceEstimate, forward: mne.Forward) -> NDArray[np.int64]:
+    """Look up which positions of a forward model an estimate is about.
+
+    Parameters
+    ----------
+    estimate : SourceEstimate
+        An estimate of any class.
+    forward : mne.Forward
+        The forward model.
+
+    Returns
+    -------
+    index : ndarray of int, shape (n_vertices,)
+        Row of ``forward["source_rr"]`` for each row of the estimate.
+
+    Raises
+    ------
+    ValueError
+        If the estimate has a vertex that the forward model lacks.
+    """
+    known = [space["vertno"] for space in forward["src"]]
+    first = np.cumsum([0] + [len(vertno) for vertno in known])
+    index = []
+    for start, vertno, wanted in zip(first, known, estimate.vertices, strict=False):
+        if not np.isin(wanted, vertno).all():
+            raise ValueError("estimate has vertices that the forward model lacks.")
+        index.append(start + np.searchsorted(vertno, wanted))
+    return np.concatenate(index).astype(np.int64)
+
+
+def peak_magnitude(estimate: mne.SourceEstimate) -> NDArray[np.float64]:
+    """Give the largest magnitude over time at each position.
+
+    Parameters
+    ----------
+    estimate : SourceEstimate
+        Amplitudes or vectors.
+
+    Returns
+    -------
+    magnitude : ndarray, shape (n_vertices,)
+        In the unit of the estimate.
+    """
+    data = np.abs(estimate.data)
+    if data.ndim == 3:
+        data = np.linalg.norm(data, axis=1)
+    return data.max(axis=1, initial=0.0)
+
+
+def peaks(
+    magnitude: NDArray[np.float64], points: NDArray[np.float64], n_peaks: int, radius: float
+) -> NDArray[np.int64]:
+    """Find the strongest peaks of a map or of a few positions.
+
+    A peak is a position where the magnitude is above zero and that no stronger one is within
+    ``radius`` of. Positions that share one source thus count once, and so do ripples of one hill.
+
+    Parameters
+    ----------
+    magnitude : ndarray, shape (n_positions,)
+        Magnitudes.
+    points : ndarray, shape (n_positions, 3)
+        Their places in mm.
+    n_peaks : int
+        How many are wanted.
+    radius : float
+        In mm.
+
+    Returns
+    -------
+    index : ndarray of int, shape (n_found,)
+        Rows of ``points``, strongest first; fewer than wanted if there are fewer.
+    """
+    order = np.argsort(-magnitude, kind="stable")
+    order = order[magnitude[order] > 0]
+    rank = np.full(len(magnitude), len(magnitude))
+    rank[order] = np.arange(len(order))
+    tree = cKDTree(points)
+    found: list[int] = []
+    for k in order:
+        if len(found) == n_peaks:
+            break
+        if rank[tree.query_ball_point(points[k], radius)].min() == rank[k]:
+            found.append(k)
+    return np.array(found, dtype=np.int64)
+
+
+def peak_radius(true: NDArray[np.float64]) -> float:
+    """Choose the radius of a peak for some true sources.
+
+    Parameters
+    ----------
+    true : ndarray, shape (n_true, 3)
+        Places of the true sources in mm.
+
+    Returns
+    -------
+    radius : float
+        20 mm, or half the distance of the closest two true sources where that is less, in mm.
+    """
+    return float(min(PEAK_RADIUS_MM, pdist(true).min(initial=np.inf) / 2))
+
+
+def match(true: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pair true sources with found ones so that the sum of the distances is least.
+
+    A distance above 100 mm counts as 100 mm, and so does a true source that is left without a
+    found one: to find nothing scores as badly as can be, and to find something never worse.
+
+    Parameters
+    ----------
+    true : ndarray, shape (n_true, 3)
+        Places of the true sources in mm.
+    found : ndarray, shape (n_found, 3)
+        Places of the found sources in mm.
+
+    Returns
+    -------
+    distance : ndarray, shape (n_true,)
+        Distance of each true source to its own found one in mm.
+    """
+    distance = np.full(len(true), MISSING_MM)
+    cost = np.minimum(cdist(true, found), MISSING_MM)
+    rows, columns = linear_sum_assignment(cost)
+    distance[rows] = cost[rows, columns]
+    return distance
+
+
+def localization(
+    estimate: mne.SourceEstimate, forward: mne.Forward, true: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Measure how far an estimate is from true sources.
+
+    As many strongest `peaks` are taken as there are true sources, and paired with them by `match`.
+
+    Parameters
+    ----------
+    estimate : SourceEstimate
+        Amplitudes or vectors.
+    forward : mne.Forward
+        The forward model.
+    true : ndarray, shape (n_true, 3)
+        Places of the true sources in mm, head coordinates; at least one.
+
+    Returns
+    -------
+    error : float
+        Mean distance of the pairs in mm, from 0 to 100.
+    hit_rate : float
+        Share of the true sources that are found within 10 mm, from 0 to 1.
+    """
+    points = 1e3 * forward["source_rr"][positions_of(estimate, forward)]
+    top = peaks(peak_magnitude(estimate), points, len(true), peak_radius(true))
+    distance = match(true, points[top])
+    return float(distance.mean()), float((distance <= HIT_MM).mean())
+
+
+def active(estimate: mne.SourceEstimate) -> NDArray[np.bool_]:
+    """Tell which positions of a sparse estimate are active.
+
+    Parameters
+    ----------
+    estimate : SourceEstimate
+        Amplitudes or vectors.
+
+    Returns
+    -------
+    active : ndarray of bool, shape (n_vertices,)
+        Whether the peak magnitude is at least 1 % of the estimate's largest: some solvers stop
+        before what shrinks is exactly zero.
+    """
+    magnitude = peak_magnitude(estimate)
+    return (magnitude > 0) & (magnitude >= ACTIVE_SHARE * magnitude.max(initial=0.0))
+
+
+def spurious(
+    estimate: mne.SourceEstimate, forward: mne.Forward, true: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Tell which positions of a sparse estimate are active where no true source is.
+
+    Parameters
+    ----------
+    estimate : SourceEstimate
+        Amplitudes or vectors.
+    forward : mne.Forward
+        The forward model.
+    true : ndarray, shape (n_true, 3)
+        Places of the true sources in mm, head coordinates; possibly none.
+
+    Returns
+    -------
+    spurious : ndarray of bool, shape (n_vertices,)
+        Whether a position is `active` and more than 10 mm from every true source.
+    """
+    points = 1e3 * forward["source_rr"][positions_of(estimate, forward)]
+    nearest = cdist(points, true).min(axis=1, initial=np.inf)
+    far: NDArray[np.bool_] = active(estimate) & (nearest > HIT_MM)
+    return far
+
+
+def explained_variance(
+    estimate: mne.SourceEstimate, evoked: mne.Evoked, leadfield: LeadField
+) -> float:
+    """Measure the part of the whitened power that an estimate explains.
+
+    Parameters
+    ----------
+    estimate : SourceEstimate
+        In A·m: vectors for a free orientation, signed amplitudes for a fixed one.
+    evoked : mne.Evoked
+        The data.
+    leadfield : LeadField
+        Of these data.
+
+    Returns
+    -------
+    explained : float
+        1 − ‖X − ΦU‖² / ‖X‖² in %; below 0 where the estimate is farther from the data than nothing
+        is; 0 for data that are zero.
+
+    Raises
+    ------
+    ValueError
+        If the estimate has amplitudes where vectors are needed.
+    """
+    index = positions_of(estimate, leadfield.forward)
+    axes = active_positions(leadfield.forward, index).axes
+    n_orient = leadfield.n_orient
+    if estimate.data.ndim != (3 if n_orient > 1 else 2):
+        raise ValueError("estimate must hold vectors if the orientation is free, else amplitudes.")
+    data = (
+        estimate.data[:, None] if n_orient == 1 else np.einsum("gak,gkt->gat", axes, estimate.data)
+    )
+    columns = (index[:, None] * n_orient + np.arange(n_orient)).ravel()
+    field = leadfield.forward["sol"]["data"][:, columns] @ data.reshape(
+        len(columns), data.shape[-1]
+    )
+    X = whiten(evoked, leadfield.whitener, leadfield.ch_names, leadfield.nave)
+    total = np.square(X).sum()
+    left = np.square(X - leadfield.whitener @ field).sum()
+    return float(100 * (1 - left / total)) if total > 0 else 0.0

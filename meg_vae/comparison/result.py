@@ -1,0 +1,134 @@
+"""Comparison: what several methods found in the same data, as a table and as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mne
+import numpy as np
+import pandas as pd
+
+from meg_vae.comparison import metrics
+from meg_vae.comparison.methods import METHODS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyvista
+
+#: Columns of the table and their types; all of them can be missing (``pandas.NA``).
+COLUMNS = {
+    "method": "string",
+    "title": "string",
+    "n_sources": "Int64",
+    "x_mm": "Float64",
+    "y_mm": "Float64",
+    "z_mm": "Float64",
+    "explained_variance": "Float64",
+    "localization_error_mm": "Float64",
+    "hit_rate": "Float64",
+    "n_spurious": "Int64",
+    "seconds": "Float64",
+    "note": "string",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What several methods found in the same data.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row per method, in the order asked for; what does not apply is ``pandas.NA``:
+
+        - ``method``, ``title``: name in `meg_vae.comparison.METHODS`, and in figures.
+        - ``n_sources``: active positions; missing for a map, in which all are.
+        - ``x_mm``, ``y_mm``, ``z_mm``: the strongest position (MRI surface RAS); missing for an
+          empty estimate.
+        - ``explained_variance``: share of the whitened power in %; missing for a dimensionless map,
+          from which no field can be computed.
+        - ``localization_error_mm``, ``hit_rate``: mean distance from the true sources, and share of
+          them found within 10 mm, as in `meg_vae.comparison.metrics.localization`; 100 mm and 0
+          for an empty estimate; missing without true sources.
+        - ``n_spurious``: active positions farther than 10 mm from every true source; missing for a
+          map, and where the truth is not known.
+        - ``seconds``: wall-clock time of the method, from these data to its estimate.
+        - ``note``: warnings of the method, or the error that stopped it; else empty.
+    estimates : dict of SourceEstimate
+        Amplitudes by method name (A·m, or dimensionless), signed where the orientation is fixed.
+        A method that failed has none.
+    truth : list of mne.Dipole | None
+        The true sources, head coordinates.
+    trans : mne.Transform
+        The transform between head and MRI coordinates.
+    subject : str | None
+        The subject, where the source space knows it.
+    """
+
+    table: pd.DataFrame
+    estimates: dict[str, mne.SourceEstimate]
+    truth: list[mne.Dipole] | None
+    trans: mne.Transform
+    subject: str | None
+
+    def plot(
+        self,
+        *,
+        subject: str | None = None,
+        subjects_dir: str | Path | None = None,
+        **kwargs: Any,
+    ) -> pyvista.Plotter:
+        """Draw the estimates on the cortex, a row per method, with the true sources.
+
+        Of a sparse method, positions below 1 % of its largest peak are left out.
+
+        Parameters
+        ----------
+        subject : str | None
+            Name of the subject's folder; None takes the one that the source space names.
+        subjects_dir : path-like | None
+            FreeSurfer folder; None takes MNE's setting.
+        **kwargs : dict
+            As in `meg_vae.viz.plot_comparison`.
+
+        Returns
+        -------
+        plotter : pyvista.Plotter
+            The drawing; ``.show()`` opens it.
+
+        Raises
+        ------
+        ValueError
+            If the subject is not known, or no method has an estimate.
+        """
+        from meg_vae.viz.comparison import plot_comparison
+
+        subject = subject or self.subject
+        if subject is None:
+            raise ValueError("subject is unknown to the source space; give plot(subject=...).")
+        if not self.estimates:
+            raise ValueError("no method has an estimate to draw; see the notes in the table.")
+        drawn = {}
+        for name, estimate in self.estimates.items():
+            method = METHODS[name]
+            drawn[method.title] = _active_part(estimate) if method.sparse else estimate
+        return plot_comparison(
+            drawn,
+            subject=subject,
+            subjects_dir=mne.utils.get_subjects_dir(subjects_dir, raise_error=True),
+            truth=self.truth or None,
+            trans=self.trans,
+            **kwargs,
+        )
+
+
+def _active_part(estimate: mne.SourceEstimate) -> mne.SourceEstimate:
+    """Keep the active positions of a sparse estimate."""
+    keep = metrics.active(estimate)
+    ends = np.cumsum([len(vertno) for vertno in estimate.vertices])
+    vertices = [v[k] for v, k in zip(estimate.vertices, np.split(keep, ends[:-1]), strict=True)]
+    return type(estimate)(
+        estimate.data[keep], vertices, estimate.tmin, estimate.tstep, estimate.subject
+    )
