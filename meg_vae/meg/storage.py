@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +67,12 @@ def write_vae_inverse(fname: str | Path, inverse: VAEInverse, *, overwrite: bool
         "order": inverse._order,
         "filter": {**vars(inverse.filter_), "positions": vars(inverse.filter_.positions)},
     }
-    handle, temporary = tempfile.mkstemp(suffix=".h5", dir=path.parent)
-    os.close(handle)
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}.h5")
     try:
-        h5io.write_hdf5(temporary, state, overwrite=True, title=TITLE)
+        h5io.write_hdf5(str(temporary), state, overwrite=True, title=TITLE)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -1,0 +1,201 @@
+"""The commands and their options; what a command does is imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Context, Exit, Option, Typer, echo
+
+from meg_vae._version import __version__
+from meg_vae.cli import options as o
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+app = Typer(
+    name="meg-vae",
+    help="Where in the cortex MEG and EEG responses come from, how strongly, and how sure that is.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        echo(__version__)
+        raise Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options of no command."""
+
+
+@app.command()
+def demo(
+    ctx: Context,
+    out: o.Out = Path("meg_vae-demo"),
+    n_sources: Annotated[int, Option(help="Number of sources to simulate.")] = 3,
+    snr: Annotated[float, Option(help="Signal-to-noise ratio in dB.")] = 10.0,
+    seed: Annotated[int, Option(help="Seed of places, time courses and noise.")] = 0,
+    spacing: Annotated[str, Option(help="Source spacing: oct6, ico4, oct5 or ico3.")] = "oct6",
+    overwrite: o.Overwrite = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Simulate sources in a template head, find them, and compare with other methods.
+
+    Needs no data and no network. The first run also makes the template head, and keeps it.
+
+    \b
+    Example:
+      meg-vae demo --n-sources 2 --snr 5 --out two-sources
+    """  # noqa: D301 (a backspace keeps the lines below it apart)
+    from meg_vae.cli.demo import demo as run
+
+    simulation = {
+        "n_sources": n_sources,
+        "snr_db": snr,
+        "random_state": seed,
+        "spacing": spacing,
+    }
+    with _logging(verbose):
+        run(out, simulation, overwrite=overwrite, command=ctx.obj)
+
+
+@app.command()
+def forward(
+    info: Annotated[Path, Option(metavar="X-ave.fif", help="File with the sensors' positions.")],
+    trans: Annotated[Path, Option(metavar="X-trans.fif", help="Head to MRI transform.")],
+    src: Annotated[Path, Option(metavar="X-src.fif", help="Source space.")],
+    bem: Annotated[Path, Option(metavar="X-bem-sol.fif", help="BEM solution.")],
+    out: Annotated[Path, Option("--out", "-o", metavar="X-fwd.fif", help="File to write.")],
+    eeg: Annotated[bool, Option("--eeg", help="Model EEG too; needs a three-layer BEM.")] = False,
+    mindist: Annotated[float, Option(help="Least distance from the inner skull in mm.")] = 5.0,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace the file.")] = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Compute a forward solution.
+
+    \b
+    Example:
+      meg-vae forward --info X-ave.fif --trans X-trans.fif --src X-src.fif \\
+        --bem X-bem-sol.fif -o X-fwd.fif
+    """  # noqa: D301 (a backspace keeps the lines below it apart)
+    from meg_vae.cli.forward import forward as run
+
+    with _logging(verbose):
+        run(info, trans, src, bem, out, eeg=eeg, mindist=mindist, overwrite=overwrite)
+
+
+@app.command()
+def localize(
+    ctx: Context,
+    evoked: o.EvokedFile,
+    forward: o.ForwardFile,
+    cov: o.CovFile,
+    out: o.Out,
+    condition: o.Condition = None,
+    tmin: o.Tmin = None,
+    tmax: o.Tmax = None,
+    bad: o.Bad = None,
+    baseline: o.Baseline = None,
+    lowpass: o.Lowpass = None,
+    reg: o.Reg = 0.0,
+    loose: o.Loose = "auto",
+    rank: o.Rank = None,
+    noise_variance: Annotated[
+        str, Option(help="Noise of the whitened data: learn it, or hold it at a number.")
+    ] = "learn",
+    orientation: Annotated[
+        str, Option(help="Prior of the dipoles of a place: shared, or full (orientation learnt).")
+    ] = "shared",
+    min_log_evidence: Annotated[
+        float | None, Option(help="Evidence from which a source is reported, in nats (else 10).")
+    ] = None,
+    subject: o.Subject = None,
+    subjects_dir: o.SubjectsDir = None,
+    overwrite: o.Overwrite = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Find the sources of an evoked response.
+
+    \b
+    Example:
+      meg-vae localize X-ave.fif X-fwd.fif X-cov.fif --condition "Left visual" \\
+        --tmin 0.08 --tmax 0.15 --baseline -0.2 0 --lowpass 40 -o left-visual
+    """  # noqa: D301 (a backspace keeps the lines below it apart)
+    from meg_vae.cli.inputs import DataOptions
+    from meg_vae.cli.localize import localize as run
+
+    data = DataOptions(
+        evoked, forward, cov, condition, tmin, tmax, bad or [], baseline, lowpass, reg
+    )
+    inverse = {
+        "loose": o.number(loose),
+        "rank": rank,
+        "noise_variance": o.number(noise_variance),
+        "orientation": orientation,
+        "subject": subject,
+        "subjects_dir": subjects_dir,
+    }
+    if min_log_evidence is not None:
+        inverse["min_log_evidence"] = min_log_evidence
+    with _logging(verbose):
+        run(out, data, inverse, overwrite=overwrite, command=ctx.obj)
+
+
+@app.command()
+def compare(
+    ctx: Context,
+    evoked: o.EvokedFile,
+    forward: o.ForwardFile,
+    cov: o.CovFile,
+    out: o.Out,
+    methods: Annotated[
+        str, Option(metavar="NAME,NAME,...", help="Methods to run, with commas between.")
+    ] = "vae,irmxne,sloreta",
+    condition: o.Condition = None,
+    tmin: o.Tmin = None,
+    tmax: o.Tmax = None,
+    bad: o.Bad = None,
+    baseline: o.Baseline = None,
+    lowpass: o.Lowpass = None,
+    reg: o.Reg = 0.0,
+    loose: o.Loose = "auto",
+    rank: o.Rank = None,
+    subject: o.Subject = None,
+    subjects_dir: o.SubjectsDir = None,
+    overwrite: o.Overwrite = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Run several inverse methods on the same evoked response.
+
+    \b
+    Example:
+      meg-vae compare X-ave.fif X-fwd.fif X-cov.fif --condition "Left visual" \\
+        --tmin 0.08 --tmax 0.15 --methods vae,irmxne,gamma_map,dspm -o methods
+    """  # noqa: D301 (a backspace keeps the lines below it apart)
+    from meg_vae.cli.compare import compare as run
+    from meg_vae.cli.inputs import DataOptions
+
+    data = DataOptions(
+        evoked, forward, cov, condition, tmin, tmax, bad or [], baseline, lowpass, reg
+    )
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    head = {"subject": subject, "subjects_dir": subjects_dir}
+    options = {"loose": o.number(loose), "rank": rank}
+    with _logging(verbose):
+        run(out, data, names, options, head, overwrite=overwrite, command=ctx.obj)
+
+
+def _logging(verbose: bool) -> AbstractContextManager[None]:
+    """Let MNE log nothing but warnings, or all."""
+    from mne.utils import use_log_level
+
+    return use_log_level("info" if verbose else "warning")

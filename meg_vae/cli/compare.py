@@ -1,0 +1,99 @@
+"""Run several methods on an evoked response in files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from meg_vae import compare as run_methods
+from meg_vae import report
+from meg_vae.cli.inputs import read_inputs
+from meg_vae.cli.outputs import describe_files, new_folder, write_record
+from meg_vae.cli.progress import Steps, bars
+from meg_vae.cli.results import PAGE, in_words, say, window, write_comparison
+from meg_vae.comparison import METHODS
+from meg_vae.report.tables import comparison_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from meg_vae.cli.inputs import DataOptions
+
+
+def compare(
+    out: Path,
+    data: DataOptions,
+    methods: Sequence[str],
+    options: Mapping[str, Any],
+    head: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    command: str,
+) -> None:
+    """Run several methods on an evoked response, and write what they find.
+
+    Parameters
+    ----------
+    out : Path
+        The folder to write.
+    data : DataOptions
+        The files, and how to prepare the data.
+    methods : sequence of str
+        Names of methods.
+    options : mapping
+        As for `meg_vae.compare`.
+    head : mapping
+        ``subject`` and ``subjects_dir`` of the pictures.
+    overwrite : bool
+        Whether to replace the folder of an earlier run.
+    command : str
+        The command.
+
+    Raises
+    ------
+    ValueError
+        If a method is not known.
+    RuntimeError
+        If no method gave an estimate.
+    """
+    _check_methods(methods)
+    with new_folder(out, overwrite=overwrite) as folder, Steps("Compare", 4) as steps:
+        steps.start("reading")
+        inputs = read_inputs(data)
+        evoked, forward, noise_cov = inputs.evoked, inputs.forward, inputs.noise_cov
+        title = f"Methods compared on {window(evoked)}"
+        steps.start("running the methods")
+        comparison = run_methods(evoked, forward, noise_cov, methods, verbose=bars(), **options)
+        if not comparison.estimates:
+            raise RuntimeError(f"every method failed: {'; '.join(comparison.table['note'])}")
+        steps.start("drawing")
+        pictures = report.comparison_pictures(comparison, folder, **head)
+        steps.start("writing")
+        figures = {"nave": evoked.nave, "methods": write_comparison(comparison, folder)}
+        origin = describe_files(data.files)
+        asked = data.preparation | dict(options) | {"methods": list(methods)}
+        page = report.comparison_report(
+            comparison,
+            evoked,
+            forward=forward,
+            noise_cov=noise_cov,
+            title=title,
+            inputs=in_words(origin),
+            options=in_words(asked),
+            command=command,
+            pictures=pictures,
+        )
+        report.save_report(page, folder / PAGE)
+        figures["seconds"] = steps.seconds
+        write_record(folder, command=command, inputs=origin, options=asked, figures=figures)
+    say(title, comparison_table(comparison.table))
+    typer.echo(f"Report: {out / PAGE}")
+
+
+def _check_methods(methods: Sequence[str]) -> None:
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        problem = f"{unknown[0]!r} is no method" if unknown else "--methods names none"
+        raise ValueError(f"{problem}; choose from {', '.join(METHODS)}.")

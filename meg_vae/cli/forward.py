@@ -1,0 +1,83 @@
+"""Compute a forward solution from files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import mne
+import typer
+
+from meg_vae.cli.inputs import read
+from meg_vae.cli.progress import Steps
+
+ENDINGS = ("-fwd.fif", "-fwd.fif.gz", "_fwd.fif", "_fwd.fif.gz")
+
+
+def forward(
+    info_file: Path,
+    trans_file: Path,
+    src_file: Path,
+    bem_file: Path,
+    out: Path,
+    *,
+    eeg: bool = False,
+    mindist: float = 5.0,
+    overwrite: bool = False,
+) -> None:
+    """Compute a forward solution and write it; the file is whole or not there.
+
+    Parameters
+    ----------
+    info_file, trans_file, src_file, bem_file : Path
+        Sensors, head to MRI transform, source space and BEM solution.
+    out : Path
+        The file to write.
+    eeg : bool
+        Whether to model EEG too.
+    mindist : float
+        Least distance of a source from the inner skull, in mm.
+    overwrite : bool
+        Whether to replace the file.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there and is not to be replaced.
+    ValueError
+        If an input cannot be used.
+    """
+    if not out.name.endswith(ENDINGS):
+        raise ValueError(f"the forward solution {out} must be named X{ENDINGS[0]}.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} is there already; name another, or give --overwrite.")
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+        with Steps("Forward", 3) as steps:
+            steps.start("reading")
+            info = read(info_file, "the positions of sensors", mne.io.read_info)
+            trans = read(trans_file, "a head to MRI transform", _read_trans)
+            src = read(src_file, "a source space", mne.read_source_spaces)
+            bem = read(bem_file, "a BEM solution", mne.read_bem_solution)
+            steps.start("computing (a minute or so)")
+            meg = bool(len(mne.pick_types(info, meg=True, exclude=[])))
+            solution = mne.make_forward_solution(
+                info, trans, src, bem, meg=meg, eeg=eeg, mindist=mindist
+            )
+            steps.start("writing")
+            part = Path(folder) / out.name
+            mne.write_forward_solution(part, solution)
+            os.replace(part, out)
+    offered = sum(space["nuse"] for space in src)
+    typer.echo(f"{solution['nsource']} of {offered} positions, {solution['nchan']} channels: {out}")
+
+
+def _read_trans(path: Path) -> mne.Transform:
+    """Read a transform; many other files hold one too, between other frames."""
+    from mne.transforms import Transform
+
+    trans: Transform = mne.read_trans(path)
+    frames = {trans.from_str, trans.to_str}
+    if frames != {"head", "MRI (surface RAS)"}:
+        raise ValueError(f"its transform is from {trans.from_str} to {trans.to_str}")
+    return trans

@@ -1,0 +1,58 @@
+"""Find the sources of an evoked response in files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from meg_vae import VAEInverse
+from meg_vae.cli.inputs import read_inputs
+from meg_vae.cli.outputs import describe_files, new_folder
+from meg_vae.cli.progress import Steps
+from meg_vae.cli.results import PAGE, say, window, write_localization
+from meg_vae.report.tables import sources_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from meg_vae.cli.inputs import DataOptions
+
+
+def localize(
+    out: Path, data: DataOptions, options: Mapping[str, Any], *, overwrite: bool, command: str
+) -> None:
+    """Find the sources of an evoked response, and write them.
+
+    Parameters
+    ----------
+    out : Path
+        The folder to write.
+    data : DataOptions
+        The files, and how to prepare the data.
+    options : mapping
+        As for `VAEInverse`.
+    overwrite : bool
+        Whether to replace the folder of an earlier run.
+    command : str
+        The command.
+    """
+    with new_folder(out, overwrite=overwrite) as folder, Steps("Localize", 4) as steps:
+        steps.start("reading")
+        inputs = read_inputs(data)
+        steps.start("localizing")
+        inverse = VAEInverse(**options).fit(inputs.evoked, inputs.forward, inputs.noise_cov)
+        title = f"Sources of {window(inputs.evoked)}"
+        write_localization(
+            folder,
+            inverse,
+            inputs,
+            steps,
+            title=title,
+            command=command,
+            origin=describe_files(data.files),
+            options=data.preparation | dict(options),
+        )
+    say(title, sources_table(inverse.sources_))
+    typer.echo(f"Report: {out / PAGE}")

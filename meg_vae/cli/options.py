@@ -1,0 +1,70 @@
+"""Options that several commands share, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+EvokedFile = Annotated[Path, Argument(metavar="X-ave.fif", help="Evoked responses.")]
+ForwardFile = Annotated[Path, Argument(metavar="X-fwd.fif", help="Forward solution.")]
+CovFile = Annotated[Path, Argument(metavar="X-cov.fif", help="Noise covariance of single trials.")]
+Out = Annotated[Path, Option("--out", "-o", help="Folder to write.")]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Replace what an earlier run wrote, once the new is whole.")
+]
+Condition = Annotated[
+    str | None,
+    Option(metavar="NAME", help="Name or number of the response; needed if there are several."),
+]
+Tmin = Annotated[float | None, Option(help="Start of the window in s; else that of the data.")]
+Tmax = Annotated[float | None, Option(help="End of the window in s; else that of the data.")]
+Bad = Annotated[
+    list[str] | None,
+    Option("--bad", metavar="NAME", help="A channel to mark bad; may be given several times."),
+]
+Baseline = Annotated[
+    tuple[float, float] | None,
+    Option(metavar="FROM TO", help="Subtract the mean of this interval, in s."),
+]
+Lowpass = Annotated[float | None, Option(help="Low-pass filter in Hz.")]
+Reg = Annotated[
+    float, Option(help="Regularize the noise covariance by this share of its power, 0 to 1.")
+]
+Loose = Annotated[
+    str,
+    Option(help="Weight of dipoles across the cortical normal: 0 (fixed) to 1 (free), or auto."),
+]
+Rank = Annotated[str | None, Option(help="info or full; else estimated from the covariance.")]
+Subject = Annotated[
+    str | None, Option(help="Subject to draw on; else the one the source space names.")
+]
+SubjectsDir = Annotated[
+    Path | None,
+    Option(
+        help="FreeSurfer folder, for pictures and regions; else SUBJECTS_DIR.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+Verbose = Annotated[bool, Option("--verbose", help="Log what is done; on an error, show where.")]
+
+
+def number(text: str) -> float | str:
+    """Take an option as a number if it is one; else as the word that it is.
+
+    Parameters
+    ----------
+    text : str
+        The option.
+
+    Returns
+    -------
+    value : float | str
+        Its value; words are checked where they are used.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text

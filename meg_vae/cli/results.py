@@ -1,0 +1,210 @@
+"""A result as files: pictures, estimates, tables, the page and the record of the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mne
+import numpy as np
+import typer
+
+from meg_vae import report
+from meg_vae.cli.outputs import write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+    from meg_vae.cli.inputs import Inputs
+    from meg_vae.cli.progress import Steps
+    from meg_vae.comparison import Comparison
+    from meg_vae.meg.inverse import VAEInverse
+
+PAGE = "report.html"
+
+
+def write_localization(
+    folder: Path,
+    inverse: VAEInverse,
+    inputs: Inputs,
+    steps: Steps,
+    *,
+    title: str,
+    command: str,
+    origin: Mapping[str, Any],
+    options: Mapping[str, Any],
+    truth: list[mne.Dipole] | None = None,
+    comparison: Comparison | None = None,
+) -> None:
+    """Write a localization, and a comparison on the same data where there is one.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder.
+    inverse : VAEInverse
+        The fitted inverse.
+    inputs : Inputs
+        What it was fitted to.
+    steps : Steps
+        Progress of the command.
+    title : str
+        Title of the page.
+    command : str
+        The command.
+    origin : mapping
+        Where the data came from.
+    options : mapping
+        Values of the options.
+    truth : list of mne.Dipole | None
+        The true sources, where they are known.
+    comparison : Comparison | None
+        The comparison.
+    """
+    evoked, trans = inputs.evoked, inputs.forward["mri_head_t"]
+    steps.start("drawing")
+    pictures = report.localization_pictures(inverse, evoked, folder, truth=truth, trans=trans)
+    if comparison is not None:
+        head = {"subject": inverse.subject, "subjects_dir": inverse.subjects_dir}
+        pictures |= report.comparison_pictures(comparison, folder, **head)
+    steps.start("writing")
+    inverse.sources_.to_csv(folder / "sources.csv", index=False)
+    inverse.save(folder / "inverse-vae.h5")
+    write_estimate(inverse.apply(evoked), folder, "vae")
+    figures = _figures(inverse, evoked)
+    if comparison is not None:
+        figures["comparison"] = write_comparison(comparison, folder)
+    page = report.localization_report(
+        inverse,
+        evoked,
+        forward=inputs.forward,
+        noise_cov=inputs.noise_cov,
+        title=title,
+        inputs=in_words(origin),
+        options=in_words(options),
+        command=command,
+        truth=truth,
+        trans=trans,
+        comparison=comparison,
+        pictures=pictures,
+    )
+    report.save_report(page, folder / PAGE)
+    figures["seconds"] = steps.seconds
+    write_record(folder, command=command, inputs=origin, options=options, figures=figures)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
+    """Write the table and the estimates of a comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        The comparison.
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    rows : list of dict
+        The table as plain values; None for what does not apply.
+    """
+    table = comparison.table
+    table.to_csv(folder / "comparison.csv", index=False)
+    for name, stc in comparison.estimates.items():
+        write_estimate(stc, folder, name)
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def write_estimate(stc: mne.SourceEstimate, folder: Path, name: str) -> None:
+    """Write a source estimate: ``NAME-lh.stc`` and ``NAME-rh.stc``, or what suits its class.
+
+    Parameters
+    ----------
+    stc : SourceEstimate
+        The estimate; one volume goes to ``NAME-vl.stc``, anything else to ``NAME-stc.h5``.
+    folder : Path
+        The folder.
+    name : str
+        Its name.
+    """
+    one_volume = isinstance(stc, mne.VolSourceEstimate) and len(stc.vertices) == 1
+    kind = "stc" if one_volume or isinstance(stc, mne.SourceEstimate) else "h5"
+    stc.save(folder / name, ftype=kind, overwrite=True, verbose="error")
+
+
+def in_words(values: Mapping[str, Any]) -> dict[str, str]:
+    """Make values readable, and leave out those that say nothing.
+
+    Parameters
+    ----------
+    values : mapping
+        Values by name; of a file that is described, the path.
+
+    Returns
+    -------
+    words : dict of str
+        Text by name.
+    """
+    words = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            value = f"{value['path']} (SHA-256 {value['sha256'][:12]}…)"
+        if isinstance(value, (list, tuple)):
+            value = ", ".join(map(str, value))
+        if value not in (None, ""):
+            words[name] = str(value)
+    return words
+
+
+def window(evoked: mne.Evoked) -> str:
+    """Name a response and its window.
+
+    Parameters
+    ----------
+    evoked : mne.Evoked
+        The data.
+
+    Returns
+    -------
+    name : str
+        Such as "Left visual, 80 to 150 ms".
+    """
+    first, last = 1e3 * evoked.times[[0, -1]]
+    return f"{evoked.comment or 'unnamed response'}, {first:.0f} to {last:.0f} ms"
+
+
+def say(title: str, table: pd.DataFrame, nothing: str = "none") -> None:
+    """Print a short table.
+
+    Parameters
+    ----------
+    title : str
+        What it shows.
+    table : pandas.DataFrame
+        The table.
+    nothing : str
+        What to print in the place of an empty one.
+    """
+    text = nothing if table.empty else table.to_string(index=False)
+    typer.echo(f"{title}\n{text}\n")
+
+
+def _figures(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, Any]:
+    """Give the figures of a fit as plain values."""
+    used = inverse.filter_
+    return {
+        "n_sources": len(inverse.sources_),
+        "explained_variance_percent": inverse.explained_variance(evoked),
+        "noise_variance": np.asarray(inverse.noise_variance_).tolist(),
+        "energy": float(inverse.energy_),
+        "energy_at_minimum": float(inverse.history_[-1]),
+        "certificate": float(inverse.certificate_),
+        "n_steps": len(inverse.history_),
+        "n_effective": float(inverse.n_effective_),
+        "nave": evoked.nave,
+        "n_samples": len(evoked.times),
+        "n_channels": len(used.ch_names),
+        "rank": len(used.whitener),
+    }

@@ -1,0 +1,188 @@
+"""What went into a localization and what came out, as short facts: a name and a text each."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meg_vae._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import mne
+
+    from meg_vae.meg.inverse import VAEInverse
+
+LIBRARIES = ("mne", "torch", "numpy", "scipy", "pandas", "matplotlib", "pyvista", "nibabel")
+CHANNEL_TYPES = {"mag": "magnetometers", "grad": "gradiometers", "eeg": "EEG electrodes"}
+OPTIONS = ("loose", "rank", "noise_variance", "orientation", "min_log_evidence", "tol", "max_iter")
+
+
+def versions() -> dict[str, str]:
+    """Give the exact versions of the program and of what it stands on.
+
+    Returns
+    -------
+    versions : dict of str
+        Version by name, meg_vae and Python first.
+    """
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {"meg_vae": __version__, "python": platform.python_version()} | libraries
+
+
+def data_facts(evoked: mne.Evoked, ch_names: Sequence[str] | None = None) -> dict[str, str]:
+    """Describe an evoked response.
+
+    Parameters
+    ----------
+    evoked : mne.Evoked
+        The data.
+    ch_names : sequence of str | None
+        The channels that were used; None leaves that fact out.
+
+    Returns
+    -------
+    facts : dict of str
+        The facts, in the order to show them.
+    """
+    info, times = evoked.info, evoked.times
+    baseline = evoked.baseline
+    first, last = 1e3 * times[0], 1e3 * times[-1]
+    facts = {
+        "Response": evoked.comment or "unnamed",
+        "Averages": f"{evoked.nave:g}",
+        "Time window": f"{first:.1f} to {last:.1f} ms ({len(times)} samples)",
+        "Sampling frequency": f"{info['sfreq']:.4g} Hz",
+        "Pass band": f"{info['highpass']:.3g} to {info['lowpass']:.4g} Hz",
+        "Baseline": "none"
+        if baseline is None
+        else f"{1e3 * baseline[0]:.0f} to {1e3 * baseline[1]:.0f} ms",
+    }
+    if ch_names is not None:
+        facts["Channels used"] = _channels(evoked, ch_names)
+    facts["Bad channels"] = ", ".join(info["bads"]) or "none"
+    active = sum(proj["active"] for proj in info["projs"])
+    facts["Projectors"] = f"{active} applied, of {len(info['projs'])}" if info["projs"] else "none"
+    return facts
+
+
+def _channels(evoked: mne.Evoked, ch_names: Sequence[str]) -> str:
+    """Count the channels used, by type, of the good and bad ones that the data have."""
+    kinds = dict(zip(evoked.ch_names, evoked.get_channel_types(), strict=True))
+    used = [kinds[name] for name in ch_names]
+    of_kind = [f"{used.count(kind)} {name}" for kind, name in CHANNEL_TYPES.items() if kind in used]
+    there = sum(kind in CHANNEL_TYPES for kind in kinds.values())
+    return f"{len(used)} of {there} ({', '.join(of_kind)})"
+
+
+def model_facts(
+    forward: mne.Forward | None, noise_cov: mne.Covariance | None, rank: int | None = None
+) -> dict[str, str]:
+    """Describe a forward model and a noise covariance.
+
+    Parameters
+    ----------
+    forward : mne.Forward | None
+        The forward model.
+    noise_cov : mne.Covariance | None
+        The noise covariance.
+    rank : int | None
+        Rank of the whitened data.
+
+    Returns
+    -------
+    facts : dict of str
+        The facts, in the order to show them; none of what is None.
+    """
+    facts = {}
+    if forward is not None:
+        kind, subject = forward["src"].kind, forward["src"]._subject
+        orientation = "fixed" if forward["source_ori"] == 1 else "free"
+        facts["Candidate positions"] = f"{forward['nsource']:,} ({kind} source space)"
+        facts["Subject"] = subject or "unnamed"
+        facts["Forward model"] = f"{forward['sol']['nrow']} channels, {orientation} orientation"
+    if noise_cov is not None:
+        shape = "diagonal" if noise_cov["diag"] else "full"
+        counted = f", from {noise_cov['nfree']:,} samples" if noise_cov["nfree"] > 1 else ""
+        facts["Noise covariance"] = f"{len(noise_cov.ch_names)} channels, {shape}{counted}"
+    if rank is not None:
+        facts["Rank of the whitened data"] = f"{rank}"
+    return facts
+
+
+def option_facts(inverse: VAEInverse) -> dict[str, str]:
+    """Give the options of an inverse.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The inverse.
+
+    Returns
+    -------
+    facts : dict of str
+        Value by name.
+    """
+    return {name: str(getattr(inverse, name)) for name in OPTIONS}
+
+
+def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
+    """Give the figures that a fit ended with.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The fitted inverse.
+    evoked : mne.Evoked
+        The data of the fit.
+
+    Returns
+    -------
+    facts : dict of str
+        The figures with their units.
+    """
+    noise, history = np.atleast_1d(inverse.noise_variance_), inverse.history_
+    held = "" if inverse.noise_variance == "learn" else ", held"
+    spread = "" if len(noise) == 1 else f" ({noise.min():.3g} to {noise.max():.3g})"
+    return {
+        "Sources": f"{len(inverse.sources_)}, of {inverse.min_log_evidence:g} nats or more",
+        "Explained variance": f"{inverse.explained_variance(evoked):.1f} % of the whitened power",
+        "Noise variance λ": f"{noise.mean():.3g}{spread}{held} (1: as the noise covariance says)",
+        "Energy J at the minimum": f"{history[-1]:.6g}, after {len(history)} steps",
+        "Certificate of the minimum": f"{inverse.certificate_:.2g} (target {inverse.tol:g})",
+        "Energy J of these sources": f"{inverse.energy_:.6g}",
+        "Independent samples": f"{inverse.n_effective_:.4g}, counted by the evidence",
+    }
+
+
+def python_code(inverse: VAEInverse) -> str:
+    """Write the Python code that does the same again.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The inverse.
+
+    Returns
+    -------
+    code : str
+        Lines of Python; the variables are named as in the documentation.
+    """
+    from inspect import signature
+
+    defaults = signature(type(inverse)).parameters
+    given = [
+        f"{name}={getattr(inverse, name)!r}"
+        for name in (*OPTIONS, "subject")
+        if getattr(inverse, name) != defaults[name].default
+    ]
+    return (
+        "from meg_vae import VAEInverse\n\n"
+        f"inverse = VAEInverse({', '.join(given)}).fit(evoked, forward, noise_cov)\n"
+        "inverse.sources_\n"
+        "stc = inverse.apply(evoked)"
+    )

@@ -1,0 +1,99 @@
+"""The sentences of a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import mne
+
+    from meg_vae.meg.inverse import VAEInverse
+
+SOURCES = """<p>A row per source, the strongest evidence first. Positions are MRI surface RAS
+coordinates. <b>Log evidence</b> is how many nats worse the data are explained when this source is
+taken out; sources that carry less than the option <code>min_log_evidence</code> are not reported.
+<b>SD</b> is the posterior standard deviation of the amplitude. It takes the places of the sources
+for known, so the whole uncertainty is larger.</p>"""
+
+NO_SOURCES = """<p>No place in the cortex carries enough evidence to be reported. Noise alone would
+look like this.</p>"""
+
+TRUTH = """<p>These data were simulated, so the truth is known. True sources and sources found are
+paired one to one, so that the distances add up to as little as possible. A true source without a
+partner is <i>missed</i>; a source found without one is <i>extra</i>.</p>"""
+
+FIT = """<p>The <b>certificate</b> is how far the minimum is from a stationary point of the energy:
+the largest violation over all candidate positions. At or below its target, no position that was
+left out would lower the energy. Sources with too little evidence are taken out after that, which
+raises the energy. <b>λ</b> is the noise variance of the whitened data.</p>"""
+
+COMPARED = """<p>All methods got the same data, channels, forward model and whitening.
+<b>x, y, z</b> is where an estimate is strongest, in MRI surface RAS coordinates. A map gives every
+place a value, so it has no number of sources; where it is dimensionless, no field can be computed
+from it and so no explained variance. The time includes everything from these data to the
+estimate.</p>"""
+
+SCORES = """<p>The truth is known here. The <b>localization error</b> is the mean distance between
+each true source and the peak paired with it, of as many peaks as there are sources; the <b>hit
+rate</b> is the share of true sources with a peak within 10 mm; <b>extra</b> sources are farther
+than that from every true one.</p>"""
+
+LOCALIZATION_PICTURES = {
+    "sources": (
+        "Sources on the cortex",
+        "Each source at its place, coloured by its peak amplitude.",
+    ),
+    "time_courses": (
+        "Time courses of the sources",
+        "Amplitude along the direction at the peak; band: two posterior standard deviations.",
+    ),
+    "residual": (
+        "Sensor data and what is left",
+        "Left: the data. Right: the data less the field of the sources, on the same scale.",
+    ),
+    "evidence": (
+        "Evidence of each source",
+        "Sources left of the dashed line would not be reported.",
+    ),
+    "energy": (
+        "Energy of the fit",
+        "The energy after each step of the solver.",
+    ),
+}
+COMPARISON_PICTURES = {
+    "comparison": (
+        "Methods side by side",
+        "Peak magnitude of each estimate, in percent of that method's largest.",
+    ),
+}
+
+
+def summary(inverse: VAEInverse, evoked: mne.Evoked) -> str:
+    """Say in one sentence what was found.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The fitted inverse.
+    evoked : mne.Evoked
+        The data of the fit.
+
+    Returns
+    -------
+    html : str
+        A paragraph.
+    """
+    n_sources = len(inverse.sources_)
+    if not n_sources:
+        return "<p class='lead'>No source was found.</p>"
+    explain = f"{inverse.explained_variance(evoked):.0f} % of the whitened sensor power"
+    if n_sources == 1:
+        return f"<p class='lead'>One source explains {explain}.</p>"
+    return f"<p class='lead'>{n_sources} sources together explain {explain}.</p>"
+
+
+STYLE = """
+.numbers th, .numbers td { text-align: right; padding-right: 1em; }
+.numbers th:first-child, .numbers td:first-child { text-align: left; white-space: nowrap; }
+.facts th { font-weight: 600; white-space: nowrap; padding-right: 1.5em; }
+"""
