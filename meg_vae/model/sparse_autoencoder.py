@@ -39,6 +39,9 @@ class SparseAutoencoder:
         Penalty g on the decoder scales: w_x² summed, or none up to w_x = 1 and infinite above.
     noise_variance : float | "anneal"
         λ: held at a number, or lowered step by step towards zero for data without noise.
+    anneal : bool
+        Anneal the level below which row norms are rounded off, from coarse to fine. It avoids many
+        poor minima; False shows them.
     n_starts : int
         Starts; the one of lowest energy is kept. The first has all positions alike and anneals all
         the way; the others are random and, since a long annealing forgets where it started, join
@@ -88,7 +91,7 @@ class SparseAutoencoder:
     "squared" leaves a penalty of exponent 2p/(p + 2) on ‖u‖, "bounded" one of exponent p, and
     "log" a logarithm with either. What is left is minimised by reweighted least squares, each step
     of which lowers the energy. Row norms are rounded off below a level that is annealed along with
-    λ, which avoids many poor minima: the twin is given the same help as the VAE.
+    λ: the twin is given the same help as the VAE.
 
     λ is not learnt: nothing is marginalised, so a perfect fit at λ = 0 has an energy of -∞.
 
@@ -112,6 +115,7 @@ class SparseAutoencoder:
         p: float = 0.5,
         decoder_penalty: str = "squared",
         noise_variance: float | str = "anneal",
+        anneal: bool = True,
         n_starts: int = 5,
         random_start: bool = False,
         random_state: int | None = 0,
@@ -123,6 +127,7 @@ class SparseAutoencoder:
         self.p = p
         self.decoder_penalty = decoder_penalty
         self.noise_variance = noise_variance
+        self.anneal = anneal
         self.n_starts = n_starts
         self.random_start = random_start
         self.random_state = random_state
@@ -167,13 +172,14 @@ class SparseAutoencoder:
             raise ValueError("X is zero everywhere, so there is nothing to encode.")
         twin = _Twin(dictionary, data_factor(torch.as_tensor(data / scale)), self._penalty())
         gamma, level = self._starts(dictionary)
-        anneal = isinstance(self.noise_variance, str)
-        final = FLOOR if anneal else float(self.noise_variance) / scale**2
-        if anneal:
+        lowered = isinstance(self.noise_variance, str)
+        final = FLOOR if lowered else float(self.noise_variance) / scale**2
+        if self.anneal:
             for part in torch.linspace(0, 1, LEVELS, dtype=level.dtype):
-                noise = level ** (1 - part) * final**part
+                smoothing = level ** (1 - part) * SMOOTHING**part
+                noise = smoothing if lowered else torch.full_like(level, final)
                 for _ in range(STEPS):
-                    gamma = twin.step(gamma, noise, noise).gamma
+                    gamma = twin.step(gamma, noise, smoothing).gamma
         energies, change, gamma = self._settle(twin, gamma, torch.full_like(level, final))
         best = int(energies[-1].argmin())
         self.history_ = energies[:, best].numpy()
@@ -195,6 +201,8 @@ class SparseAutoencoder:
     def _check_options(self) -> None:
         check_option("penalty", self.penalty, ("l21", "lp", "log"))
         check_option("decoder_penalty", self.decoder_penalty, ("squared", "bounded"))
+        if isinstance(self.noise_variance, str) and not self.anneal:
+            raise ValueError("noise_variance='anneal' needs anneal=True; or give λ as a number.")
         if not 0 < self.p < 1:
             raise ValueError(f"p={self.p!r} must lie between 0 and 1; for 1 use penalty='l21'.")
         if isinstance(self.noise_variance, str):

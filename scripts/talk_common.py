@@ -1,0 +1,223 @@
+"""What the scripts of the talk share: problems, the test of success, options, and output."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from PIL import Image
+
+from meg_vae.viz.style import PALETTE, RC
+
+HERE = Path(__file__).resolve().parent
+Quick = Annotated[bool, typer.Option(help="A small version, under a minute.")]
+Out = Annotated[Path, typer.Option(help="Folder for the figure and the table.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+OUT = HERE.parent / "data" / "talk"
+
+#: One colour and marker per method, the same in every figure.
+LOOKS = {
+    "VAE": {"color": PALETTE[0], "marker": "o", "linewidth": 2.4, "zorder": 3},
+    "VAE, gradient": {"color": PALETTE[4], "marker": "s", "linestyle": "--", "zorder": 4},
+    "autoencoder, ℓ2,1": {"color": PALETTE[5], "marker": "v"},
+    "autoencoder, ℓ2,p": {"color": PALETTE[3], "marker": "^"},
+    "autoencoder, log": {"color": PALETTE[1], "marker": "D"},
+    "multi-task lasso": {"color": PALETTE[2], "marker": "x", "linestyle": ":"},
+    "matching pursuit": {"color": "#666666", "marker": "+", "linestyle": ":"},
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A multiple-response regression X = ΦU whose answer is known.
+
+    Attributes
+    ----------
+    Phi : ndarray, shape (n_channels, n_dipoles)
+        Gaussian dictionary with columns of unit norm.
+    U : ndarray, shape (n_dipoles, n_samples)
+        Activity, with ``n_active`` rows that are not zero.
+    X : ndarray, shape (n_channels, n_samples)
+        Data, without noise.
+    """
+
+    Phi: np.ndarray
+    U: np.ndarray
+    X: np.ndarray
+
+
+def check_sizes(n_channels: int, n_dipoles: int, n_active: int, n_samples: int = 1) -> None:
+    """Refuse sizes for which the experiment has no meaning.
+
+    Parameters
+    ----------
+    n_channels, n_dipoles, n_active, n_samples : int
+        d, K, ρ0 and n.
+
+    Raises
+    ------
+    ValueError
+        If a size is impossible, with the reason.
+    """
+    if min(n_channels, n_dipoles, n_samples) < 1 or n_active < 0:
+        raise ValueError(
+            f"sizes must be positive, got d={n_channels}, K={n_dipoles}, n={n_samples}, "
+            f"ρ0={n_active}"
+        )
+    if n_active > n_dipoles:
+        raise ValueError(
+            f"ρ0={n_active} nonzero rows do not fit among K={n_dipoles}; lower ρ0 or raise K"
+        )
+    if n_channels > n_dipoles:
+        raise ValueError(
+            f"d={n_channels} exceeds K={n_dipoles}: with no more columns than channels X = ΦU has "
+            "one solution, sparse or not, and there is nothing to recover; raise K or lower d"
+        )
+
+
+def sparse_problem(
+    n_channels: int,
+    n_dipoles: int,
+    n_active: int,
+    n_samples: int,
+    *,
+    decades: float,
+    seed: int,
+) -> Problem:
+    """Make X = ΦU with a Gaussian Φ and a row-sparse U.
+
+    Parameters
+    ----------
+    n_channels, n_dipoles, n_active, n_samples : int
+        d, K, ρ0 and n.
+    decades : float
+        Row norms run evenly over so many decades; 0 makes them equal.
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    problem : Problem
+        The problem.
+
+    Raises
+    ------
+    ValueError
+        If a size is impossible.
+    """
+    check_sizes(n_channels, n_dipoles, n_active, n_samples)
+    rng = np.random.default_rng(seed)
+    Phi = rng.standard_normal((n_channels, n_dipoles))
+    Phi /= np.linalg.norm(Phi, axis=0)
+    rows = rng.standard_normal((n_active, n_samples))
+    rows *= (10.0 ** np.linspace(0, decades, n_active) / np.linalg.norm(rows, axis=1))[:, None]
+    U = np.zeros((n_dipoles, n_samples))
+    U[rng.choice(n_dipoles, n_active, replace=False)] = rows
+    return Problem(Phi, U, Phi @ U)
+
+
+def recovered(U: np.ndarray, truth: np.ndarray) -> bool:
+    """Say whether every row is right to a tenth of the smallest nonzero one.
+
+    Parameters
+    ----------
+    U, truth : ndarray, shape (n_dipoles, n_samples)
+        Estimate and truth.
+
+    Returns
+    -------
+    success : bool
+        Strict: it implies the right support and the right values.
+    """
+    norms = np.linalg.norm(truth, axis=1)
+    return bool(np.linalg.norm(U - truth, axis=1).max() < 0.1 * norms[norms > 0].min())
+
+
+def refit(problem: Problem, U: np.ndarray) -> np.ndarray:
+    """Refit the strongest rows of U, as many as the truth has: help for methods that shrink.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    U : ndarray, shape (n_dipoles, n_samples)
+        Estimate.
+
+    Returns
+    -------
+    U : ndarray, shape (n_dipoles, n_samples)
+        The estimate without its shrinkage.
+    """
+    n_active = int(problem.U.any(axis=1).sum())
+    rows = np.argsort(np.linalg.norm(U, axis=1))[-n_active:]
+    out = np.zeros_like(U)
+    out[rows] = np.linalg.lstsq(problem.Phi[:, rows], problem.X, rcond=None)[0]
+    return out
+
+
+def write(
+    name: str, table: pd.DataFrame, draw: Callable[[pd.DataFrame], plt.Figure], out: Path
+) -> None:
+    """Write the table as ``name.csv`` and its figure as ``name.png``, each in one stroke.
+
+    Parameters
+    ----------
+    name : str
+        Name of both files.
+    table : DataFrame
+        What was measured; the figure is drawn from it alone.
+    draw : callable
+        Makes the figure from the table.
+    out : Path
+        Folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _replace(out / f"{name}.csv", lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+    with mpl.rc_context({**RC, "font.size": 9}):
+        figure = draw(table)
+        _replace(out / f"{name}.png", lambda path: _save_picture(figure, path))
+        plt.close(figure)
+    typer.echo(f"wrote {out / name}.csv and .png ({len(table)} rows)")
+
+
+def _save_picture(figure: plt.Figure, path: Path) -> None:
+    """Save with 128 colours, which makes a small file."""
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        Image.open(buffer).convert("RGB").quantize(128).save(path, format="PNG", optimize=True)
+
+
+def _replace(path: Path, save: Callable[[Path], object]) -> None:
+    unfinished = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        save(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a script's ``main`` from the command line; a refused size ends it with its reason.
+
+    Parameters
+    ----------
+    main : callable
+        The command.
+    """
+    mpl.use("agg")
+    torch.set_num_threads(1)  # the problems are small
+    try:
+        typer.run(main)
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None
