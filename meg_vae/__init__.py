@@ -12,8 +12,8 @@ from meg_vae._version import __version__
 
 _HOMES = {
     "VAEInverse": "meg.inverse",
-    "vae_inverse": "meg.inverse",
-    "read_vae_inverse": "meg.storage",
+    "vae_inverse": "meg.shortcuts",
+    "read_vae_inverse": "meg.shortcuts",
     "SparseVAE": "model.sparse_vae",
     "SparseAutoencoder": "model.sparse_autoencoder",
     "compare": "comparison.comparison",

@@ -12,8 +12,10 @@ from mne.utils import logger, use_log_level, warn
 from numpy.typing import NDArray
 
 from meg_vae.meg import estimates
+from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
+from meg_vae.meg.storage import write_state
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -21,6 +23,17 @@ if TYPE_CHECKING:
 
     from meg_vae.model.sparse_vae import SparseVAE
 
+# What a file keeps of the options and of the results, beside the filter and the table.
+OPTIONS = (
+    "loose",
+    "noise_variance",
+    "orientation",
+    "min_log_evidence",
+    "tol",
+    "max_iter",
+    "subject",
+)
+RESULTS = ("noise_variance_", "energy_", "history_", "certificate_", "n_effective_", "_order")
 MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
 
 
@@ -398,10 +411,29 @@ class VAEInverse:
         FileExistsError
             If the file is there and ``overwrite`` is False.
         """
-        from meg_vae.meg.storage import write_vae_inverse
-
         self._fitted(self._responses[0] if self._responses else None)
-        return write_vae_inverse(fname, self, overwrite=overwrite)
+        return write_state(fname, self._state(), overwrite=overwrite)
+
+    def _state(self) -> dict[str, Any]:
+        """Give all that a file keeps: plain numbers, strings and arrays."""
+        return {
+            "options": {name: getattr(self, name) for name in OPTIONS},
+            "results": {name: getattr(self, name) for name in RESULTS},
+            "sources": self.sources_.to_dict("list"),
+            "filter": {**vars(self.filter_), "positions": vars(self.filter_.positions)},
+        }
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> VAEInverse:
+        """Make a fitted inverse from what a file kept; the data of its fit it has not."""
+        inverse = cls(**state["options"])
+        for name, value in state["results"].items():
+            setattr(inverse, name, value)
+        inverse.sources_ = pd.DataFrame(state["sources"], columns=estimates.COLUMNS)
+        positions = Positions(**state["filter"]["positions"])
+        inverse.filter_ = SourceFilter(**{**state["filter"], "positions": positions})
+        inverse._responses = []
+        return inverse
 
 
 def _responses(evoked: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
@@ -426,41 +458,3 @@ def _responses(evoked: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
                 "make them equal."
             )
     return responses
-
-
-def vae_inverse(
-    evoked: mne.Evoked,
-    forward: mne.Forward,
-    noise_cov: mne.Covariance,
-    *,
-    loose: float | str = "auto",
-    rank: Any = None,
-    pick_ori: str | None = None,
-    verbose: bool | str | int | None = None,
-) -> mne.SourceEstimate:
-    """Find the sources of an evoked response in one call.
-
-    Parameters
-    ----------
-    evoked : mne.Evoked
-        The data, cropped to the time of interest.
-    forward : mne.Forward
-        Forward model.
-    noise_cov : mne.Covariance
-        Noise covariance of single trials; it is divided by ``evoked.nave``.
-    loose : float | "auto"
-        Weight of the dipoles across the cortical normal.
-    rank : None | "info" | "full" | dict
-        As in `mne.compute_rank`.
-    pick_ori : None | "vector"
-        Amplitudes or vectors.
-    verbose : bool | str | int | None
-        Level of MNE's logging.
-
-    Returns
-    -------
-    stc : SourceEstimate
-        In A·m, sparse. `VAEInverse` gives the evidence, the uncertainty and the certificate too.
-    """
-    inverse = VAEInverse(loose=loose, rank=rank, verbose=verbose)
-    return inverse.fit(evoked, forward, noise_cov).apply(evoked, pick_ori)

@@ -8,7 +8,7 @@ from typing import Any
 import mne
 import numpy as np
 from mne.minimum_norm.inverse import _check_reference  # the one rule of MNE that has no public name
-from mne.utils import warn
+from mne.utils import logger, warn
 from numpy.typing import NDArray
 
 
@@ -155,6 +155,8 @@ def make_leadfield(
     _check_reference(
         mne.EvokedArray(np.zeros((len(info["ch_names"]), 1)), info, verbose="error"), ch_names
     )
+    n_known = len(forward["sol"]["row_names"])
+    logger.info(f"Using {len(ch_names)} good channels of the data, of {n_known} in the forward")
     forward = mne.pick_channels_forward(forward, ch_names, ordered=True, verbose="error")
     if not np.isfinite(forward["sol"]["data"]).all():
         raise ValueError("forward has NaN or infinite entries in its gain; recompute it.")
