@@ -169,15 +169,6 @@ def peer_champagne(Phi: np.ndarray, X: np.ndarray, n_orient: int, rule: str) -> 
     return np.asarray(result.active_set)
 
 
-def peer_celer(Phi: np.ndarray, X: np.ndarray, n_orient: int) -> np.ndarray:
-    """celer's multi-task lasso at half of the largest alpha; the positions it keeps."""
-    from celer import MultiTaskLasso
-
-    alpha = 0.5 * np.linalg.norm(Phi.T @ X, axis=1).max() / len(X)
-    model = MultiTaskLasso(alpha=alpha, fit_intercept=False).fit(Phi, X)
-    return np.flatnonzero(np.abs(model.coef_).sum(0))
-
-
 def peer_skglm(Phi: np.ndarray, X: np.ndarray, n_orient: int) -> np.ndarray:
     """skglm's multi-task lasso at half of the largest alpha; the positions it keeps."""
     from skglm.estimators import MultiTaskLasso
@@ -192,7 +183,6 @@ PEERS = {  # name: (function, fixed orientation only)
     "mixed_norm, SURE (MNE)": (peer_sure, False),
     "Champagne, MacKay (invertmeeg)": (partial(peer_champagne, rule="mackay"), True),
     "Champagne, convexity (invertmeeg)": (partial(peer_champagne, rule="convexity"), True),
-    "multi-task lasso (celer)": (peer_celer, True),
     "multi-task lasso (skglm)": (peer_skglm, True),
 }
 
@@ -375,7 +365,7 @@ def draw(table: pd.DataFrame, sizes: pd.DataFrame, path: Path) -> None:
 def versions() -> dict[str, str]:
     """What ran."""
     out = {"python": platform.python_version(), "processor": platform.machine()}
-    for name in ("meg_vae", "torch", "mne", "numpy", "scipy", "invertmeeg", "celer", "skglm"):
+    for name in ("meg_vae", "torch", "mne", "numpy", "scipy", "invertmeeg", "skglm"):
         try:
             out[name] = version(name)
         except PackageNotFoundError:

@@ -25,7 +25,7 @@ LEARN = {
 }  # options of the noise variance that leave it free
 START_NOISE = 0.3  # where a learnt noise variance starts, relative to the data's mean power
 ANNEAL_STEPS, ANNEAL_SWEEPS = 30, 5  # from START_NOISE to FLOOR
-BATCH_BYTES = 2**28  # memory for one chunk of a batch
+BATCH_BYTES = 2**30  # memory for what an accelerator solves together
 
 
 def data_factor(X: Tensor) -> Tensor:
@@ -124,12 +124,10 @@ def solve(
         )
         white = torch.eye(*F.shape[1:], dtype=F.dtype, device=F.device)
         F, scale = torch.where(silent[:, None, None], white, F), scale.masked_fill(silent, 1.0)
-    per_item = (
-        8
-        * F.shape[1]
-        * (6 * F.shape[1] + 6 * CANDIDATES * dictionary.n_orient + dictionary.Phi.shape[1])
-    )
-    chunk = max(1, BATCH_BYTES // per_item)
+    chunk = 1  # a processor is fastest one by one: each item then keeps to its own few positions
+    if F.device.type != "cpu":
+        size = 6 * F.shape[1] + 6 * CANDIDATES * dictionary.n_orient + dictionary.Phi.shape[1]
+        chunk = max(1, BATCH_BYTES // (8 * F.shape[1] * size))
     parts = [
         _solve_chunk(
             dictionary,
