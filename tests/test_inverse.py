@@ -157,6 +157,8 @@ def test_round_trip(recording, fitted, tmp_path):
         fitted.save(path)
     with pytest.raises(ValueError, match="evoked is needed"):
         again.residual()
+    assert again.plot_energy().axes
+    assert again.plot_time_courses(recording.evoked).axes
 
 
 def test_save_that_fails_leaves_the_old_file(fitted, tmp_path, monkeypatch):

@@ -15,12 +15,10 @@ from meg_vae.meg import estimates
 from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
+from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.storage import write_state
 
 if TYPE_CHECKING:
-    import matplotlib.figure
-    import pyvista
-
     from meg_vae.model.sparse_vae import SparseVAE
 
 # What a file keeps of the options and of the results, beside the filter and the table.
@@ -37,7 +35,7 @@ RESULTS = ("noise_variance_", "energy_", "history_", "certificate_", "n_effectiv
 MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
 
 
-class VAEInverse:
+class VAEInverse(SourcePictures):
     """Sparse source localization by a variational autoencoder.
 
     Parameters
@@ -209,17 +207,23 @@ class VAEInverse:
             estimates.region_names(filter_.positions, self.subject, self.subjects_dir),
         )
 
-    def _fitted(self, evoked: mne.Evoked | None) -> tuple[SourceFilter, mne.Evoked]:
-        """Give the filter, and the data for it: those of the fit where none are given."""
+    def _fitted(self) -> SourceFilter:
+        """Give the filter of the fit."""
         if not hasattr(self, "filter_"):
             raise RuntimeError(
                 "this VAEInverse is not fitted yet; call fit(evoked, forward, noise_cov) first."
             )
-        if evoked is None and not self._responses:
+        return self.filter_
+
+    def _data(self, evoked: mne.Evoked | None) -> mne.Evoked:
+        """Give the data to put through the filter: those of the fit where none are given."""
+        if evoked is not None:
+            return evoked
+        if not self._responses:
             raise ValueError(
                 "evoked is needed: an inverse read from a file does not hold the data of its fit."
             )
-        return self.filter_, self._responses[0] if evoked is None else evoked
+        return self._responses[0]
 
     def apply(self, evoked: mne.Evoked, pick_ori: str | None = None) -> mne.SourceEstimate:
         """Estimate the time courses of the sources in an evoked response.
@@ -241,8 +245,7 @@ class VAEInverse:
         ValueError
             If channels are missing or the data are not finite.
         """
-        filter_, evoked = self._fitted(evoked)
-        return filter_.estimate(evoked, pick_ori)
+        return self._fitted().estimate(evoked, pick_ori)
 
     def dipoles(self, evoked: mne.Evoked | None = None) -> list[mne.Dipole]:
         """Give each source as a dipole.
@@ -258,7 +261,7 @@ class VAEInverse:
             One per source, in the order of the source space; its goodness of fit is the part of the
             whitened power that is lost when it alone is taken out, in %.
         """
-        filter_, evoked = self._fitted(evoked)
+        filter_, evoked = self._fitted(), self._data(evoked)
         return filter_.dipoles(evoked)
 
     def residual(self, evoked: mne.Evoked | None = None) -> mne.Evoked:
@@ -274,7 +277,7 @@ class VAEInverse:
         residual : mne.Evoked
             On the channels of the fit.
         """
-        filter_, evoked = self._fitted(evoked)
+        filter_, evoked = self._fitted(), self._data(evoked)
         return filter_.residual(evoked)
 
     def explained_variance(self, evoked: mne.Evoked | None = None) -> float:
@@ -290,106 +293,8 @@ class VAEInverse:
         explained : float
             1 − ‖X − ΦU‖² / ‖X‖² in %, 0 for data that are zero.
         """
-        filter_, evoked = self._fitted(evoked)
+        filter_, evoked = self._fitted(), self._data(evoked)
         return filter_.explained_variance(evoked)
-
-    def _head(self) -> dict[str, Any]:
-        """Subject and folder of the pictures."""
-        filter_, _ = self._fitted(None)
-        subject = self.subject or filter_.positions.subject
-        if subject is None:
-            raise ValueError(
-                "the source space knows no subject; give VAEInverse(subject=..., subjects_dir=...)."
-            )
-        return {
-            "subject": subject,
-            "subjects_dir": mne.utils.get_subjects_dir(self.subjects_dir, raise_error=True),
-        }
-
-    def plot_sources(self, **kwargs: Any) -> pyvista.Plotter:
-        """Draw the sources on the cortex.
-
-        Parameters
-        ----------
-        **kwargs : dict
-            As in `meg_vae.viz.plot_cortex`.
-
-        Returns
-        -------
-        plotter : pyvista.Plotter
-            The drawing; ``.show()`` opens it.
-        """
-        from meg_vae import viz
-
-        return viz.plot_cortex(self.sources_, **self._head() | kwargs)
-
-    def plot_time_courses(
-        self, evoked: mne.Evoked | None = None, *, ax: Any = None
-    ) -> matplotlib.figure.Figure:
-        """Draw the time courses of the sources with ± 2 posterior standard deviations.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-        ax : matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure; strongest evidence first.
-        """
-        from meg_vae import viz
-
-        filter_, evoked = self._fitted(evoked)
-        course, sd, _ = estimates.main_axis(filter_.activity(evoked), filter_.covariance)
-        sd = sd * (filter_.nave / evoked.nave) ** 0.5
-        order = self._order
-        return viz.plot_time_courses(
-            evoked.times, course[order], sd[order], names=viz.source_names(self.sources_), ax=ax
-        )
-
-    def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:
-        """Draw the energy against the steps of the solver.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure.
-        """
-        from meg_vae import viz
-
-        self._fitted(None)
-        return viz.plot_energy(self.history_, ax=ax)
-
-    def plot_residual(
-        self, evoked: mne.Evoked | None = None, *, axes: Any = None
-    ) -> matplotlib.figure.Figure:
-        """Draw the sensor data beside what the sources leave unexplained.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-        axes : array of matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure.
-        """
-        from meg_vae import viz
-
-        filter_, evoked = self._fitted(evoked)
-        residual = filter_.residual(evoked)
-        return viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
 
     def save(self, fname: str | Path, *, overwrite: bool = False) -> Path:
         """Save the fitted inverse.
@@ -411,7 +316,7 @@ class VAEInverse:
         FileExistsError
             If the file is there and ``overwrite`` is False.
         """
-        self._fitted(self._responses[0] if self._responses else None)
+        self._fitted()
         return write_state(fname, self._state(), overwrite=overwrite)
 
     def _state(self) -> dict[str, Any]:
