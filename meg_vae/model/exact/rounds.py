@@ -108,11 +108,10 @@ def minimise(
         wish[:, chosen] = torch.where(point.active, -1.0, wish[:, chosen])
         clock.lap("certificate")
         largest = float(wish.max())
+        # Where only candidates still want to enter and none could, rounding hides the gain.
+        known = not bool((wish > tol).index_fill(1, chosen, False).any())
         done = trace.left <= 0 or (largest <= tol and aim <= tol)
-        stuck = (
-            aim <= tol and dtype == torch.float64 and not entered
-        )  # rounding hides what is left to gain
-        if stuck or (done and dtype == torch.float64):
+        if dtype == torch.float64 and (done or (aim <= tol and not entered and known)):
             break
         dtype = torch.float64 if done or not entered else torch.float32
         aim = max(tol, min(aim, SHARPEN * largest))
