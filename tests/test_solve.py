@@ -101,6 +101,16 @@ def test_learning_is_not_fooled_by_directions_nobody_sees():
     assert float(embedded.noise_variance) == pytest.approx(float(plain.noise_variance), rel=1e-6)
 
 
+def test_learning_that_cannot_tell_noise_from_sources_says_so():
+    """Many columns, few samples: λ is fooled, and held λ is not."""
+    case = sparse_problem(n_groups=100, n=10, noise=0.3)
+    with pytest.warns(RuntimeWarning, match="learnt noise variance says little"):
+        learnt = solve(Dictionary(case.Phi), tensor(case.X))
+    assert learnt.noise_variance < 0.5 * case.noise**2
+    held = solve(Dictionary(case.Phi), tensor(case.X), noise_variance=case.noise**2)
+    assert (held.gamma > 0).sum() < 20
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_energy_not_above_plain_sweeps(seed):
     n_orient = 1 + 2 * (seed % 2)

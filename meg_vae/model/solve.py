@@ -108,8 +108,8 @@ def solve(
     Warns
     -----
     RuntimeWarning
-        If ``max_iter`` ended the descent before the certificate reached ``tol``, or if the data are
-        zero.
+        If ``max_iter`` ended the descent before the certificate reached ``tol``, if the data are
+        zero, or if so many columns are active that a learnt noise variance says little.
     """
     items = X if X.ndim == 3 else X[None]
     learn = LEARN.get(str(noise_variance), "none")
@@ -143,6 +143,14 @@ def solve(
     ]
     solution = _silence(_join(parts), silent, noise_variance)
     solution = solution if X.ndim == 3 else _first(solution)
+    n_active = int(solution.factor.any(-1).any(-1).sum(-1).max()) * dictionary.n_orient
+    if learn != "none" and n_active >= dictionary.n_channels > X.shape[-1]:
+        warnings.warn(
+            f"{n_active} active columns explain {X.shape[-1]} samples of {dictionary.n_channels} "
+            "channels, so the learnt noise variance says little; hold it (noise_variance=number)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     worst = float(solution.certificate.max())
     if worst > tol:
         warnings.warn(
