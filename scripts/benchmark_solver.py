@@ -10,11 +10,14 @@ nave), noise variance held at 1, in one process with a stated number of threads.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
 import platform
 import resource
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from functools import partial
@@ -259,6 +262,31 @@ def run_peer(run: partial, Phi: np.ndarray, X: np.ndarray, n_orient: int) -> dic
     }
 
 
+def peak_memory(work: partial) -> int:
+    """Bytes of resident memory that some work adds at its peak, looked at every 2 ms."""
+    page = resource.getpagesize()
+    status = Path("/proc/self/statm")
+
+    def resident() -> int:
+        return int(status.read_text().split()[1]) * page
+
+    gc.collect()
+    peak = before = resident()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    done.set()
+    watcher.join()
+    return peak - before
+
+
 def tiled(Phi: np.ndarray, n_columns: int) -> np.ndarray:
     """A lead field of another size: columns of Φ mixed in pairs, so that the spectrum stays."""
     rng = np.random.default_rng(SEED)
@@ -267,8 +295,8 @@ def tiled(Phi: np.ndarray, n_columns: int) -> np.ndarray:
     return np.ascontiguousarray(mix * Phi[:, one] + (1 - mix) * 0.3 * Phi[:, two])
 
 
-def growth_row(columns: int, n_samples: int, threads: int, spacing: str) -> dict:
-    """Time and memory of one size, in this process alone."""
+def growth_figure(figure: str, columns: int, n_samples: int, threads: int, spacing: str) -> float:
+    """Time, or memory beside Φ itself, of one size, in this process alone."""
     torch.set_num_threads(threads)
     Phi, X, _ = problem("3 sources, 10 dB", 0.0, spacing)
     Phi = tiled(Phi, columns)
@@ -279,15 +307,9 @@ def growth_row(columns: int, n_samples: int, threads: int, spacing: str) -> dict
     X = signal * (10 / np.mean(signal**2)) ** 0.5 + rng.standard_normal((len(Phi), n_samples))
     del U, signal
     fit(Phi[:, :1000], X[:, :10], 1)  # libraries loaded
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = median_seconds(partial(fit, Phi, X, 1), 3)
-    used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return {
-        "columns": columns,
-        "samples": n_samples,
-        "seconds": seconds,
-        "memory_over_Phi": 1 + used / Phi.nbytes,
-    }
+    if figure == "seconds":
+        return median_seconds(partial(fit, Phi, X, 1), 3)
+    return peak_memory(partial(fit, Phi, X, 1)) / Phi.nbytes
 
 
 def growth_table(options: argparse.Namespace) -> pd.DataFrame:
@@ -296,11 +318,23 @@ def growth_table(options: argparse.Namespace) -> pd.DataFrame:
     sizes += [(8_000, n) for n in (10, 1_000, 10_000)]
     rows = []
     for columns, n_samples in tqdm(sizes, desc="growth"):
-        size = f"{columns},{n_samples}"
-        command = [sys.executable, __file__, "--one-size", size, "--threads", str(options.threads)]
-        command += ["--spacing", options.spacing]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        rows.append(json.loads(out.strip().splitlines()[-1]))
+        command = [sys.executable, __file__, "--one-size", f"{columns},{n_samples}"]
+        command += ["--threads", str(options.threads), "--spacing", options.spacing]
+        row = {"columns": columns, "samples": n_samples}
+        for figure, environment in (
+            ("seconds", {}),
+            # Pages go back when an array is freed: resident memory is then what is used.
+            ("memory_over_Phi", {"MALLOC_MMAP_THRESHOLD_": "65536"}),
+        ):
+            out = subprocess.run(
+                [*command, "--figure", figure],
+                env=os.environ | environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            row[figure] = float(out.stdout.strip().splitlines()[-1])
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -355,6 +389,8 @@ def draw(table: pd.DataFrame, sizes: pd.DataFrame, path: Path) -> None:
     by_columns = sizes[sizes["samples"] == 100]
     axes[1].loglog(by_columns["columns"], by_columns["seconds"], "o-", color="#0072B2")
     axes[1].set(xlabel="Columns of Φ", ylabel="Seconds", title="Growth with the dictionary")
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].yaxis.set_minor_formatter("{x:g}")
     by_samples = sizes[sizes["columns"] == 8_000].sort_values("samples")
     axes[2].semilogx(by_samples["samples"], by_samples["seconds"], "o-", color="#D55E00")
     axes[2].set(xlabel="Samples", ylabel="Seconds", title="Growth with the data", ylim=(0, None))
@@ -373,6 +409,18 @@ def versions() -> dict[str, str]:
     return out
 
 
+def methods_table(options: argparse.Namespace) -> pd.DataFrame:
+    """Every case by every method, and the batch."""
+    rows: list[dict] = []
+    cases = [(case, loose) for loose in (1.0, 0.0) for case in CASES]
+    for case, loose in tqdm(cases, desc="cases"):
+        rows += compare_case(case, loose, options)
+    if options.batch:
+        rows.append(batch_row(options, options.batch))
+    stamp = versions() | {"threads": options.threads, "seed": SEED, "cuda": "not measured"}
+    return pd.DataFrame(rows).assign(conditions=json.dumps(stamp))
+
+
 def main() -> None:
     """Run what the options ask for."""
     parser = argparse.ArgumentParser(
@@ -387,30 +435,25 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1000, help="bootstrap samples; 0: none")
     parser.add_argument("--spacing", default="oct6")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--growth-only", action="store_true", help="keep an earlier run's rest")
     parser.add_argument("--one-size", help=argparse.SUPPRESS)
+    parser.add_argument("--figure", default="seconds", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.one_size:
         columns, n_samples = map(int, options.one_size.split(","))
-        print(json.dumps(growth_row(columns, n_samples, options.threads, options.spacing)))  # noqa: T201
+        size = columns, n_samples, options.threads, options.spacing
+        print(growth_figure(options.figure, *size))
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict] = []
-    for case, loose in tqdm(
-        [(case, loose) for loose in (1.0, 0.0) for case in CASES], desc="cases"
-    ):
-        rows += compare_case(case, loose, options)
-    if options.batch:
-        rows.append(batch_row(options, options.batch))
-    table = pd.DataFrame(rows)
-    stamp = versions() | {"threads": options.threads, "seed": SEED, "cuda": "not measured"}
-    table["conditions"] = json.dumps(stamp)
-    table.to_csv(options.out / "solver.csv", index=False)
-    sizes = growth_table(options)
-    sizes.to_csv(options.out / "solver_growth.csv", index=False)
+    if not options.growth_only:
+        methods_table(options).to_csv(options.out / "solver.csv", index=False)
+    growth_table(options).to_csv(options.out / "solver_growth.csv", index=False)
+    table = pd.read_csv(options.out / "solver.csv")
+    sizes = pd.read_csv(options.out / "solver_growth.csv")
     draw(table, sizes, options.out / "solver.png")
-    print(table.drop(columns=["conditions"]).to_string(float_format="%.3f"))  # noqa: T201
-    print(sizes.to_string(float_format="%.3f"))  # noqa: T201
+    print(table.drop(columns=["conditions"]).to_string(float_format="%.3f"))
+    print(sizes.to_string(float_format="%.3f"))
 
 
 if __name__ == "__main__":
