@@ -109,7 +109,7 @@ def solve(
     -----
     RuntimeWarning
         If ``max_iter`` ended the descent before the certificate reached ``tol``, if the data are
-        zero, or if so many columns are active that a learnt noise variance says little.
+        zero, or if a learnt noise variance fell to its floor.
     """
     items = X if X.ndim == 3 else X[None]
     learn = LEARN.get(str(noise_variance), "none")
@@ -143,11 +143,10 @@ def solve(
     ]
     solution = _silence(_join(parts), silent, noise_variance)
     solution = solution if X.ndim == 3 else _first(solution)
-    n_active = int(solution.factor.any(-1).any(-1).sum(-1).max()) * dictionary.n_orient
-    if learn != "none" and n_active >= dictionary.n_channels > X.shape[-1]:
+    if learn != "none" and not silent.any() and _collapsed(solution, X):
         warnings.warn(
-            f"{n_active} active columns explain {X.shape[-1]} samples of {dictionary.n_channels} "
-            "channels, so the learnt noise variance says little; hold it (noise_variance=number)",
+            "the learnt noise variance fell to its floor: the data are free of noise "
+            "(noise_variance='anneal'), or Phi can explain their noise too (hold noise_variance)",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -244,6 +243,11 @@ def _silence(solution: Solution, silent: Tensor, noise_variance: float | str) ->
             solution.noise_variance,
         ),
     )
+
+
+def _collapsed(solution: Solution, X: Tensor) -> bool:
+    """Whether a noise variance is nothing beside the power of the data."""
+    return bool((solution.noise_variance.min() <= 10 * FLOOR * X.square().mean()).any())
 
 
 def _first(batch: Solution) -> Solution:
