@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.point import compressed
 from meg_vae.model.exact.rounds import CANDIDATES, FLOOR, Solution, minimise
 from meg_vae.model.exact.sweeps import sweep
 
@@ -41,8 +42,7 @@ def data_factor(X: Tensor) -> Tensor:
     F : Tensor, shape (..., n_channels, min(n_channels, n_samples))
         F Fᵀ = X Xᵀ / n_samples.
     """
-    d, n = X.shape[-2:]
-    return (X if n <= d else torch.linalg.qr(X.mT, mode="r").R.mT) / n**0.5
+    return compressed(X) / X.shape[-1] ** 0.5
 
 
 def in_range(dictionary: Dictionary, F: Tensor) -> tuple[Dictionary, Tensor]:

@@ -16,6 +16,7 @@ from meg_vae.model.exact.slopes import Slopes, frame, slopes, symmetric_basis
 
 SHRINK, GROW = 3.0, 30.0  # furthest that one step changes a variance: e^-3 and 31 times
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
+SPAN = 0.75  # of the directions: candidates that span less are looked at in their span
 MOST_ENTRIES = 32  # positions let in at once
 COHERENT = (
     0.5  # of two positions that see each other more than this, only the steeper one is let in
@@ -29,7 +30,7 @@ class Trace:
     Attributes
     ----------
     energies : list of Tensor, each of shape (batch,)
-        Energy after every accepted step.
+        Energy at the start and after every accepted step.
     left : int
         Steps still allowed.
     """
@@ -37,15 +38,16 @@ class Trace:
     energies: list[Tensor]
     left: int
 
-    def add(self, point: Point) -> None:
+    def add(self, before: Point, after: Point) -> None:
         """Note an accepted step.
 
         Parameters
         ----------
-        point : Point
-            Where it led.
+        before, after : Point
+            Where it came from and where it led, in the same coordinates: no rounding between
+            coordinates enters.
         """
-        self.energies.append(point.J)
+        self.energies.append(self.energies[-1] + (after.J - before.J))
         self.left -= 1
 
 
@@ -74,36 +76,45 @@ def descend(
     steepest : Tensor, shape (batch,)
         The largest derivative there.
     """
-    all_R = point.R
-    index = torch.arange(all_R.shape[1], device=all_R.device)
+    whole, size = candidates, point.R.shape[1]
+    index = torch.arange(size, device=point.R.device)
     damping = torch.full_like(point.J, DAMPING)
     stuck = torch.zeros_like(point.J, dtype=torch.bool)
     while True:
         keep = point.active.any(0)
         if not keep.all():
             index, candidates, point = index[keep], candidates.only(keep), point.only(keep)
+        if _spans_little(candidates, point):
+            candidates = candidates.in_span()
+            point = evaluate(candidates, point.R, point.noise[:, : len(candidates.Phi)])
         if candidates.full:
             point = _principal_axes(candidates, point)
         at = slopes(candidates, point)
         removed, any_removed = _remove(candidates, point, at)
         if any_removed.any() and trace.left > 0:
+            trace.add(point, removed)
             point = removed
             stuck &= ~any_removed
-            trace.add(point)
             continue
         steepest = _largest(_free_gradient(candidates, point, at, floor).abs())
         open_items = (steepest > tol) & ~stuck
         if trace.left <= 0 or not open_items.any():
             break
+        before = point
         point, damping, moved = _move(candidates, point, at, damping, open_items, floor)
         stuck |= open_items & ~moved
-        trace.add(point)
-    R = torch.zeros_like(all_R)
-    R[:, index] = point.R
-    batch, d, size = point.P.shape
-    P = point.P.new_zeros(batch, d, all_R.shape[1], all_R.shape[2])
-    P[:, :, index] = point.P.reshape(batch, d, -1, all_R.shape[2])
-    return replace(point, R=R, P=P.flatten(2)), steepest
+        trace.add(before, point)
+    if candidates.n_rest > whole.n_rest:
+        noise = point.noise[:, :1].expand(-1, len(whole.Phi)).contiguous()
+        point = evaluate(whole.only(index), point.R, noise)
+    return point.among(index, size), steepest
+
+
+def _spans_little(candidates: Candidates, point: Point) -> bool:
+    """Whether the span of the candidates is small enough to be worth moving to."""
+    d, m, o = candidates.Phi.shape
+    small = candidates.learn != "per_channel" and 0 < m * o < SPAN * d
+    return small and bool((point.noise == point.noise[:, :1]).all())
 
 
 def _largest(values: Tensor) -> Tensor:

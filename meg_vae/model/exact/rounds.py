@@ -143,11 +143,12 @@ def _settle(
         point, steepest = descend(candidates, point, tol=tol / 10, floor=floor, trace=trace)
         if trace.left <= 0:
             return point, steepest, any_entered
+        before = point
         point, entered = let_in(candidates, point, tol=tol)
         if not entered.any():
             return point, steepest, any_entered
         any_entered = True
-        trace.add(point)
+        trace.add(before, point)
 
 
 def _strongest(score: Tensor, eligible: Tensor) -> Tensor:
