@@ -8,7 +8,9 @@ from torch import Tensor
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Point
 
-CHUNK = 12_288  # columns at a time: bounds the memory, and divides by 1, 2 and 3
+CHUNK = 768  # columns at a time: stays in a processor's cache, and divides by 1, 2 and 3
+WIDE = 12_288  # the same on an accelerator, where it bounds the memory
+ROUNDING = 8.0  # single-precision products are taken to be off by up to this many units
 
 
 def joint_diagonal(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +57,8 @@ def group_pulls(T: Tensor, c: Tensor, Phi: Tensor, n_orient: int) -> tuple[Tenso
         Pull of the volume and of the data.
     """
     weights = torch.stack([torch.ones_like(c), c], 1)
-    pulls = torch.cat([weights @ (T @ block).square_() for block in Phi.split(CHUNK, 1)], 2)
+    chunk = CHUNK if Phi.device.type == "cpu" else WIDE
+    pulls = torch.cat([weights @ (T @ block).square_() for block in Phi.split(chunk, 1)], 2)
     s, q = pulls.reshape(*pulls.shape[:2], -1, n_orient).sum(3).unbind(1)
     return s, q
 
@@ -109,8 +112,12 @@ def steepest_direction(K: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
     return values[..., -1], top[..., 0]
 
 
-def growth(dictionary: Dictionary, point: Point, *, full: bool, dtype: torch.dtype) -> Tensor:
-    """How much every position wants to grow from nothing, q_g / s_g − 1.
+def growth(dictionary: Dictionary, point: Point, groups: Tensor, *, full: bool) -> Tensor:
+    """How much every inactive position wants to grow from nothing, q_g / s_g − 1.
+
+    With one variance per position all are looked at in float32 first, and those that its rounding
+    might hide the largest among in float64: the largest of the result is right to float64, the rest
+    to the rounding of float32.
 
     Parameters
     ----------
@@ -118,27 +125,46 @@ def growth(dictionary: Dictionary, point: Point, *, full: bool, dtype: torch.dty
         All positions.
     point : Point
         The model to judge.
+    groups : Tensor of int, shape (m,)
+        Which positions the point's candidates are.
     full : bool
         Judge each position by its best orientation instead of by the mean over its dipoles.
-    dtype : torch.dtype
-        Precision; float64 for a certificate, float32 for a first look.
 
     Returns
     -------
     growth : Tensor, shape (batch, n_groups)
-        Negative where a silent or superfluous position is rightly at zero; dimensionless.
+        Negative where a position is rightly at zero, −1 for silent and active ones; dimensionless.
     """
-    T, c = (t.to(dtype) for t in joint_diagonal(point.L, point.B))
-    if not full or dictionary.n_orient == 1:
-        s, q = group_pulls(T, c, dictionary.as_type(dtype), dictionary.n_orient)
-        ratio = q / s.clamp_min(torch.finfo(dtype).tiny)
-    else:
-        columns = dictionary.as_type(dtype).reshape(dictionary.n_channels, -1, dictionary.n_orient)
-        ratio = torch.cat(
-            [
-                steepest_direction(*group_blocks(T, c, part))[0]
-                for part in columns.split(CHUNK // 3, 1)
-            ],
-            1,
-        )
-    return (ratio - 1).masked_fill(dictionary.silent, -1.0).double()
+    T, c = joint_diagonal(point.L, point.B)
+    out = dictionary.silent.repeat(len(T), 1)
+    out[:, groups] = point.active
+    if full and dictionary.n_orient > 1:
+        return _oriented_ratio(dictionary, T, c).masked_fill(out, 0.0) - 1
+    ratio, error = (x.masked_fill(out, 0.0) for x in _single_ratio(dictionary, T, c))
+    border = (ratio + error >= (ratio - error).amax(1, keepdim=True)).any(0).nonzero()[:, 0]
+    s, q = group_pulls(T, c, dictionary.columns(border).flatten(1), dictionary.n_orient)
+    ratio[:, border] = (q / s).masked_fill(out[:, border], 0.0)
+    return ratio - 1
+
+
+def _single_ratio(dictionary: Dictionary, T: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """q_g / s_g by products in float32, and by how much rounding may have moved it."""
+    single, top = torch.float32, c.amax(1, keepdim=True).clamp_min(torch.finfo(c.dtype).tiny)
+    T, c = T / T.abs().amax((1, 2), keepdim=True), c / top  # within the range of float32
+    Phi = dictionary.as_type(single)
+    s, q = (x.double() for x in group_pulls(T.to(single), c.to(single), Phi, dictionary.n_orient))
+    s, q = (x.clamp_min(torch.finfo(single).tiny) for x in (s, q))
+    rows = T.square().sum(2)  # the columns of a position have unit norm together
+    unit = 2 * ROUNDING * torch.finfo(single).eps
+    error = unit * sum(
+        (w.sum(1, keepdim=True) / x).sqrt() for w, x in ((rows, s), (rows * c, q))
+    )
+    ratio = top * q / s
+    return ratio, ratio * error
+
+
+def _oriented_ratio(dictionary: Dictionary, T: Tensor, c: Tensor) -> Tensor:
+    """Give the largest q/s over the orientations of every position."""
+    columns = dictionary.Phi.reshape(dictionary.n_channels, -1, dictionary.n_orient)
+    parts = columns.split(WIDE // dictionary.n_orient, 1)
+    return torch.cat([steepest_direction(*group_blocks(T, c, part))[0] for part in parts], 1)

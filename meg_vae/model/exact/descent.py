@@ -245,42 +245,48 @@ def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, 
         Items whose energy fell.
     """
     d, m, o = candidates.Phi.shape
+    entered = torch.zeros_like(point.J, dtype=torch.bool)
     if m == 0:
-        return point, torch.zeros_like(point.J, dtype=torch.bool)
+        return point, entered
     A = torch.linalg.solve_triangular(point.L, candidates.Phi.reshape(d, m * o), upper=False)
-    K, M = _own_blocks(A, point.B, m)
-    ratio, direction = _wish(K, M, candidates.full)
+    wish = _ratio(A, point.B, m, candidates.full) - 1
     room = ~point.R.any(2).all(2) if candidates.full else ~point.active
-    wish = torch.where(room, ratio - 1, -1.0)
-    chosen = _apart(A, wish, tol)
-    if candidates.full:
-        size = ((ratio - 1).clamp_min(0.0)).sqrt()
-        slot = (~point.R.any(2)).to(torch.int8).argmax(2)  # the first free column
-        column = torch.nn.functional.one_hot(slot, o).to(K)
-        addition = (size[..., None] * direction)[..., None] * column[..., None, :]
-    else:
-        eye = torch.eye(o, dtype=K.dtype, device=K.device)
-        addition = best_variance(K, M).sqrt()[..., None, None] * eye
-    addition = addition * chosen[..., None, None]
+    chosen = _apart(A, wish.masked_fill(~room, -1.0), tol)
     waiting = chosen.any(1)
-    entered = torch.zeros_like(waiting)
-    result = point
+    keep = (chosen | point.active).any(0).nonzero()[:, 0]
+    candidates, result = candidates.only(keep), point.only(keep)
+    R = result.R
+    blocks = _own_blocks(A.unflatten(2, (m, o))[:, :, keep].flatten(2), point.B, len(keep))
+    addition = _entries(*blocks, R, candidates.full) * chosen[:, keep, None, None]
     for shrink in (1.0, 0.25, 0.05, 0.01, 1e-3, 1e-4):
         if not waiting.any():
             break
-        trial = evaluate(candidates, point.R + shrink * addition, point.noise)
+        trial = evaluate(candidates, R + shrink * addition, point.noise)
         better = waiting & (trial.J < point.J)
         result = trial.where(better, result)
         entered |= better
         waiting &= ~better
-    return result, entered
+    return result.among(keep, m), entered
 
 
-def _wish(K: Tensor, M: Tensor, full: bool) -> tuple[Tensor, Tensor]:
+def _ratio(A: Tensor, B: Tensor, m: int, full: bool) -> Tensor:
+    """Give q_g / s_g, or its largest value over the orientations."""
     if full:
-        return steepest_direction(K, M)
-    s, q = (T.diagonal(dim1=-2, dim2=-1).sum(-1) for T in (K, M))
-    return q / s.clamp_min(torch.finfo(s.dtype).tiny), torch.empty(0)
+        return steepest_direction(*_own_blocks(A, B, m))[0]
+    s, q = (T.square().sum(1).reshape(len(A), m, -1).sum(2) for T in (A, B.mT @ A))
+    return q / s.clamp_min(torch.finfo(s.dtype).tiny)
+
+
+def _entries(K: Tensor, M: Tensor, R: Tensor, full: bool) -> Tensor:
+    """Give what each position would best add to its factor."""
+    if not full:
+        eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
+        return best_variance(K, M).sqrt()[..., None, None] * eye
+    ratio, direction = steepest_direction(K, M)
+    size = (ratio - 1).clamp_min(0.0).sqrt()
+    slot = (~R.any(2)).to(torch.int8).argmax(2)  # the first free column
+    column = torch.nn.functional.one_hot(slot, K.shape[-1]).to(K)
+    return (size[..., None] * direction)[..., None] * column[..., None, :]
 
 
 def _own_blocks(A: Tensor, B: Tensor, m: int) -> tuple[Tensor, Tensor]:

@@ -164,7 +164,7 @@ class Point:
             The same point on fewer candidates.
         """
         batch, d, _ = self.P.shape
-        P = self.P.reshape(batch, d, len(keep), -1)[:, :, keep].flatten(2)
+        P = self.P.reshape(batch, d, *self.R.shape[1:3])[:, :, keep].flatten(2)
         return replace(self, R=self.R[:, keep], P=P)
 
     def among(self, index: Tensor, size: int) -> Point:

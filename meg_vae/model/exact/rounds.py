@@ -100,20 +100,17 @@ def minimise(
     point = evaluate(candidates, gamma[:, chosen, None, None].sqrt() * eye, noise)
     trace = Trace([point.J], max_iter)
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])
-    dtype, aim = torch.float32, ROUGH
+    aim = ROUGH
     while True:
         point, steepest, entered = _settle(candidates, point, tol=aim, floor=floor, trace=trace)
         clock.lap("descent")
-        wish = growth(dictionary, point, full=candidates.full, dtype=dtype)
-        wish[:, chosen] = torch.where(point.active, -1.0, wish[:, chosen])
+        wish = growth(dictionary, point, chosen, full=candidates.full)
         clock.lap("certificate")
         largest = float(wish.max())
         # Where only candidates still want to enter and none could, rounding hides the gain.
         known = not bool((wish > tol).index_fill(1, chosen, False).any())
-        done = trace.left <= 0 or (largest <= tol and aim <= tol)
-        if dtype == torch.float64 and (done or (aim <= tol and not entered and known)):
+        if trace.left <= 0 or (aim <= tol and (largest <= tol or (known and not entered))):
             break
-        dtype = torch.float64 if done or not entered else torch.float32
         aim = max(tol, min(aim, SHARPEN * largest))
         if largest <= tol:
             continue
