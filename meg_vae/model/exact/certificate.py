@@ -33,7 +33,14 @@ def joint_diagonal(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     c : Tensor, shape (batch, d)
         The data variance in each direction; 1 where the model explains it.
     """
-    c, V = torch.linalg.eigh(B @ B.mT)
+    d, k = B.shape[-2:]
+    if 2 * k > d:
+        c, V = torch.linalg.eigh(B @ B.mT)
+    else:  # the same from the span of few data, completed to a basis
+        Q, R = torch.linalg.qr(B, mode="complete")
+        c, V = torch.linalg.eigh(R[..., :k, :] @ R[..., :k, :].mT)
+        c = torch.nn.functional.pad(c, (0, d - k))
+        V = torch.cat([Q[..., :k] @ V, Q[..., k:]], -1)
     return torch.linalg.solve_triangular(L.mT, V, upper=True).mT, c.clamp_min(0.0)
 
 

@@ -253,6 +253,8 @@ def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, 
     room = ~point.R.any(2).all(2) if candidates.full else ~point.active
     chosen = _apart(A, wish.masked_fill(~room, -1.0), tol)
     waiting = chosen.any(1)
+    if not waiting.any():
+        return point, entered
     keep = (chosen | point.active).any(0).nonzero()[:, 0]
     candidates, result = candidates.only(keep), point.only(keep)
     R = result.R

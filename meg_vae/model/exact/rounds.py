@@ -13,7 +13,8 @@ from meg_vae.model.exact.descent import Trace, descend, let_in
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate
 
-CANDIDATES = 256  # positions settled together
+START = 128  # strongest positions after the sweeps, settled first
+CANDIDATES = 256  # positions that may enter in one round
 NEARLY = -0.02  # growth above which a position may soon want to enter
 ROUGH, SHARPEN = 0.1, 0.1  # tolerance of the first round; of the next, relative to what is left
 FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
@@ -95,7 +96,7 @@ def minimise(
     clock = _Clock()
     o = dictionary.n_orient
     eye = torch.eye(o, dtype=torch.float64, device=F.device)
-    chosen = _strongest(gamma, gamma > 0)
+    chosen = _strongest(gamma, gamma > 0, START)
     candidates = Candidates(dictionary.columns(chosen), F, full and o > 1, learn)
     point = evaluate(candidates, gamma[:, chosen, None, None].sqrt() * eye, noise)
     trace = Trace([point.J], max_iter)
@@ -116,7 +117,7 @@ def minimise(
             continue
         factor = _scatter(point.R, chosen, dictionary.n_groups)
         active = factor.flatten(2).any(2).any(0)
-        eager = _strongest(wish, wish > NEARLY)
+        eager = _strongest(wish, wish > NEARLY, CANDIDATES)
         chosen = torch.cat([active.nonzero()[:, 0], eager[~active[eager]]])
         candidates = Candidates(dictionary.columns(chosen), F, candidates.full, learn)
         point = evaluate(candidates, factor[:, chosen], point.noise)
@@ -148,10 +149,10 @@ def _settle(
         trace.add(before, point)
 
 
-def _strongest(score: Tensor, eligible: Tensor) -> Tensor:
+def _strongest(score: Tensor, eligible: Tensor, most: int) -> Tensor:
     """Give the union over the batch of each item's strongest eligible positions."""
     score = torch.where(eligible, score, -torch.inf)
-    most = min(CANDIDATES, score.shape[1])
+    most = min(most, score.shape[1])
     best, where = score.topk(most, 1)
     return where[best > -torch.inf].unique()
 
