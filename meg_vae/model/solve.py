@@ -26,7 +26,6 @@ LEARN = {
 }  # options of the noise variance that leave it free
 START_NOISE = 0.3  # where a learnt noise variance starts, relative to the data's mean power
 ANNEAL_STEPS, ANNEAL_SWEEPS = 30, 5  # from START_NOISE to FLOOR
-BATCH_BYTES = 2**30  # memory for what an accelerator solves together
 
 
 def data_factor(X: Tensor) -> Tensor:
@@ -111,6 +110,7 @@ def solve(
         If ``max_iter`` ended the descent before the certificate reached ``tol``, if the data are
         zero, or if a learnt noise variance fell to its floor.
     """
+    X = X.to(dictionary.Phi)
     items = X if X.ndim == 3 else X[None]
     learn = LEARN.get(str(noise_variance), "none")
     F = data_factor(items)
@@ -124,10 +124,7 @@ def solve(
         )
         white = torch.eye(*F.shape[1:], dtype=F.dtype, device=F.device)
         F, scale = torch.where(silent[:, None, None], white, F), scale.masked_fill(silent, 1.0)
-    chunk = 1  # a processor is fastest one by one: each item then keeps to its own few positions
-    if F.device.type != "cpu":
-        size = 6 * F.shape[1] + 6 * CANDIDATES * dictionary.n_orient + dictionary.Phi.shape[1]
-        chunk = max(1, BATCH_BYTES // (8 * F.shape[1] * size))
+    chunk = _together(dictionary, F)
     parts = [
         _solve_chunk(
             dictionary,
@@ -159,6 +156,27 @@ def solve(
             stacklevel=2,
         )
     return solution
+
+
+def _together(dictionary: Dictionary, F: Tensor) -> int:
+    """How many items of a batch to solve together.
+
+    A processor is fastest one by one: each item then keeps to its own few positions. An accelerator
+    is fastest with as many as its memory holds, on the union of their positions.
+    """
+    if F.device.type != "cuda":
+        return 1
+    free = torch.cuda.mem_get_info(F.device)[0] // 4
+    d, o = dictionary.n_channels, dictionary.n_orient
+
+    def size(items: int) -> int:
+        width = o * min(dictionary.n_groups, items * CANDIDATES)
+        return 8 * items * (6 * (d + width) ** 2 + dictionary.n_groups * o)
+
+    together = 1
+    while together < len(F) and size(2 * together) < free:
+        together *= 2
+    return together
 
 
 def _solve_chunk(
