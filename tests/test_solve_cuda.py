@@ -24,7 +24,7 @@ def both(case, X, **options):
 @pytest.mark.parametrize("noise", ["learn", "per_channel", "anneal", 0.01])
 @pytest.mark.parametrize(("n_orient", "orientation"), [(1, "shared"), (3, "shared"), (3, "full")])
 def test_one_fit_agrees(n_orient, orientation, noise):
-    case = sparse_problem(n_orient=n_orient, n_groups=40 // n_orient, n=60)
+    case = sparse_problem(n_orient=n_orient, n_groups=30 // n_orient, n=200, noise=0.3)
     X = case.X if noise != "anneal" else case.Phi @ case.U
     cpu, gpu = both(case, X, noise_variance=noise, orientation=orientation, tol=1e-5)
     assert gpu.factor.device.type == "cuda"
