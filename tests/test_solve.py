@@ -15,8 +15,8 @@ from torch.autograd.functional import hessian, jacobian
 from meg_vae.model.energy import profile, profile_gradient
 from meg_vae.model.exact import certificate
 from meg_vae.model.exact.certificate import group_pulls, pulling_rows
-from meg_vae.model.exact.descent import best_variance
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.entry import best_variance
 from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.slopes import removal_change, slopes
 from meg_vae.model.solve import data_factor, solve

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
+from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
 
+from meg_vae.model.exact.batch import first, join, silence, together
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
-from meg_vae.model.exact.rounds import CANDIDATES, FLOOR, Solution, minimise
+from meg_vae.model.exact.rounds import FLOOR, Solution, minimise
 from meg_vae.model.exact.sweeps import sweep
 
 SWEEPS = 12  # over all positions, before the descent
@@ -25,6 +28,7 @@ LEARN = {
     "per_channel": "per_channel",
 }  # options of the noise variance that leave it free
 START_NOISE = 0.3  # where a learnt noise variance starts, relative to the data's mean power
+BLOCKS = 4  # of a batch for each process: one that meets hard items is not left alone at the end
 ANNEAL_STEPS, ANNEAL_SWEEPS = 30, 5  # from START_NOISE to FLOOR
 
 
@@ -80,6 +84,7 @@ def solve(
     orientation: str = "shared",
     tol: float = 1e-3,
     max_iter: int = 2000,
+    n_jobs: int | None = None,
 ) -> Solution:
     """Find row-sparse activity that explains data, by minimising the profile J of the linear VAE.
 
@@ -98,6 +103,8 @@ def solve(
         Target of the certificate.
     max_iter : int
         Most accepted steps of the descent.
+    n_jobs : int | None
+        Processes that share a batch on the CPU, as in joblib; None is one.
 
     Returns
     -------
@@ -119,70 +126,60 @@ def solve(
     scale = (F.square().sum((1, 2)) / F.shape[1]).sqrt()
     silent = scale == 0
     if silent.any():
-        warnings.warn(
-            "the data are zero, so there is no source to find", RuntimeWarning, stacklevel=2
-        )
+        _warn("the data are zero, so there is no source to find")
         white = torch.eye(*F.shape[1:], dtype=F.dtype, device=F.device)
         F, scale = torch.where(silent[:, None, None], white, F), scale.masked_fill(silent, 1.0)
-    chunk = _together(dictionary, F)
-    parts = [
-        _solve_chunk(
-            dictionary,
-            f / a[:, None, None],
-            a,
-            noise_variance,
-            learn,
-            orientation == "full",
-            tol,
-            max_iter,
-        )
-        for f, a in zip(F.split(chunk), scale.split(chunk), strict=True)
-    ]
-    solution = _silence(_join(parts), silent, noise_variance)
-    solution = solution if X.ndim == 3 else _first(solution)
+    whitened = F / scale[:, None, None]
+    work = partial(
+        _solve_block,
+        dictionary,
+        noise_variance=noise_variance,
+        learn=learn,
+        full=orientation == "full",
+        tol=tol,
+        max_iter=max_iter,
+    )
+    n_processes = effective_n_jobs(n_jobs) if F.device.type == "cpu" else 1
+    block = max(1, -(-len(F) // (BLOCKS * n_processes))) if n_processes > 1 else len(F)
+    blocks = zip(whitened.split(block), scale.split(block), strict=True)
+    parts = Parallel(n_processes)(delayed(work)(*items) for items in blocks)
+    solution = silence(join(parts), silent, noise_variance, dictionary.n_channels)
+    solution = solution if X.ndim == 3 else first(solution)
     if learn != "none" and not silent.any() and _collapsed(solution, X):
-        warnings.warn(
+        _warn(
             "the learnt noise variance fell to its floor: the data are free of noise "
-            "(noise_variance='anneal'), or Phi can explain their noise too (hold noise_variance)",
-            RuntimeWarning,
-            stacklevel=2,
+            "(noise_variance='anneal'), or Phi can explain their noise too (hold noise_variance)"
         )
     worst = float(solution.certificate.max())
     if worst > tol:
-        warnings.warn(
+        _warn(
             f"stopped at a certificate of {worst:.2g}, above tol={tol:.2g}; "
-            f"raise max_iter={max_iter}, or tol where rounding is the limit",
-            RuntimeWarning,
-            stacklevel=2,
+            f"raise max_iter={max_iter}, or tol where rounding is the limit"
         )
     return solution
 
 
-def _together(dictionary: Dictionary, F: Tensor) -> int:
-    """How many items of a batch to solve together.
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
-    A processor is fastest one by one: each item then keeps to its own few positions. An accelerator
-    is fastest with as many as its memory holds, on the union of their positions.
-    """
-    if F.device.type != "cuda":
-        return 1
-    free = torch.cuda.mem_get_info(F.device)[0] // 4
-    d, o = dictionary.n_channels, dictionary.n_orient
 
-    def size(items: int) -> int:
-        width = o * min(dictionary.n_groups, items * CANDIDATES)
-        return 8 * items * (6 * (d + width) ** 2 + dictionary.n_groups * o)
-
-    together = 1
-    while together < len(F) and size(2 * together) < free:
-        together *= 2
-    return together
+def _solve_block(
+    dictionary: Dictionary,
+    F: Tensor,
+    scale: Tensor,
+    **options: Any,
+) -> Solution:
+    """Solve items of a batch, as many together as is fastest."""
+    chunk = together(dictionary, F)
+    items = zip(F.split(chunk), scale.split(chunk), strict=True)
+    return join([_solve_chunk(dictionary, f, a, **options) for f, a in items])
 
 
 def _solve_chunk(
     dictionary: Dictionary,
     F: Tensor,
     scale: Tensor,
+    *,
     noise_variance: float | str,
     learn: str,
     full: bool,
@@ -231,49 +228,6 @@ def _solve_chunk(
     )
 
 
-def _join(parts: list[Solution]) -> Solution:
-    """Put the chunks of a batch together; a history that ended early stays at its last energy."""
-    longest = max(len(part.history) for part in parts)
-    histories = [
-        torch.cat([p.history, p.history[-1:].expand(longest - len(p.history), -1)]) for p in parts
-    ]
-    return Solution(
-        factor=torch.cat([p.factor for p in parts]),
-        noise_variance=torch.cat([p.noise_variance for p in parts]),
-        energy=torch.cat([p.energy for p in parts]),
-        history=torch.cat(histories, 1),
-        certificate=torch.cat([p.certificate for p in parts]),
-        timings={k: sum(p.timings[k] for p in parts) for k in parts[0].timings},
-    )
-
-
-def _silence(solution: Solution, silent: Tensor, noise_variance: float | str) -> Solution:
-    """Give items whose data are zero no source, and the noise held or the smallest there is."""
-    if not silent.any():
-        return solution
-    noise = FLOOR if isinstance(noise_variance, str) else noise_variance
-    return replace(
-        solution,
-        factor=solution.factor.masked_fill(silent[:, None, None, None], 0.0),
-        noise_variance=torch.where(
-            silent.reshape(-1, *[1] * (solution.noise_variance.ndim - 1)),
-            noise,
-            solution.noise_variance,
-        ),
-    )
-
-
 def _collapsed(solution: Solution, X: Tensor) -> bool:
     """Whether a noise variance is nothing beside the power of the data."""
     return bool((solution.noise_variance.min() <= 10 * FLOOR * X.square().mean()).any())
-
-
-def _first(batch: Solution) -> Solution:
-    return Solution(
-        batch.factor[0],
-        batch.noise_variance[0],
-        batch.energy[0],
-        batch.history[:, 0],
-        batch.certificate[0],
-        batch.timings,
-    )

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.certificate import growth
-from meg_vae.model.exact.descent import Trace, descend, let_in
+from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.entry import let_in
 from meg_vae.model.exact.point import Candidates, Point, evaluate
 
 START = 128  # strongest positions after the sweeps, settled first
