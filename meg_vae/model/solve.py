@@ -16,6 +16,7 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
 
+from meg_vae.model.checks import check_noise_variance, check_option, check_positive
 from meg_vae.model.exact.batch import first, join, silence, together
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
@@ -111,13 +112,18 @@ def solve(
     solution : Solution
         The minimum, in the units of X and Φ.
 
+    Raises
+    ------
+    ValueError
+        If the data do not fit or are not finite, or an option is not one of those above.
+
     Warns
     -----
     RuntimeWarning
         If ``max_iter`` ended the descent before the certificate reached ``tol``, if the data are
         zero, or if a learnt noise variance fell to its floor.
     """
-    X = X.to(dictionary.Phi)
+    X = _checked(X, dictionary, noise_variance, orientation, tol, max_iter)
     items = X if X.ndim == 3 else X[None]
     learn = LEARN.get(str(noise_variance), "none")
     F = data_factor(items)
@@ -157,6 +163,29 @@ def solve(
             f"raise max_iter={max_iter}, or tol where rounding is the limit"
         )
     return solution
+
+
+def _checked(
+    X: Tensor,
+    dictionary: Dictionary,
+    noise_variance: float | str,
+    orientation: str,
+    tol: float,
+    max_iter: int,
+) -> Tensor:
+    """Refuse what cannot be solved; the data on the device of the dictionary, in float64."""
+    if X.ndim not in (2, 3) or 0 in X.shape or X.shape[-2] != dictionary.n_channels:
+        raise ValueError(
+            "X must have shape (n_channels, n_samples) or (batch, n_channels, n_samples) with "
+            f"n_channels={dictionary.n_channels} as in Phi, got {tuple(X.shape)}."
+        )
+    if not torch.isfinite(X).all():
+        raise ValueError("X has NaN or infinite entries; drop or interpolate them first.")
+    check_noise_variance(noise_variance)
+    check_option("orientation", orientation, ("shared", "full"))
+    check_positive("tol", tol)
+    check_positive("max_iter", max_iter)
+    return X.to(dictionary.Phi)
 
 
 def _warn(message: str) -> None:
