@@ -244,6 +244,9 @@ def _with_noise(
             T.sum(1, keepdim=True) for T in (cross_average, cross_fisher)
         )
         own_average, own_fisher = (T.sum((1, 2), keepdim=True) for T in (own_average, own_fisher))
+        rest = (candidates.rest / point.noise[:, 0])[:, None]  # of directions that see noise alone
+        own = own + candidates.n_rest - rest
+        own_average, own_fisher = own_average + rest[..., None], own_fisher + candidates.n_rest
     return (
         torch.cat([gradient, own], 1),
         _border(average, cross_average, own_average),
