@@ -7,6 +7,7 @@ from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Point
+from meg_vae.model.exact.small import eigh
 
 CHUNK = 768  # columns at a time: stays in a processor's cache, and divides by 1, 2 and 3
 WIDE = 12_288  # the same for the batch on an accelerator, where it bounds the memory
@@ -131,7 +132,7 @@ def steepest_direction(K: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
     eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     L = torch.linalg.cholesky(K + floor[..., None, None] * eye)
     half = torch.linalg.solve_triangular(L, M, upper=False)
-    values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(L, half.mT, upper=False))
+    values, vectors = eigh(torch.linalg.solve_triangular(L, half.mT, upper=False))
     top = torch.linalg.solve_triangular(L.mT, vectors[..., -1:], upper=True)
     return values[..., -1], top[..., 0]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
 from meg_vae.model.exact.slopes import Slopes, frame, slopes, symmetric_basis
+from meg_vae.model.exact.small import eigh
 
 SHRINK, GROW = 3.0, 30.0  # furthest that one step changes a variance: e^-3 and 31 times
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
@@ -208,9 +209,7 @@ def _apply(
     )
     real = point.R.any(2)
     turning = real[..., :, None] != real[..., None, :]
-    size, axes = torch.linalg.eigh(
-        E * (1 + turning.to(E))
-    )  # half of a turn is lost with the zero columns
+    size, axes = eigh(E * (1 + turning.to(E)))  # half of a turn is lost with the zero columns
     moved = frame(point.R) @ (axes * _factor(size).sqrt()[..., None, :]) @ axes.mT
     return moved * real[..., None, :], noise
 

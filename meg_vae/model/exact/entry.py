@@ -10,6 +10,7 @@ from torch import Tensor
 
 from meg_vae.model.exact.certificate import steepest_direction
 from meg_vae.model.exact.point import Candidates, Point, evaluate
+from meg_vae.model.exact.small import eigh
 
 MOST_ENTRIES = 32  # positions let in at once
 COHERENT = (
@@ -122,7 +123,7 @@ def best_variance(K: Tensor, M: Tensor) -> Tensor:
     gamma : Tensor, shape (...,)
         The variance; 0 where the position does not want to grow.
     """
-    k, V = torch.linalg.eigh(K)
+    k, V = eigh(K)
     m = (V.mT @ M @ V).diagonal(dim1=-2, dim2=-1)
     total = k.sum(-1).clamp_min(torch.finfo(k.dtype).tiny)
     excess = m.sum(-1) / total - 1
