@@ -68,14 +68,19 @@ def certificate_alone(Phi: np.ndarray, X: np.ndarray, n_orient: int, solution: S
     return median_seconds(check, 5)
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median wall time of some work."""
-    times = []
+def median_run(work: Callable[[], object], repeats: int) -> tuple[float, object]:
+    """Median wall time of some work, and what it gave that time."""
+    runs = []
     for _ in range(repeats):
         since = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - since)
-    return float(np.median(times))
+        found = work()
+        runs.append((time.perf_counter() - since, found))
+    return sorted(runs, key=lambda run: run[0])[repeats // 2]
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median wall time of some work."""
+    return median_run(work, repeats)[0]
 
 
 def energy(Phi: np.ndarray, X: np.ndarray, n_orient: int, gamma: torch.Tensor) -> float:

@@ -45,7 +45,8 @@ def case_targets(rows: pd.DataFrame, label: str, times: int) -> list[dict]:
     ]
     for peer in (GAMMA_MAP, SURE):
         faster = rows.loc[peer, "seconds"] / ours["seconds"]
-        why = f"{peer} ends after {rows.loc[peer, 'seconds']:.0f} s here"
+        seconds = rows.loc[peer, "seconds"]
+        why = f"{peer} ends after {seconds:.0f} s here, at {rows.loc[peer, 'positions']:.0f} positions"
         out.append(
             target(
                 f"{label}: times faster than {peer}", f">= {times}", faster, faster >= times, why
@@ -81,7 +82,7 @@ def growth_targets(sizes: pd.DataFrame) -> list[dict]:
     samples = sizes[sizes["columns"] == 8_000]
     spread = samples["seconds"].max() / samples["seconds"].min()
     memory = sizes["memory_over_Phi"].max()
-    why = "the number of second-order steps differs from one data set to the next"
+    why = "each number of samples is another draw of the noise, and takes other steps"
     return [
         target("columns, 2,000 to 100,000: exponent", "<= 1.1", power, power <= 1.1, "the sweeps"),
         target("samples, 10 to 10,000: slowest over fastest", "<= 1.2", spread, spread <= 1.2, why),
@@ -100,7 +101,7 @@ def targets_table(table: pd.DataFrame, sizes: pd.DataFrame, out: Path) -> pd.Dat
     rows += growth_targets(sizes)
     batch = table[table["case"].str.startswith(BATCH)]
     for seconds in batch["seconds"]:
-        why = "the number of second-order steps of each sample"
+        why = f"{500 / seconds:.0f} a second and process; each takes some thirty second-order steps"
         rows.append(target(f"{BATCH}: seconds, 2 cores", "<= 60", seconds, seconds <= 60, why))
     if (out / "solver_cuda.csv").exists():
         cuda = pd.read_csv(out / "solver_cuda.csv")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
@@ -135,7 +137,6 @@ def solve(
         _warn("the data are zero, so there is no source to find")
         white = torch.eye(*F.shape[1:], dtype=F.dtype, device=F.device)
         F, scale = torch.where(silent[:, None, None], white, F), scale.masked_fill(silent, 1.0)
-    whitened = F / scale[:, None, None]
     work = partial(
         _solve_block,
         dictionary,
@@ -145,11 +146,8 @@ def solve(
         tol=tol,
         max_iter=max_iter,
     )
-    n_processes = effective_n_jobs(n_jobs) if F.device.type == "cpu" else 1
-    block = max(1, -(-len(F) // (BLOCKS * n_processes))) if n_processes > 1 else len(F)
-    blocks = zip(whitened.split(block), scale.split(block), strict=True)
-    parts = Parallel(n_processes)(delayed(work)(*items) for items in blocks)
-    solution = silence(join(parts), silent, noise_variance, dictionary.n_channels)
+    solution = join(_shared(work, F / scale[:, None, None], scale, n_jobs))
+    solution = silence(solution, silent, noise_variance, dictionary.n_channels)
     solution = solution if X.ndim == 3 else first(solution)
     if learn != "none" and not silent.any() and _collapsed(solution, X):
         _warn(
@@ -192,6 +190,16 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
+def _shared(
+    work: Callable[..., Solution], F: Tensor, scale: Tensor, n_jobs: int | None
+) -> list[Solution]:
+    """Share a batch among processes, in blocks; an accelerator takes it whole."""
+    n_processes = effective_n_jobs(n_jobs) if F.device.type == "cpu" else 1
+    block = max(1, -(-len(F) // (BLOCKS * n_processes))) if n_processes > 1 else len(F)
+    blocks = zip(F.split(block), scale.split(block), strict=True)
+    return Parallel(n_processes)(delayed(work)(*items) for items in blocks)
+
+
 def _solve_block(
     dictionary: Dictionary,
     F: Tensor,
@@ -218,28 +226,7 @@ def _solve_chunk(
     """Solve items of a batch whose data have unit mean power, and go back to their units."""
     started = time.perf_counter()
     d = dictionary.n_channels
-    gamma = torch.ones(len(F), dictionary.n_groups, dtype=F.dtype, device=F.device) * (
-        d / dictionary.n_groups
-    )
-    gamma = gamma * (~dictionary.silent)
-    if isinstance(noise_variance, str):
-        noise = torch.full_like(scale, START_NOISE)
-    else:
-        noise = noise_variance / scale**2
-    if noise_variance == "anneal":
-        schedule = torch.logspace(
-            torch.tensor(START_NOISE).log10(),
-            torch.tensor(FLOOR).log10(),
-            ANNEAL_STEPS,
-            dtype=F.dtype,
-        )
-        for level in schedule:
-            noise = torch.full_like(scale, float(level))
-            gamma, noise = sweep(
-                dictionary, F, gamma, noise, n_sweeps=ANNEAL_SWEEPS, learn=False, prune=0.0
-            )
-    else:
-        gamma, noise = sweep(dictionary, F, gamma, noise, n_sweeps=SWEEPS, learn=learn != "none")
+    gamma, noise = _dense_start(dictionary, F, scale, noise_variance, learn)
     seconds = time.perf_counter() - started
     noise = noise[:, None].expand(len(F), d).contiguous()
     found = minimise(
@@ -260,3 +247,21 @@ def _solve_chunk(
 def _collapsed(solution: Solution, X: Tensor) -> bool:
     """Whether a noise variance is nothing beside the power of the data."""
     return bool((solution.noise_variance.min() <= 10 * FLOOR * X.square().mean()).any())
+
+
+def _dense_start(
+    dictionary: Dictionary, F: Tensor, scale: Tensor, noise_variance: float | str, learn: str
+) -> tuple[Tensor, Tensor]:
+    """Run the sweeps from an equal prior, at one noise variance or at falling ones."""
+    gamma = (~dictionary.silent).to(F).repeat(len(F), 1) * dictionary.n_channels
+    gamma = gamma / dictionary.n_groups
+    if noise_variance != "anneal":
+        start = torch.full_like(scale, START_NOISE)
+        noise = start if isinstance(noise_variance, str) else noise_variance / scale**2
+        return sweep(dictionary, F, gamma, noise, n_sweeps=SWEEPS, learn=learn != "none")
+    for level in np.geomspace(START_NOISE, FLOOR, ANNEAL_STEPS):
+        noise = torch.full_like(scale, float(level))
+        gamma, noise = sweep(
+            dictionary, F, gamma, noise, n_sweeps=ANNEAL_SWEEPS, learn=False, prune=0.0
+        )
+    return gamma, noise

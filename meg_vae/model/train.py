@@ -114,11 +114,7 @@ def train(
     parameters: list[Tensor] = list(decoder.parameters())
     parameters += [] if encoder is None else list(encoder.parameters())
     parameters += [log_noise] if log_noise.requires_grad else []
-    levels: list[float | None] = [None]
-    box = BOX
-    if noise_variance == "anneal":
-        levels = torch.linspace(float(power.log()), float((FLOOR * power).log()), LEVELS).tolist()
-        box = STRIDE
+    levels, box = _schedule(noise_variance, float(power))
     history: list[float] = []
     run = (
         partial(_lbfgs, box=box)
@@ -139,6 +135,13 @@ def train(
         noise = energy.noise_variance()
         final = optimal_encoder(decoder.matrix(), noise) if encoder is None else encoder  # type: ignore[operator]
     return Training(final, noise, torch.tensor(history, dtype=X.dtype))
+
+
+def _schedule(noise_variance: float | str, power: float) -> tuple[list[float | None], float]:
+    """Levels of log λ, and how far L-BFGS goes at each; None leaves λ as it is."""
+    if noise_variance != "anneal":
+        return [None], BOX
+    return [*np.linspace(np.log(power), np.log(FLOOR * power), LEVELS)], STRIDE
 
 
 def _start_noise(noise_variance: float | str, power: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ from meg_vae.model.exact.point import Candidates, Point, evaluate
 START = 128  # strongest positions after the sweeps, settled first
 CANDIDATES = 256  # positions that may enter in one round
 NEARLY = -0.02  # growth above which a position may soon want to enter
-ROUGH, SHARPEN = 0.1, 0.1  # tolerance of the first round; of the next, relative to what is left
-ROUGHLY, PRECISELY = 3.0, 10.0  # by how much the descent is finer than the entries, and at the end
+ROUGH, SHARPEN = 0.1, 0.02  # tolerance of the first round; of the next, relative to what is left
+ROUGHLY, PRECISELY = 1.0, 10.0  # by how much the descent is finer than the entries, and at the end
 FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
 
 
@@ -120,12 +120,7 @@ def minimise(
         aim = max(tol, min(aim, SHARPEN * largest))
         if largest <= tol:
             continue
-        factor = _scatter(point.R, chosen, dictionary.n_groups)
-        active = factor.flatten(2).any(2).any(0)
-        eager = _strongest(wish, wish > NEARLY, CANDIDATES)
-        chosen = torch.cat([active.nonzero()[:, 0], eager[~active[eager]]])
-        candidates = Candidates(dictionary.columns(chosen), F, candidates.full, learn)
-        point = evaluate(candidates, factor[:, chosen], point.noise)
+        chosen, candidates, point = _next_round(dictionary, candidates, point, chosen, wish)
     certificate = torch.maximum(wish.amax(1).clamp_min(0.0), steepest)
     return Solution(
         factor=_scatter(point.R, chosen, dictionary.n_groups),
@@ -135,6 +130,18 @@ def minimise(
         certificate=certificate,
         timings=clock.laps,
     )
+
+
+def _next_round(
+    dictionary: Dictionary, candidates: Candidates, point: Point, chosen: Tensor, wish: Tensor
+) -> tuple[Tensor, Candidates, Point]:
+    """Choose the active positions and those that most want to enter for candidates."""
+    factor = _scatter(point.R, chosen, dictionary.n_groups)
+    active = factor.flatten(2).any(2).any(0)
+    eager = _strongest(wish, wish > NEARLY, CANDIDATES)
+    chosen = torch.cat([active.nonzero()[:, 0], eager[~active[eager]]])
+    candidates = replace(candidates, Phi=dictionary.columns(chosen))
+    return chosen, candidates, evaluate(candidates, factor[:, chosen], point.noise)
 
 
 def _settle(

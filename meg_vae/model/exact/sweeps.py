@@ -14,6 +14,7 @@ from meg_vae.model.exact.certificate import group_pulls, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
 
 HIDDEN = 0.03  # directions whose prior variance is below this part of the noise are left out
+LOUD = 1e5  # signal over noise up to which float32 keeps two digits of Σ⁻¹
 PRUNE = 1e-3  # positions below this part of the largest are let go
 
 
@@ -73,23 +74,15 @@ def sweep(
     noise : Tensor, shape (batch,)
         Noise variance.
     """
-    rank = starting_rank(dictionary, float(gamma.max()), float(noise.min()))
-    loudest = float(dictionary.eigenvalues[0] * gamma.max() / noise.min())
-    dtype = (
-        torch.float32 if loudest < 1e5 else torch.float64
-    )  # float32 keeps two digits of Σ⁻¹ there
-    Phi = dictionary.projected(rank, dtype)
-    data = dictionary.basis[:, :rank].T @ F
-    rest = (F.square().sum((1, 2)) - data.square().sum((1, 2))).clamp_min(
-        0.0
-    )  # power seen as noise alone
+    Phi, data, rest = _strongest_directions(dictionary, F, gamma, noise)
+    rank, dtype = Phi.shape[0], Phi.dtype
     n_rest = dictionary.n_channels - rank
     kept = torch.arange(dictionary.n_groups, device=Phi.device)
     small = gamma.to(dtype)
     best = torch.full_like(noise, torch.inf)
     before = (small, noise, torch.ones_like(small), torch.ones_like(noise))
     for _ in range(n_sweeps + 1):  # the last only looks at what the one before it did
-        L, B, failed = _whiten(Phi, data.to(dtype), small, noise.to(dtype), dictionary.n_orient)
+        L, B, failed = _whiten(Phi, data, small, noise.to(dtype), dictionary.n_orient)
         J = 2 * L.diagonal(dim1=1, dim2=2).log().sum(1) + B.square().sum((1, 2))
         J = J.double() + n_rest * noise.log() + rest / noise
         rose = failed | (J > best)
@@ -106,9 +99,8 @@ def sweep(
             break
         ratio = q / s.clamp_min(torch.finfo(dtype).tiny)
         noise_ratio = torch.ones_like(noise)
-        if learn:  # tr Σ⁻¹CΣ⁻¹ / tr Σ⁻¹, from the rows of T
-            traces = (weights @ T.square().sum(2, keepdim=True)).double()[..., 0]
-            noise_ratio = (traces[:, 1] + rest / noise**2) / (traces[:, 0] + n_rest / noise)
+        if learn:
+            noise_ratio = _noise_ratio(T, weights, noise, rest, n_rest)
         before = (small, noise, ratio, noise_ratio)
         small = small * ratio
         noise = noise * noise_ratio
@@ -122,6 +114,24 @@ def sweep(
     out = torch.zeros(len(gamma), dictionary.n_groups, dtype=torch.float64, device=Phi.device)
     out[:, kept] = before[0].double()
     return out, before[1]
+
+
+def _strongest_directions(
+    dictionary: Dictionary, F: Tensor, gamma: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Φ and the data where Φ stands out of the noise, and the power that is seen as noise alone."""
+    rank = starting_rank(dictionary, float(gamma.max()), float(noise.min()))
+    loudest = float(dictionary.eigenvalues[0] * gamma.max() / noise.min())
+    dtype = torch.float32 if loudest < LOUD else torch.float64
+    data = dictionary.basis[:, :rank].T @ F
+    rest = (F.square().sum((1, 2)) - data.square().sum((1, 2))).clamp_min(0.0)
+    return dictionary.projected(rank, dtype), data.to(dtype), rest
+
+
+def _noise_ratio(T: Tensor, weights: Tensor, noise: Tensor, rest: Tensor, n_rest: int) -> Tensor:
+    """Tr Σ⁻¹CΣ⁻¹ / tr Σ⁻¹, from the rows of T and the directions left out."""
+    traces = (weights @ T.square().sum(2, keepdim=True)).double()[..., 0]
+    return (traces[:, 1] + rest / noise**2) / (traces[:, 0] + n_rest / noise)
 
 
 def _whiten(
