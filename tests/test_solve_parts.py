@@ -197,3 +197,19 @@ def test_extreme_sizes(groups, n):
     assert solution.certificate <= 1e-3
     assert (solution.gamma > 0).sum() <= 10
     assert (solution.gamma > 0).any()
+
+
+@pytest.mark.parametrize("noise", [1e-10, 1e-6])
+def test_nearly_singular_covariance(problem, noise):
+    """Data without noise, columns twice and nearly twice: three directions, almost no noise."""
+    nearly = problem.Phi[:, :10] + 1e-7 * np.random.default_rng(0).standard_normal((20, 10))
+    Phi = np.concatenate([problem.Phi, problem.Phi[:, :10], nearly], axis=1)
+    X = tensor(problem.Phi @ problem.U)
+    solution = solve(Dictionary(Phi), X, noise_variance=noise)
+    plain = solve(Dictionary(problem.Phi), X, noise_variance=noise)
+    assert solution.certificate <= 1e-3
+    assert (solution.history.diff() <= 0).all()
+    assert float(solution.energy) == pytest.approx(float(plain.energy), abs=1e-3)
+    assert float(plain.energy) == pytest.approx(17 * np.log(noise), rel=0.15)  # 20 − 3 directions
+    found = (solution.gamma > 1e-6 * solution.gamma.max()).nonzero()[:, 0] % 30
+    assert set(found.tolist()) <= set(problem.active)
