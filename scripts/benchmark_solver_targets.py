@@ -116,6 +116,7 @@ def targets_table(table: pd.DataFrame, sizes: pd.DataFrame, out: Path) -> pd.Dat
 def draw(table: pd.DataFrame, sizes: pd.DataFrame, path: Path) -> None:
     """A bar per method, and time against columns and samples."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     fig, axes = plt.subplots(
         1, 3, figsize=(15, 5.2), layout="constrained", width_ratios=[2.2, 1, 1]
@@ -129,7 +130,7 @@ def draw(table: pd.DataFrame, sizes: pd.DataFrame, path: Path) -> None:
     axes[0].set(xlabel="Time of one fit (s)", ylabel="", title="Ours and its peers, one thread")
     axes[0].xaxis.set_major_formatter("{x:g}")
     axes[0].grid(axis="x", alpha=0.3)
-    axes[0].legend(fontsize=8, loc="lower right")
+    axes[0].legend(fontsize=9, loc="upper right")
     by_columns = sizes[sizes["samples"] == 100].sort_values("columns")
     axes[1].loglog(
         by_columns["columns"], by_columns["seconds"], "o-", color=COLOURS[0], label="fit"
@@ -141,11 +142,12 @@ def draw(table: pd.DataFrame, sizes: pd.DataFrame, path: Path) -> None:
     by_samples = sizes[sizes["columns"] == 8_000].sort_values("samples")
     axes[2].semilogx(by_samples["samples"], by_samples["seconds"], "o-", color=COLOURS[3])
     axes[2].set(xlabel="Samples", ylabel="Time of one fit (s)", title="Growth with samples")
-    axes[2].set_ylim(0, None)
+    axes[2].set_ylim(0, 1.15 * by_samples["seconds"].max())
     for ax in axes[1:]:
         ax.xaxis.set_major_formatter("{x:,g}")
         ax.grid(alpha=0.3)
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[1].yaxis.set_major_formatter("{x:g}")
-    axes[1].yaxis.set_minor_formatter("{x:g}")
+    axes[1].yaxis.set_minor_formatter(NullFormatter())
     fig.savefig(path, dpi=110)
     plt.close(fig)
