@@ -11,13 +11,14 @@ from tqdm.auto import tqdm
 
 from meg_vae import SparseAutoencoder
 from meg_vae.model.energy import profile
-from meg_vae.model.sparse_autoencoder import twin_energy
+from meg_vae.model.penalties import row_penalty
+from meg_vae.model.reweighted import twin_energy
 from meg_vae.viz.style import PALETTE
 
 LEVELS = (1e-1, 1e-2, 1e-4, 1e-6)  # λ, relative to the data's mean power
 PLANE, PLANE_POINTS = 1e-4, 37  # the λ of the plane, and its points each way
 TRIES = 50  # starts looked through for a bad minimum
-PENALTY = {"penalty": "log"}
+PENALTY = "log"
 
 
 def bad_minimum(problem: Problem, seed: int) -> np.ndarray:
@@ -49,7 +50,7 @@ def bad_minimum(problem: Problem, seed: int) -> np.ndarray:
             random_state=seed + k,
             anneal=False,
             max_iter=5000,
-            **PENALTY,
+            penalty=PENALTY,
         )
         U = model.fit(problem.Phi, problem.X).U_
         if not recovered(U, problem.U):
@@ -79,7 +80,8 @@ def energies(problem: Problem, U: np.ndarray, level: float) -> tuple[float, floa
     """
     noise = level * float(np.mean(problem.X**2))
     n = problem.X.shape[1]
-    twin = twin_energy(problem.Phi, problem.X, U, noise_variance=noise, smoothing=level, **PENALTY)
+    penalty = row_penalty(PENALTY)
+    twin = twin_energy(problem.Phi, problem.X, U, penalty, noise_variance=noise, smoothing=level)
     C = torch.as_tensor(problem.X @ problem.X.T / n)
     gamma = torch.as_tensor((U**2).sum(1) / n)
     vae = profile(torch.as_tensor(problem.Phi), gamma, torch.tensor(noise, dtype=C.dtype), C)
