@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
+from joblib import Parallel, delayed
 from PIL import Image
+from tqdm.auto import tqdm
 
 from meg_vae.viz.style import PALETTE, RC
 
@@ -23,7 +25,9 @@ HERE = Path(__file__).resolve().parent
 Quick = Annotated[bool, typer.Option(help="A small version, under a minute.")]
 Out = Annotated[Path, typer.Option(help="Folder for the figure and the table.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Jobs = Annotated[int, typer.Option(help="Processes; the results do not depend on it.")]
 OUT = HERE.parent / "data" / "talk"
+JOBS = 2
 
 #: One colour and marker per method, the same in every figure.
 LOOKS = {
@@ -163,6 +167,44 @@ def refit(problem: Problem, U: np.ndarray) -> np.ndarray:
     out = np.zeros_like(U)
     out[rows] = np.linalg.lstsq(problem.Phi[:, rows], problem.X, rcond=None)[0]
     return out
+
+
+def collect(
+    work: Callable[..., list[dict[str, Any]]],
+    cells: Sequence[tuple[Any, ...]],
+    *,
+    desc: str,
+    unit: str,
+    jobs: int = 1,
+) -> pd.DataFrame:
+    """Do independent pieces of work in several processes, with a progress bar.
+
+    Parameters
+    ----------
+    work : callable
+        Turns the arguments of one piece into rows of the table.
+    cells : sequence of tuple
+        Arguments of every piece.
+    desc, unit : str
+        What the progress bar says, and what it counts.
+    jobs : int
+        Processes, each with one thread.
+
+    Returns
+    -------
+    table : DataFrame
+        All rows, in the order of the cells.
+
+    Raises
+    ------
+    ValueError
+        If there is no process to work in.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs} must be at least 1")
+    done = Parallel(n_jobs=jobs, return_as="generator")(delayed(work)(*cell) for cell in cells)
+    bar = tqdm(done, desc=desc, unit=unit, total=len(cells))
+    return pd.DataFrame([row for rows in bar for row in rows])
 
 
 def write(
