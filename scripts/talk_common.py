@@ -23,7 +23,9 @@ from meg_vae.viz.style import PALETTE, RC
 
 HERE = Path(__file__).resolve().parent
 Quick = Annotated[bool, typer.Option(help="A small version, under a minute.")]
-Out = Annotated[Path, typer.Option(help="Folder for the figure and the table.")]
+Out = Annotated[
+    Path, typer.Option(help="Folder for the figure and the table.", callback=lambda out: _made(out))
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Jobs = Annotated[int, typer.Option(help="Processes; the results do not depend on it.")]
 OUT = HERE.parent / "data" / "talk"
@@ -39,6 +41,12 @@ LOOKS = {
     "multi-task lasso": {"color": PALETTE[2], "marker": "x", "linestyle": ":"},
     "matching pursuit": {"color": "#666666", "marker": "+", "linestyle": ":"},
 }
+
+
+def _made(out: Path) -> Path:
+    """Make the folder before the work, not after it."""
+    out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def check_sizes(n_channels: int, n_dipoles: int, n_active: int, n_samples: int =
     ValueError
         If a size is impossible, with the reason.
     """
-    if min(n_channels, n_dipoles, n_samples) < 1 or n_active < 0:
+    if min(n_channels, n_dipoles, n_samples, n_active) < 1:
         raise ValueError(
             f"sizes must be positive, got d={n_channels}, K={n_dipoles}, n={n_samples}, "
             f"ρ0={n_active}"
@@ -223,7 +231,6 @@ def write(
     out : Path
         Folder.
     """
-    out.mkdir(parents=True, exist_ok=True)
     _replace(out / f"{name}.csv", lambda path: table.to_csv(path, index=False, float_format="%.6g"))
     with mpl.rc_context({**RC, "font.size": 9}):
         figure = draw(table)
@@ -260,6 +267,6 @@ def run(main: Callable[..., None]) -> None:
     torch.set_num_threads(1)  # the problems are small
     try:
         typer.run(main)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None

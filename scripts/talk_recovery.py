@@ -181,7 +181,8 @@ def experiment(
     table : DataFrame
         A row per problem and method.
     """
-    check_sizes(n_channels, n_dipoles, max(actives))
+    for rho in actives:
+        check_sizes(n_channels, n_dipoles, rho, min(samples))
     cells = [
         (n_channels, n_dipoles, scales, n, rho, seed + k)
         for scales in DECADES
