@@ -30,6 +30,7 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Jobs = Annotated[int, typer.Option(help="Processes; the results do not depend on it.")]
 OUT = HERE.parent / "data" / "talk"
 JOBS = 2
+STYLE = {**RC, "font.size": 9}
 
 #: One colour and marker per method, the same in every figure.
 LOOKS = {
@@ -232,11 +233,34 @@ def write(
         Folder.
     """
     _replace(out / f"{name}.csv", lambda path: table.to_csv(path, index=False, float_format="%.6g"))
-    with mpl.rc_context({**RC, "font.size": 9}):
+    with mpl.rc_context(STYLE):
         figure = draw(table)
         _replace(out / f"{name}.png", lambda path: _save_picture(figure, path))
         plt.close(figure)
     typer.echo(f"wrote {out / name}.csv and .png ({len(table)} rows)")
+
+
+def show(name: str, draw: Callable[[pd.DataFrame], plt.Figure], folder: Path = OUT) -> pd.DataFrame:
+    """Draw a table that was written before, and return it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table.
+    draw : callable
+        Makes the figure from the table.
+    folder : Path
+        Where the table is.
+
+    Returns
+    -------
+    table : DataFrame
+        What was measured.
+    """
+    table = pd.read_csv(folder / f"{name}.csv")
+    with mpl.rc_context(STYLE):
+        draw(table)
+    return table
 
 
 def _save_picture(figure: plt.Figure, path: Path) -> None:

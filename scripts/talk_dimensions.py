@@ -55,7 +55,7 @@ def manifold(dimension: int, n_channels: int, n_samples: int, seed: int) -> np.n
 
 
 def posterior_variances(
-    X: np.ndarray, seed: int, n_latents: int = LATENTS
+    X: np.ndarray, seed: int, n_latents: int = LATENTS, n_steps: int = STEPS
 ) -> tuple[np.ndarray, float, float]:
     """Train a VAE of networks and read off what its latents carry.
 
@@ -67,6 +67,8 @@ def posterior_variances(
         Seed of the weights.
     n_latents : int
         Latent dimension.
+    n_steps : int
+        Steps of Adam.
 
     Returns
     -------
@@ -87,7 +89,7 @@ def posterior_variances(
         noise_variance="learn",
         optimizer="adam",
         learning_rate=LEARNING_RATE,
-        max_iter=STEPS,
+        max_iter=n_steps,
         tol=-np.inf,
         n_draws=1,
         random_state=seed,

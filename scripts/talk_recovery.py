@@ -258,8 +258,8 @@ def main(
     if quick:
         actives, samples, n_seeds = [d // 3, 5 * d // 6, d - 1], [5, d], 1
     else:
-        actives = [d // 6, d // 2, 2 * d // 3, 5 * d // 6, d - 1, d]
-        samples, n_seeds = [1, d // 6, d // 2, d], 8
+        actives = [d // 3, d // 2, 2 * d // 3, 5 * d // 6, d - 1, d]
+        samples, n_seeds = [1, d // 6, d // 2, d], 6
     table = experiment(d, n_dipoles, actives, samples, n_seeds, seed, jobs)
     write("talk_recovery", table, draw, out)
 
