@@ -15,6 +15,7 @@ from meg_vae.model.evidence import source_covariance
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, weighted_columns
 from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.row_sparse import RowSparseModel
 from meg_vae.model.selection import select
 from meg_vae.model.solve import LEARN, data_factor, in_range, solve
 from meg_vae.model.train import train
@@ -22,7 +23,7 @@ from meg_vae.model.train import train
 VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go
 
 
-class SparseVAE:
+class SparseVAE(RowSparseModel):
     """Row-sparse multiple-response regression by a linear VAE whose decoder is Φ diag(w_x).
 
     Parameters
@@ -136,16 +137,8 @@ class SparseVAE:
             If a shape, an entry or an option is wrong.
         """
         self._check_options()
-        dictionary = (
-            Phi
-            if isinstance(Phi, Dictionary)
-            else Dictionary(Phi, self.n_orient, device=self.device)
-        )
-        if dictionary.n_orient != self.n_orient:
-            raise ValueError(
-                f"Phi was prepared with n_orient={dictionary.n_orient}, not {self.n_orient}."
-            )
-        data = torch.as_tensor(check_data(X, dictionary.n_channels), device=dictionary.Phi.device)
+        dictionary, checked = self._prepare(Phi, X, self.device)
+        data = torch.as_tensor(checked, device=dictionary.Phi.device)
         n = data.shape[1]
         if n_effective is not None and not 0 < n_effective <= n:
             raise ValueError(
@@ -251,45 +244,10 @@ class SparseVAE:
         self.energy_ = float(chosen.energy)
         self.source_log_evidence_ = _numpy(evidence)
 
-    @property
-    def active_dipoles_(self) -> NDArray[np.int64]:
-        """Indices of the active rows of U, shape (n_active * n_orient,)."""
-        rows = self._active[:, None] * self.n_orient + torch.arange(
-            self.n_orient, device=self._active.device
-        )
-        indices: NDArray[np.int64] = rows.flatten().cpu().numpy()
-        return indices
-
-    @property
-    def inverse_map_(self) -> NDArray[np.float64]:
-        """Linear map from data to the active rows of U, shape (n_active * n_orient, n_channels)."""
-        W = self._encoder.W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
-        return _numpy((self._factor @ W).flatten(0, 1))
-
-    @property
-    def W_z_(self) -> NDArray[np.float64]:
-        """Encoder mean map, shape (n_dipoles, n_channels); its inactive rows are zero."""
-        out = np.zeros((self._Phi.shape[1], len(self._Phi)))
-        out[self.active_dipoles_] = _numpy(self._encoder.W_z)
-        return out
-
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Estimate the activity behind new data with the fitted model.
-
-        Parameters
-        ----------
-        X : array_like, shape (n_channels, n_samples)
-            Data.
-
-        Returns
-        -------
-        U : ndarray, shape (n_dipoles, n_samples)
-            Posterior mean.
-        """
-        data = check_data(X, len(self._Phi))
-        U = np.zeros((self._Phi.shape[1], data.shape[1]))
-        U[self.active_dipoles_] = self.inverse_map_ @ data
-        return U
+    def _active_maps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        W_z = self._encoder.W_z
+        W = W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
+        return _numpy(W_z), _numpy((self._factor @ W).flatten(0, 1))
 
     def posterior_covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the dipoles of each active position.
