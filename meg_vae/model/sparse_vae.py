@@ -123,7 +123,8 @@ class SparseVAE:
         X : array_like, shape (n_channels, n_samples)
             Data.
         n_effective : float | None
-            Independent samples that the evidence counts; None counts all.
+            Independent samples that the evidence counts; None counts the columns of X. It may be
+            more than these where X is a factor of the covariance of many samples.
 
         Returns
         -------
@@ -147,10 +148,8 @@ class SparseVAE:
             )
         data = torch.as_tensor(check_data(X, dictionary.n_channels), device=dictionary.Phi.device)
         n = data.shape[1]
-        if n_effective is not None and not 0 < n_effective <= n:
-            raise ValueError(
-                f"n_effective={n_effective!r} must be above 0 and at most the {n} samples of X."
-            )
+        if n_effective is not None:
+            check_positive("n_effective", n_effective)
         solution = (
             self._solve(dictionary, data)
             if self.solver == "exact"
@@ -290,6 +289,16 @@ class SparseVAE:
         U = np.zeros((self._Phi.shape[1], data.shape[1]))
         U[self.active_dipoles_] = self.inverse_map_ @ data
         return U
+
+    def prior_covariance(self) -> NDArray[np.float64]:
+        """Prior covariance of the dipoles of each active position.
+
+        Returns
+        -------
+        covariance : ndarray, shape (n_active, n_orient, n_orient)
+            γ times the identity for a shared prior.
+        """
+        return _numpy(self._factor @ self._factor.mT)
 
     def posterior_covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the dipoles of each active position.
