@@ -251,13 +251,7 @@ def fill_estimate(
         positions.kind, "Vol{}SourceEstimate"
     )
     kind = getattr(mne, name.format("Vector" if data.ndim == 3 else ""))
-    spaces: list[int] = list(range(len(positions.names)))
-    if positions.kind == "surface":  # of two hemispheres for MNE, also where there is only one
-        spaces = [
-            positions.names.index(hemi) if hemi in positions.names else -1
-            for hemi in HEMISPHERES.values()
-        ]
-    vertices = [positions.vertno[positions.space == k] for k in spaces]
+    vertices = [positions.vertno[positions.space == k] for k in range(len(positions.names))]
     return kind(data, vertices, tmin, tstep, subject=positions.subject)
 
 
