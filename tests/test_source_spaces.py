@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 from mne.minimum_norm import (
     apply_inverse,
+    apply_inverse_cov,
+    apply_inverse_epochs,
+    apply_inverse_raw,
+    make_inverse_operator,
 )
 from small_recordings import CENTRE, meg_info, points, record, sphere_forward, tangent
 

@@ -28,7 +28,11 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     ------
     FileExistsError
         If the file is there and ``overwrite`` is False.
+    FileNotFoundError
+        If there is no such folder.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already; use overwrite=True to replace it.")
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
