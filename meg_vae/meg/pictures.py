@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import mne
 
-from meg_vae.meg import estimates
+from meg_vae.meg import table
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -95,7 +95,7 @@ class SourcePictures:
         from meg_vae import viz
 
         filter_, evoked = self._fitted(), self._data(evoked)
-        course, sd, _ = estimates.main_axis(filter_.activity(evoked), filter_.covariance)
+        course, sd, _ = table.main_axis(filter_.activity(evoked), filter_.covariance)
         sd = sd * (filter_.nave / evoked.nave) ** 0.5
         order = self._order
         return viz.plot_time_courses(

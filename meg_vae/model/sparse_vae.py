@@ -124,7 +124,8 @@ class SparseVAE(RowSparseModel):
         X : array_like, shape (n_channels, n_samples)
             Data.
         n_effective : float | None
-            Independent samples that the evidence counts; None counts all.
+            Independent samples that the evidence counts; None counts the columns of X. It may be
+            more than these where X is a factor of the covariance of many samples.
 
         Returns
         -------
@@ -140,10 +141,8 @@ class SparseVAE(RowSparseModel):
         dictionary, checked = self._prepare(Phi, X, self.device)
         data = torch.as_tensor(checked, device=dictionary.Phi.device)
         n = data.shape[1]
-        if n_effective is not None and not 0 < n_effective <= n:
-            raise ValueError(
-                f"n_effective={n_effective!r} must be above 0 and at most the {n} samples of X."
-            )
+        if n_effective is not None:
+            check_positive("n_effective", n_effective)
         solution = (
             self._solve(dictionary, data)
             if self.solver == "exact"
@@ -248,6 +247,16 @@ class SparseVAE(RowSparseModel):
         W_z = self._encoder.W_z
         W = W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
         return _numpy(W_z), _numpy((self._factor @ W).flatten(0, 1))
+
+    def prior_covariance(self) -> NDArray[np.float64]:
+        """Prior covariance of the dipoles of each active position.
+
+        Returns
+        -------
+        covariance : ndarray, shape (n_active, n_orient, n_orient)
+            γ times the identity for a shared prior.
+        """
+        return _numpy(self._factor @ self._factor.mT)
 
     def posterior_covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the dipoles of each active position.

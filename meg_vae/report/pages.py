@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mne
+
+from meg_vae.meg.files import whole_file
 
 from . import facts, text
 from .pictures import comparison_pictures, localization_pictures
@@ -185,14 +186,8 @@ def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = Fals
     path = Path(fname)
     if path.suffix != ".html":
         raise ValueError(f"fname={str(path)!r} must end in .html.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; use overwrite=True to replace it.")
-    part = path.with_name(f".{path.stem}-{os.getpid()}.html")
-    try:
+    with whole_file(path, overwrite=overwrite) as part:
         report.save(part, open_browser=False, overwrite=True, verbose="error")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
