@@ -43,6 +43,7 @@ def test_finds_the_true_sources(recording, fitted):
         "peak_s",
         "sd_nAm",
         "log_evidence",
+        "cluster",
     ]
     assert fitted.sources_["log_evidence"].is_monotonic_decreasing
     assert fitted.certificate_ <= 1e-3

@@ -21,6 +21,7 @@ COLUMNS = [
     "peak_s",
     "sd_nAm",
     "log_evidence",
+    "cluster",
 ]
 HEMISPHERES = ("lh", "rh")
 
@@ -209,6 +210,7 @@ def source_table(
     times: NDArray[np.float64],
     covariance: NDArray[np.float64],
     log_evidence: NDArray[np.float64],
+    cluster: NDArray[np.int64],
     labels: list[str],
 ) -> pd.DataFrame:
     """List the sources, in the order of the source space.
@@ -224,15 +226,17 @@ def source_table(
     covariance : ndarray, shape (n_active, n_orient, n_orient)
         Posterior covariance in (A·m)².
     log_evidence : ndarray, shape (n_active,)
-        In nats.
+        Of the cluster of each, in nats.
+    cluster : ndarray of int, shape (n_active,)
+        Number of its cluster.
     labels : list of str
         Name of the region of each.
 
     Returns
     -------
     table : pandas.DataFrame
-        Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence``;
-        the standard deviation is that of the amplitude along the direction at the peak.
+        Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence,
+        cluster``; the standard deviation is that of the amplitude along the direction at the peak.
     """
     course, sd, peak = main_axis(U, covariance)
     amplitude = np.take_along_axis(course, peak[:, None], 1)[:, 0]
@@ -251,6 +255,7 @@ def source_table(
         times[peak],
         1e9 * sd,
         log_evidence,
+        cluster,
     ]
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
 

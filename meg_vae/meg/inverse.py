@@ -16,6 +16,7 @@ from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
 from meg_vae.meg.pictures import SourcePictures
+from meg_vae.meg.samples import band_limited_samples, residual_samples
 from meg_vae.meg.storage import write_state
 
 if TYPE_CHECKING:
@@ -31,7 +32,15 @@ OPTIONS = (
     "max_iter",
     "subject",
 )
-RESULTS = ("noise_variance_", "energy_", "history_", "certificate_", "n_effective_", "_order")
+RESULTS = (
+    "noise_variance_",
+    "energy_",
+    "log_evidence_",
+    "history_",
+    "certificate_",
+    "n_effective_",
+    "_order",
+)
 MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
 
 
@@ -67,15 +76,20 @@ class VAEInverse(SourcePictures):
     ----------
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
-        ``label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+        ``label, peak_nAm, peak_s, sd_nAm, log_evidence, cluster``. Sources with the same number of
+        a cluster share one generator, and the log evidence of each is that of all together.
     filter_ : SourceFilter
         The linear filter from sensors to sources.
     noise_variance_ : float | ndarray
         Noise variance λ of the whitened data; 1 when the noise covariance is right.
     energy_, history_, certificate_ : float, ndarray, float
         As in `meg_vae.SparseVAE`.
+    log_evidence_ : float
+        Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
+        the low-pass leaves: to compare forward models on identical data and noise covariance.
     n_effective_ : float
-        Independent samples that the evidence counts.
+        Independent samples that the evidence of a source counts: the fewer of those that the
+        low-pass leaves and those in the autocorrelation of the residual.
 
     Examples
     --------
@@ -163,7 +177,6 @@ class VAEInverse(SourcePictures):
         X = np.concatenate(whitened, axis=1)
         n, n_positions = X.shape[1], leadfield.n_positions
         logger.info(f"Fitting {n_positions} positions to {n} samples of rank {len(X)}")
-        self.n_effective_ = n * min(1.0, 2 * info["lowpass"] / info["sfreq"])
         model = SparseVAE(
             leadfield.n_orient,
             noise_variance=self.noise_variance,
@@ -171,7 +184,12 @@ class VAEInverse(SourcePictures):
             min_log_evidence=self.min_log_evidence,
             tol=self.tol,
             max_iter=self.max_iter,
-        ).fit(leadfield.Phi, X, n_effective=self.n_effective_)
+        ).fit(
+            leadfield.Phi,
+            X,
+            n_effective=band_limited_samples(n, info),
+            count_samples=residual_samples([one.shape[1] for one in whitened]),
+        )
         self._responses = [one.copy() for one in responses]
         self._store(leadfield, model)
         logger.info(
@@ -190,13 +208,20 @@ class VAEInverse(SourcePictures):
         )
         self.noise_variance_ = model.noise_variance_
         self.energy_ = model.energy_
+        self.log_evidence_ = model.log_evidence_
+        self.n_effective_ = model.n_effective_
         self.history_ = model.history_
         self.certificate_ = model.certificate_
-        evidence = model.source_log_evidence_[model.active_]
-        self._order = np.argsort(-evidence, kind="stable")  # row of the filter of each table row
-        self.sources_ = self._table(evidence).iloc[self._order].reset_index(drop=True)
+        active = model.active_
+        own, joint = model.source_log_evidence_[active], model.cluster_log_evidence_[active]
+        cluster = model.cluster_[active]
+        # Row of the filter of each table row: strongest cluster first, then its strongest source.
+        self._order = np.lexsort((-own, cluster, -joint))
+        table = self._table(joint, cluster).iloc[self._order].reset_index(drop=True)
+        table["cluster"] = pd.factorize(table["cluster"])[0]
+        self.sources_ = table
 
-    def _table(self, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
+    def _table(self, log_evidence: NDArray[np.float64], cluster: NDArray[np.int64]) -> pd.DataFrame:
         filter_ = self.filter_
         return estimates.source_table(
             filter_.positions,
@@ -204,6 +229,7 @@ class VAEInverse(SourcePictures):
             np.concatenate([one.times for one in self._responses]),
             filter_.covariance,
             log_evidence,
+            cluster,
             estimates.region_names(filter_.positions, self.subject, self.subjects_dir),
         )
 
