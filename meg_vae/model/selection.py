@@ -245,6 +245,8 @@ def _weakest(now: _Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
         members = (now.cluster == now.cluster[g]) if hopeless[g] else _only(g, weak)
         if weak[g] and not go[g] and not now.tied[members][:, go].any():
             go |= members
+        if 2 * go.sum() >= weak.sum():  # the other half may be stronger once these are gone
+            break
     return go
 
 
