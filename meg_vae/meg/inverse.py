@@ -16,6 +16,7 @@ from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
 from meg_vae.meg.pictures import SourcePictures
+from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.samples import band_limited_samples, residual_samples
 from meg_vae.meg.storage import write_state
 
@@ -44,7 +45,7 @@ RESULTS = (
 MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
 
 
-class VAEInverse(SourcePictures):
+class VAEInverse(SourcePictures, SourceBootstrap):
     """Sparse source localization by a variational autoencoder.
 
     Parameters

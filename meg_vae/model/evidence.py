@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.encoders import OptimalEncoder
+from meg_vae.model.exact.certificate import group_blocks, joint_diagonal
+from meg_vae.model.exact.descent import best_variance
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.solve import data_factor
 
 
 def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
@@ -228,3 +233,65 @@ def model_log_evidence(
     choice = math.lgamma(n_groups + 1) - math.lgamma(n_active + 1)
     choice -= math.lgamma(n_groups - n_active + 1)
     return likelihood - n_active * n_free / 2 * math.log(n_effective) - choice
+
+
+def possible_gain(
+    dictionary: Dictionary,
+    positions: Tensor,
+    factor: Tensor,
+    noise: Tensor,
+    X: Tensor,
+    *,
+    full: bool,
+    n_effective: float,
+) -> Tensor:
+    """Log evidence that each position of a dictionary could add to a model.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        All positions.
+    positions : Tensor of int, shape (m,)
+        Those with a source in the model.
+    factor : Tensor, shape (m, n_orient, n_orient)
+        Their prior factors.
+    noise : Tensor, shape (1,) or (n_channels,)
+        Noise variance.
+    X : Tensor, shape (n_channels, n_samples)
+        Data.
+    full : bool
+        Whether a new source learns its orientation.
+    n_effective : float
+        Independent samples.
+
+    Returns
+    -------
+    gain : Tensor, shape (n_groups,)
+        In nats, each with its best variance; 0 for those in the model.
+    """
+    F = data_factor(X)[None]
+    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
+    noise = noise.expand(dictionary.n_channels)[None]
+    point = evaluate(Candidates(columns, F, full, "none"), factor[None], noise)
+    T, c = joint_diagonal(point.L, point.B)
+    gain = torch.zeros_like(dictionary.norms)
+    for part in torch.arange(dictionary.n_groups, device=gain.device).split(4096):
+        K, M = (blocks[0] for blocks in group_blocks(T, c, dictionary.columns(part)))
+        gain[part] = n_effective / 2 * _best_fall(K, M, full)
+    gain[positions] = 0.0
+    return gain.masked_fill(dictionary.silent, 0.0)
+
+
+def _best_fall(K: Tensor, M: Tensor, full: bool) -> Tensor:
+    """Give the most by which one position alone, entering from nothing, lowers J."""
+    if full:
+        floor = K.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(K.shape[1]).to(K)
+        L = torch.linalg.cholesky(K + 1e-12 * floor + torch.finfo(K.dtype).tiny)
+        half = torch.linalg.solve_triangular(L, M, upper=False)
+        ratio = torch.linalg.eigvalsh(torch.linalg.solve_triangular(L, half.mT, upper=False))
+        ratio = ratio.clamp_min(1.0)
+        return (ratio - 1 - ratio.log()).sum(1)
+    gamma = best_variance(K, M)[:, None]
+    k, V = torch.linalg.eigh(K)
+    m = (V.mT @ M @ V).diagonal(dim1=1, dim2=2)
+    return (gamma * m / (1 + gamma * k) - torch.log1p(gamma * k)).sum(1).clamp_min(0.0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import marks
-from .drawing import ESTIMATE, TRUE, Stage
+from .drawing import ESTIMATE, REGION, TRUE, Stage
 from .layout import ALL_VIEWS, arrange, check_views, sheet
 from .places import check_places, true_places
 from .scale import ColourScale
@@ -17,6 +17,7 @@ from .style import FROM_ZERO, MEASURES
 from .surfaces import load_cortex
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
     import mne
@@ -33,6 +34,7 @@ def plot_cortex(
     views: tuple[str, ...] | str = ALL_VIEWS,
     truth: pd.DataFrame | list[mne.Dipole] | None = None,
     trans: mne.Transform | None = None,
+    ellipsoids: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
     color_by: str = "peak_nAm",
     size_by: str | None = None,
     source_size: float = 5.0,
@@ -62,6 +64,11 @@ def plot_cortex(
         True sources to mark: a table with ``hemi`` and ``vertno``, or dipoles in head coordinates.
     trans : mne.Transform | None
         The transform between head and MRI coordinates, which dipoles need.
+    ellipsoids : sequence of (ndarray, shape (3,), ndarray, shape (3, 3)) | None
+        Confidence ellipsoids, each by its centre and its semi-axes in the columns, in mm of MRI
+        surface RAS coordinates, as `Bootstrap.ellipsoids` gives them. They are drawn translucent
+        in a see-through cortex, and sources in their sulci; not on the inflated surface, whose
+        millimetres are not those of the head.
     color_by : "peak_nAm" | "sd_nAm" | "log_evidence" | "peak_s"
         The column that colours the spheres.
     size_by : str | None
@@ -96,6 +103,7 @@ def plot_cortex(
     rows = sheet(check_views(views))
     for name, column in (("color_by", color_by), ("size_by", size_by)):
         _check_measure(name, column, sources)
+    regions = _check_ellipsoids(ellipsoids, surface)
     cortex = load_cortex(subject, subjects_dir, surface)
     check_places(sources, cortex, "sources")
     true = true_places(truth, cortex, trans=trans, subject=subject, subjects_dir=subjects_dir)
@@ -107,20 +115,22 @@ def plot_cortex(
         radius = np.full(len(sources), source_size)
     else:
         radius = marks.areas_as(sources[size_by].to_numpy(float), source_size)
-    folded = surface != "inflated"
+    folded = surface != "inflated" and regions is None
     spheres = marks.spheres(sources, values, radius, meshes, folded=folded)
     diamonds = marks.diamonds(true, source_size, meshes, folded=folded)
     scale = ColourScale.around(values, from_zero=color_by in FROM_ZERO, clim=clim)
 
+    drawn = None if regions is None else marks.ellipsoids_by_hemi(regions, cortex)
+
     stage = Stage(page, background=background, off_screen=off_screen)
     for index, panel in enumerate(panel for row in rows for panel in row):
         stage.aim(index, panel, cortex)
-        stage.draw_panel(panel, meshes, spheres, scale, diamonds, source_size)
+        stage.draw_panel(panel, meshes, spheres, scale, diamonds, source_size, drawn)
     stage.draw_margins(
         title=title,
         scale=scale,
         scale_title=MEASURES[color_by],
-        legend=[ESTIMATE] * bool(spheres) + [TRUE] * bool(diamonds),
+        legend=[ESTIMATE] * bool(spheres) + [TRUE] * bool(diamonds) + [REGION] * bool(drawn),
         empty=not spheres,
     )
     return stage.plotter
@@ -177,6 +187,31 @@ def save_picture(plotter: pyvista.Plotter, path: str | PathLike) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _check_ellipsoids(
+    ellipsoids: Sequence[tuple[np.ndarray, np.ndarray]] | None, surface: str
+) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Raise ValueError unless the ellipsoids can be drawn on the surface."""
+    if ellipsoids is None:
+        return None
+    if surface == "inflated":
+        raise ValueError(
+            "ellipsoids are in mm of the head and cannot be drawn on surface='inflated'; "
+            "use surface='white' or 'pial'."
+        )
+    pairs = [(np.asarray(centre, float), np.asarray(axes, float)) for centre, axes in ellipsoids]
+    for centre, axes in pairs:
+        if (
+            centre.shape != (3,)
+            or axes.shape != (3, 3)
+            or not np.isfinite([*centre, *axes.flat]).all()
+        ):
+            raise ValueError(
+                "ellipsoids must be pairs of a centre (3,) and semi-axes (3, 3), all finite; "
+                f"got shapes {centre.shape} and {axes.shape}."
+            )
+    return pairs
 
 
 def _check_measure(name: str, column: str | None, sources: pd.DataFrame) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .layout import SIDES
-from .marks import ball_mesh, diamond_mesh
-from .style import GYRUS, INK, SULCUS
+from .marks import ball_mesh, diamond_mesh, ellipsoid_mesh
+from .style import CONFIDENCE, GYRUS, INK, SULCUS
 
 if TYPE_CHECKING:
     import pyvista
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .scale import ColourScale
     from .surfaces import Hemisphere
 
-ESTIMATE, TRUE = "estimate", "true source"  # the legend
+ESTIMATE, TRUE, REGION = "estimate", "true source", "confidence ellipsoid"  # the legend
+SEE_THROUGH = 0.25  # opacity of a cortex with ellipsoids in it
 # One white lamp at the eye: greys stay grey, and what faces the eye has its colour bar's colour.
 MATT: dict[str, Any] = {"smooth_shading": True, "ambient": 0.35, "diffuse": 0.65, "specular": 0.0}
 
@@ -82,21 +83,39 @@ class Stage:
         scale: ColourScale,
         diamonds: dict[str, np.ndarray],
         radius: float,
+        ellipsoids: dict[str, pyvista.PolyData] | None = None,
     ) -> None:
-        """Draw the panel's hemispheres, what is drawn on them in colour, and the true sources."""
+        """Draw the panel's hemispheres, what is drawn on them in colour, and the true sources.
+
+        With ellipsoids, even none, the cortex is drawn see-through.
+        """
+        if ellipsoids is not None:
+            self.plotter.enable_depth_peeling(number_of_peels=8)
         for hemi in panel.hemis:
-            self.draw_cortex(meshes[hemi])
+            self.draw_cortex(meshes[hemi], 1.0 if ellipsoids is None else SEE_THROUGH)
+            if ellipsoids and hemi in ellipsoids:
+                self.draw_ellipsoids(ellipsoids[hemi])
             if hemi in drawn:
                 self.draw_values(drawn[hemi], scale)
             if hemi in diamonds:
                 self.draw_diamonds(diamonds[hemi], radius)
 
-    def draw_cortex(self, mesh: pyvista.PolyData) -> None:
+    def draw_cortex(self, mesh: pyvista.PolyData, opacity: float = 1.0) -> None:
         """Draw a surface in the active panel, its sulci in dark grey and its gyri in light grey."""
         greys: dict[str, Any] = {"cmap": [GYRUS, SULCUS], "n_colors": 2, "clim": (-1.0, 1.0)}
         self.plotter.add_mesh(
-            mesh, scalars="curvature", show_scalar_bar=False, render=False, **greys, **MATT
+            mesh,
+            scalars="curvature",
+            opacity=opacity,
+            show_scalar_bar=False,
+            render=False,
+            **greys,
+            **MATT,
         )
+
+    def draw_ellipsoids(self, mesh: pyvista.PolyData) -> None:
+        """Draw translucent ellipsoids in the active panel."""
+        self.plotter.add_mesh(mesh, color=CONFIDENCE, opacity=0.4, render=False, **MATT)
 
     def draw_values(self, mesh: pyvista.PolyData, scale: ColourScale) -> None:
         """Draw a mesh in the active panel, coloured by its values."""
@@ -182,6 +201,8 @@ class Stage:
             if text == ESTIMATE:
                 middle = np.array([np.mean(scale.ticks[[0, -1]])])
                 self.draw_values(ball_mesh(centre, np.array([size]), middle), scale)
+            elif text == REGION:
+                self.draw_ellipsoids(ellipsoid_mesh([(centre[0], size * np.diag([1.3, 0.8, 1.0]))]))
             else:
                 self.draw_diamonds(centre, size)
             self.write(text, 3.4 * em / width, y / height, align="left")

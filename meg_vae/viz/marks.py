@@ -9,6 +9,8 @@ import numpy as np
 from .style import INK, TRUTH
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     import pyvista
 
@@ -96,6 +98,32 @@ def ball_mesh(centres: np.ndarray, radius: np.ndarray, values: np.ndarray) -> py
     points["value"], points["radius"] = values, radius
     ball = pv.Sphere(radius=1.0, theta_resolution=32, phi_resolution=32)
     return points.glyph(scale="radius", orient=False, geom=ball)
+
+
+def ellipsoid_mesh(ellipsoids: Sequence[tuple[np.ndarray, np.ndarray]]) -> pyvista.PolyData:
+    """Return ellipsoids, each given by its centre and its semi-axes in the columns (mm)."""
+    import pyvista as pv
+
+    unit = pv.Sphere(radius=1.0, theta_resolution=32, phi_resolution=32)
+    parts = []
+    for centre, axes in ellipsoids:
+        part = unit.copy()
+        part.points = np.asarray(unit.points) @ np.asarray(axes, float).T + centre
+        parts.append(part.compute_normals(cell_normals=False, auto_orient_normals=True))
+    return pv.merge(parts)
+
+
+def ellipsoids_by_hemi(
+    ellipsoids: Sequence[tuple[np.ndarray, np.ndarray]], cortex: dict[str, Hemisphere]
+) -> dict[str, pyvista.PolyData]:
+    """Return the ellipsoids of each hemisphere that has any: the one whose cortex is nearest."""
+    groups: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for centre, axes in ellipsoids:
+        gap = {
+            hemi: np.linalg.norm(part.white - centre, axis=1).min() for hemi, part in cortex.items()
+        }
+        groups.setdefault(min(gap, key=lambda hemi: gap[hemi]), []).append((centre, axes))
+    return {hemi: ellipsoid_mesh(group) for hemi, group in groups.items()}
 
 
 def diamond_mesh() -> pyvista.PolyData:

@@ -13,6 +13,7 @@ GYRUS = "#DEDEDE"
 SULCUS = "#A0A0A0"
 INK = "#1A1A1A"
 TRUTH = "#19E6C1"
+CONFIDENCE = "#56B4E9"
 
 # Perceptually uniform and never grey, so that no amplitude is mistaken for cortex.
 SEQUENTIAL = "plasma"
