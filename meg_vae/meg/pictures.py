@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyvista
     from numpy.typing import NDArray
 
+    from meg_vae.meg.bootstrap import Bootstrap
     from meg_vae.meg.filter import SourceFilter
 
 
@@ -58,11 +59,14 @@ class SourcePictures:
             "subjects_dir": mne.utils.get_subjects_dir(self.subjects_dir, raise_error=True),
         }
 
-    def plot_sources(self, **kwargs: Any) -> pyvista.Plotter:
+    def plot_sources(self, bootstrap: Bootstrap | None = None, **kwargs: Any) -> pyvista.Plotter:
         """Draw the sources on the cortex.
 
         Parameters
         ----------
+        bootstrap : Bootstrap | None
+            What `bootstrap` returned: its 95 % ellipsoids are drawn on the white surface, if
+            ``surface`` names no other.
         **kwargs : dict
             As in `meg_vae.viz.plot_cortex`.
 
@@ -73,6 +77,8 @@ class SourcePictures:
         """
         from meg_vae import viz
 
+        if bootstrap is not None:
+            kwargs = {"surface": "white", "ellipsoids": bootstrap.ellipsoids()} | kwargs
         return viz.plot_cortex(self.sources_, **self._head() | kwargs)
 
     def plot_time_courses(
