@@ -9,8 +9,9 @@ import importlib
 
 _HOMES = {
     "plot_cortex": "cortex",
-    "picture": "cortex",
-    "save_picture": "cortex",
+    "picture": "files",
+    "save_picture": "files",
+    "save_page": "files",
     "plot_comparison": "comparison",
     "dipole_table": "places",
     "plot_fit": "plots",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import marks
-from .drawing import ESTIMATE, TRUE, Stage
+from .drawing import Stage
 from .layout import ALL_VIEWS, arrange, check_views, strip
 from .places import check_places, true_places
 from .scale import ColourScale
-from .spreading import spread
+from .scene import ESTIMATE, TRUE, Layer, cortex_layer
+from .spreading import paint
 from .style import SEQUENTIAL
 from .surfaces import HEMIS, load_cortex
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from .surfaces import Hemisphere
 
 FEW = 300  # as many active positions are drawn as spheres; more are painted on the surface
-LIFT_MM = 0.4  # height of the paint above the surface
 
 
 def plot_comparison(
@@ -59,10 +59,11 @@ def plot_comparison(
         Name of the subject's folder.
     subjects_dir : path-like
         The FreeSurfer folder that holds it.
-    surface : "inflated" | "white" | "pial"
+    surface : "inflated" | "white" | "pial" | "glass"
         The surface to draw. On the two folded ones a source in a sulcus is drawn at its mouth.
-    views : tuple of str
-        Any of "lateral", "medial", "dorsal", "ventral", "rostral", "caudal".
+    views : tuple of str or of (float, float)
+        Any of "lateral", "medial", "dorsal", "ventral", "rostral", "caudal", or the azimuth and
+        elevation of a camera (degrees), as MNE has them.
     truth : pandas.DataFrame | list of mne.Dipole | None
         True sources to mark: a table with ``hemi`` and ``vertno``, or dipoles in head coordinates.
     trans : mne.Transform | None
@@ -112,23 +113,26 @@ def plot_comparison(
         grid=True,
     )
 
-    folded = surface != "inflated"
+    glass = surface == "glass"
     meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
-    diamonds = marks.diamonds(true, source_size, meshes, folded=folded)
+    diamonds = marks.true_centres(true, source_size, cortex, meshes, surface)
     scale = ColourScale(SEQUENTIAL, np.linspace(0, 100, 5))
     stage = Stage(page, background=background, off_screen=off_screen)
     kinds = set()
     for row, table in enumerate(tables.values()):
         active = table[table["percent"] > 0].reset_index(drop=True)
         if len(active) <= FEW:
-            drawn = _spheres(active, meshes, source_size, folded=folded)
+            drawn = marks.spheres(active, "percent", source_size, cortex, meshes, surface)
             kinds.add("spheres" if len(active) else "nothing")
         else:
-            drawn = _paint(table, cortex, meshes, threshold)
+            drawn = paint(table, "percent", threshold, cortex, meshes)
             kinds.add("paint")
+        layers = {hemi: [cortex_layer(mesh, glass=glass)] for hemi, mesh in meshes.items()}
+        for hemi, mesh in drawn.items():
+            layers[hemi].append(Layer(mesh, table=scale.table()))
         for column, panel in enumerate(panels):
             stage.aim(row * len(panels) + column, panel, cortex, caption=row == 0)
-            stage.draw_panel(panel, meshes, drawn, scale, diamonds, source_size)
+            stage.draw_panel(panel, layers, diamonds, source_size)
     stage.draw_margins(
         title=title,
         scale=scale,
@@ -139,36 +143,6 @@ def plot_comparison(
     )
     stage.name_rows(names)
     return stage.plotter
-
-
-def _spheres(
-    active: pd.DataFrame, meshes: dict[str, pyvista.PolyData], largest: float, *, folded: bool
-) -> dict[str, pyvista.PolyData]:
-    """Return spheres at the active positions, their area after the magnitude."""
-    percent = active["percent"].to_numpy(float)
-    return marks.spheres(active, percent, marks.areas_as(percent, largest), meshes, folded=folded)
-
-
-def _paint(
-    table: pd.DataFrame,
-    cortex: dict[str, Hemisphere],
-    meshes: dict[str, pyvista.PolyData],
-    threshold: float,
-) -> dict[str, pyvista.PolyData]:
-    """Return the parts of the surface where a dense estimate exceeds the threshold."""
-    painted = {}
-    for hemi, hemisphere in cortex.items():
-        part = table[table["hemi"] == hemi]
-        if part.empty:
-            continue
-        values = spread(hemisphere, part["vertno"].to_numpy(int), part["percent"].to_numpy(float))
-        coat = meshes[hemi].copy()
-        coat.points = coat.points + LIFT_MM * coat["Normals"]
-        coat["value"] = np.nan_to_num(values, nan=-1.0)
-        patch = coat.clip_scalar(scalars="value", value=threshold, invert=False)
-        if patch.n_points:
-            painted[hemi] = patch
-    return painted
 
 
 def _relative_peaks(
