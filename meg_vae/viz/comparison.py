@@ -8,13 +8,14 @@ import numpy as np
 
 from . import marks
 from .drawing import Stage
+from .estimate import FEW, check_estimate, check_threshold, estimate_table, magnitudes
 from .layout import ALL_VIEWS, arrange, check_views, strip
 from .places import check_places, true_places
 from .scale import ColourScale
 from .scene import ESTIMATE, TRUE, Layer, cortex_layer
 from .spreading import paint
 from .style import SEQUENTIAL
-from .surfaces import HEMIS, load_cortex
+from .surfaces import load_cortex
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     import pyvista
 
     from .surfaces import Hemisphere
-
-FEW = 300  # as many active positions are drawn as spheres; more are painted on the surface
 
 
 def plot_comparison(
@@ -96,10 +95,9 @@ def plot_comparison(
         If the subject lacks a surface.
     """
     panels = strip(check_views(views))
-    if not 0 <= threshold < 100:
-        raise ValueError(f"threshold must be from 0 to below 100 percent; got {threshold!r}.")
+    check_threshold(threshold)
     cortex = load_cortex(subject, subjects_dir, surface)
-    tables = _relative_peaks(estimates, cortex)
+    tables = _relative_peaks(estimates, cortex, subject)
     true = true_places(truth, cortex, trans=trans, subject=subject, subjects_dir=subjects_dir)
     names = [
         name if table["percent"].any() else f"{name}\n(no source)" for name, table in tables.items()
@@ -146,33 +144,18 @@ def plot_comparison(
 
 
 def _relative_peaks(
-    estimates: dict[str, mne.SourceEstimate], cortex: dict[str, Hemisphere]
+    estimates: dict[str, mne.SourceEstimate], cortex: dict[str, Hemisphere], subject: str
 ) -> dict[str, pd.DataFrame]:
     """Return active positions per method, with their peak in percent of the method's largest."""
-    import mne
-    import pandas as pd
-
     if not estimates:
         raise ValueError("estimates is empty; it must hold an estimate per method.")
     tables = {}
     for name, stc in estimates.items():
-        if not isinstance(stc, (mne.SourceEstimate, mne.VectorSourceEstimate)):
-            raise TypeError(
-                f"estimates[{name!r}] must be an mne.SourceEstimate on the cortex; "
-                f"got {type(stc).__name__}."
-            )
-        if isinstance(stc, mne.VectorSourceEstimate):
-            stc = stc.magnitude()
-        peak = np.abs(stc.data).max(axis=1)
-        if not np.isfinite(peak).all():
-            raise ValueError(f"estimates[{name!r}] has values that are not finite.")
-        table = pd.DataFrame(
-            {
-                "hemi": np.repeat(HEMIS, [len(vertno) for vertno in stc.vertices]),
-                "vertno": np.concatenate(stc.vertices),
-                "percent": 100 * peak / peak.max(initial=np.finfo(float).tiny),
-            }
-        )
-        check_places(table, cortex, f"estimates[{name!r}]")
-        tables[name] = table
+        name_in_error = f"estimates[{name!r}]"
+        check_estimate(stc, name_in_error, subject)
+        table = estimate_table(stc, magnitudes(stc, name_in_error).max(axis=1))
+        check_places(table, cortex, name_in_error)
+        largest = table["value"].max() if len(table) else 0.0
+        share = 100 * table["value"] / max(largest, np.finfo(float).tiny)
+        tables[name] = table.assign(percent=share)
     return tables

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .drawing import Stage
+from .ground import Extras
 from .layout import ALL_VIEWS, arrange, check_views, sheet
-from .sources import Extras, source_scene
+from .sources import source_scene
 
 if TYPE_CHECKING:
     from os import PathLike

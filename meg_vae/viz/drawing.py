@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -129,9 +129,9 @@ class Stage:
 
     def write(
         self, text: str, x: float, y: float, *, size: float = 1.0, align: str = "center"
-    ) -> None:
+    ) -> Any:
         """Write a line in the active panel, at a place in units of its width and height."""
-        self.canvas.write(text, x, y, size=round(size * self.page.em), align=align)
+        return self.canvas.write(text, x, y, size=round(size * self.page.em), align=align)
 
     def _legend(self, keys: list[Key], scale: ColourScale | Categories) -> None:
         """Explain the marks, in the lower left corner, where a unit is a pixel."""

@@ -183,8 +183,9 @@ class FlatCanvas:
             corners, colours = np.vstack([before, corners]), np.vstack([tints, colours])
         order = np.argsort(corners[..., 2].mean(axis=1), kind="stable")
         corners, colours = corners[order], np.clip(colours[order], 0, 1)
+        rims = colours * np.array([1, 1, 1, 0]) + np.outer(colours[:, 3] == 1, [0, 0, 0, 1])
         collection = PolyCollection(
-            corners[..., :2], facecolors=colours, edgecolors=colours, linewidths=0.2
+            corners[..., :2], facecolors=colours, edgecolors=rims, linewidths=0.5
         )
         self.ax.add_collection(collection, autolim=False)
         self.ax.painted = (collection, corners, colours)

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import marks
-from .outlines import outline_layers, read_labels
-from .places import check_places, true_places
+from .ground import Extras, lay_ground
+from .places import check_places
 from .scale import Categories, ColourScale
-from .scene import ESTIMATE, TRUE, Key, Layer, Scene, cortex_layer
-from .style import FROM_ZERO, GLASS, MEASURES, REGION
-from .surfaces import HEMIS, Hemisphere, load_cortex, load_shell
+from .scene import ESTIMATE, Key, Layer, Scene
+from .style import FROM_ZERO, MEASURES, REGION
+from .surfaces import HEMIS
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    import mne
     import pandas as pd
     import pyvista
     from numpy.typing import ArrayLike
 
 REGION_KEY = Key("95 % region", "patch", REGION)
 COVARIANCE = ("cov_xx", "cov_xy", "cov_xz", "cov_yy", "cov_yz", "cov_zz")
-
-
-@dataclass(frozen=True, eq=False)
-class Extras:
-    """What is drawn beside the sources, as `plot_cortex` has it."""
-
-    shell: str | None = None
-    labels: str | list[mne.Label] | None = None
-    truth: pd.DataFrame | list[mne.Dipole] | None = None
-    trans: mne.Transform | None = None
-    orientations: ArrayLike | None = None
-    ellipsoids: pd.DataFrame | None = None
 
 
 def source_scene(
@@ -75,44 +61,42 @@ def source_scene(
     """
     for name, column in (("color_by", color_by), ("size_by", size_by)):
         _check_measure(name, column, sources)
-    glass = surface == "glass"
     directions = _directions(extras.orientations, len(sources), surface)
-    cortex = load_cortex(subject, subjects_dir, surface)
-    if not (glass and set(marks.OWN_PLACE) <= set(sources)):
-        check_places(sources, cortex, "sources")
-    head: dict[str, Any] = {"subject": subject, "subjects_dir": subjects_dir}
-    true = true_places(extras.truth, cortex, trans=extras.trans, on_cortex=not glass, **head)
-    cortex, around = _with_shell(cortex, extras.shell, **head)
-    meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
-    layers = {hemi: [cortex_layer(mesh, glass=glass)] for hemi, mesh in meshes.items()}
-    borders, legend = outline_layers(read_labels(extras.labels, **head), meshes)
+    regions = _regions(extras.ellipsoids, surface)
+    ground = lay_ground(
+        extras,
+        subject=subject,
+        subjects_dir=subjects_dir,
+        surface=surface,
+        source_size=source_size,
+    )
+    if not (surface == "glass" and set(marks.OWN_PLACE) <= set(sources)):
+        check_places(sources, ground.cortex, "sources")
     scale, values = _scale(sources, color_by, clim)
     radius = np.full(len(sources), source_size)
     if size_by is not None:
         radius = marks.areas_as(sources[size_by].to_numpy(float), source_size)
-    points = marks.centres(sources, cortex, meshes, radius, surface)
+    points = marks.centres(sources, ground.cortex, ground.meshes, radius, surface)
+    balls: dict[str, list[Layer]] = {hemi: [] for hemi in HEMIS}
     for hemi, rows in marks.by_hemisphere(marks.sides(sources)).items():
         mesh = _balls(points[rows], radius[rows], values[rows], directions[rows])
-        layers[hemi].append(Layer(mesh, table=scale.table()))
-    regions = _regions(extras.ellipsoids, surface)
-    diamonds = marks.true_centres(true, source_size, cortex, meshes, surface)
+        balls[hemi].append(Layer(mesh, table=scale.table()))
     return Scene(
-        cortex=cortex,
-        layers={hemi: layers[hemi] + borders[hemi] + regions[hemi] for hemi in HEMIS},
-        diamonds=diamonds,
+        cortex=ground.cortex,
+        layers={hemi: ground.layers[hemi] + balls[hemi] + regions[hemi] for hemi in HEMIS},
+        diamonds=ground.diamonds,
         source_size=source_size,
         scale=scale,
         scale_title=MEASURES[color_by],
         legend=[
             *_source_keys(scale, sources),
-            *([TRUE] if diamonds else []),
             *([REGION_KEY] if any(regions.values()) else []),
-            *legend,
+            *ground.legend,
         ],
         empty=sources.empty,
         title=title,
         background=background,
-        around=around,
+        around=ground.around,
     )
 
 
@@ -186,22 +170,6 @@ def _regions(ellipsoids: pd.DataFrame | None, surface: str) -> dict[str, list[La
         mesh = marks.ellipsoid_mesh(centres[rows], covariances[rows])
         layers[hemi].append(Layer(mesh, colour=REGION, opacity=0.45))
     return layers
-
-
-def _with_shell(
-    cortex: dict[str, Hemisphere], shell: str | None, **head: Any
-) -> tuple[dict[str, Hemisphere], list[Layer]]:
-    """Return the cortex with room for the shell around it, and the shell."""
-    import pyvista as pv
-
-    if shell is None:
-        return cortex, []
-    points, triangles = load_shell(shell=shell, **head)
-    room = np.vstack([points, *(part.points for part in cortex.values())])
-    mesh = pv.PolyData.from_regular_faces(points, triangles)
-    mesh = mesh.compute_normals(cell_normals=False, split_vertices=False)
-    spacious = {hemi: replace(part, around=room) for hemi, part in cortex.items()}
-    return spacious, [Layer(mesh, colour=GLASS, opacity=0.2)]
 
 
 def _check_measure(name: str, column: str | None, sources: pd.DataFrame) -> None:
