@@ -211,7 +211,7 @@ def _write(frames: Iterator[np.ndarray], n_frames: int, part: Path, fps: float) 
     if part.suffix == ".gif":
         from PIL import Image
 
-        images = [Image.fromarray(one).quantize(128) for one in frames]
+        images = [Image.fromarray(one).quantize(256) for one in frames]
         images[0].save(part, save_all=True, append_images=images[1:], duration=1000 / fps, loop=0)
         return
     import imageio_ffmpeg

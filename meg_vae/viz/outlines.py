@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .scene import Key, Layer
-from .style import INK, PALETTE
+from .style import INK
 from .surfaces import HEMIS
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import mne
     import pyvista
 
-WIDTH_MM = 0.35  # half the width of a line
-NAMED = 4  # as many labels get a colour and a name in the legend; more are drawn in ink
+WIDTH_MM = 0.5  # half the width of a line
+# Colours of labels that are few, none of them in the colour bar; more are drawn in ink.
+COLOURS = ("#009E73", "#56B4E9", INK, "#7A4B1E")
 
 
 def read_labels(
@@ -81,11 +82,11 @@ def outline_layers(
         An entry per label if they are few.
     """
     layers: dict[str, list[Layer]] = {hemi: [] for hemi in HEMIS}
-    few = len(labels) <= NAMED
+    few = len(labels) <= len(COLOURS)
     groups = [[label] for label in labels] if few else [labels]
     legend = []
     for k, group in enumerate(groups):
-        colour = PALETTE[::-1][k % len(PALETTE)] if few else INK
+        colour = COLOURS[k] if few else INK
         for hemi in HEMIS:
             lines = _borders([one for one in group if one.hemi == hemi], meshes[hemi])
             if lines is not None:

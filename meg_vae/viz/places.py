@@ -146,7 +146,7 @@ def true_places(
             places = [_mri_place(one, trans, subject, subjects_dir)[0] for one in truth]
             return pd.DataFrame(np.reshape(places, (-1, 3)), columns=["x_mm", "y_mm", "z_mm"])
         truth = dipole_table(truth, trans=trans, subject=subject, subjects_dir=subjects_dir)
-    if on_cortex or not {"x_mm", "y_mm", "z_mm"} <= set(truth):
+    if on_cortex or (cortex and not {"x_mm", "y_mm", "z_mm"} <= set(truth)):
         check_places(truth, cortex, "truth")
     return truth
 

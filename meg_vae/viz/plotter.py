@@ -29,6 +29,7 @@ class CortexPlotter(pv.Plotter):
             raise RuntimeError("plotter is closed; draw the cortex again.")
         self.off_screen = True
         self.render_window.SetOffScreenRendering(True)
+        self.render()  # what changed since the last picture; nothing before the first
         return np.array(self.screenshot(return_img=True))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -44,7 +45,11 @@ class CortexPlotter(pv.Plotter):
             if can_turn():
                 below = f"<details><summary>Turn it by hand</summary>{below}</details>"
         still = f"<img alt='Sources on the cortex' style='max-width:100%' src='{data_uri(png)}'>"
-        return {"text/plain": repr(self), "image/png": png, "text/html": still + below}
+        return {
+            "text/plain": repr(self),
+            "image/png": data_uri(png).split(",")[1],
+            "text/html": still + below,
+        }
 
 
 def png_of(image: np.ndarray) -> bytes:

@@ -60,7 +60,7 @@ def source_scene(
         The scene.
     """
     for name, column in (("color_by", color_by), ("size_by", size_by)):
-        _check_measure(name, column, sources)
+        check_measure(name, column, sources)
     directions = _directions(extras.orientations, len(sources), surface)
     regions = _regions(extras.ellipsoids, surface)
     ground = lay_ground(
@@ -172,7 +172,7 @@ def _regions(ellipsoids: pd.DataFrame | None, surface: str) -> dict[str, list[La
     return layers
 
 
-def _check_measure(name: str, column: str | None, sources: pd.DataFrame) -> None:
+def check_measure(name: str, column: str | None, sources: pd.DataFrame) -> None:
     """Raise an error unless a column can colour or size the sources."""
     import pandas as pd
 
