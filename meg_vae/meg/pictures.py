@@ -36,6 +36,8 @@ class SourcePictures:
 
     sources_: pd.DataFrame
     history_: NDArray[np.float64]
+    certificate_: float
+    tol: float
     subject: str | None
     subjects_dir: str | Path | None
     _order: NDArray[np.int64]
@@ -118,7 +120,7 @@ class SourcePictures:
         from meg_vae import viz
 
         self._fitted()
-        return viz.plot_energy(self.history_, ax=ax)
+        return viz.plot_energy(self.history_, certificate=self.certificate_, tol=self.tol, ax=ax)
 
     def plot_residual(
         self, evoked: mne.Evoked | None = None, *, axes: Any = None

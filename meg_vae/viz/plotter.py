@@ -38,18 +38,14 @@ class CortexPlotter(pv.Plotter):
 
         if self.render_window is None:
             return {"text/plain": "<CortexPlotter, closed>"}
-        png = png_of(self.still())
-        below = ""
-        if self.scene is not None:
-            below = frame(scene_page(self.scene)) if can_turn() else f"<p><small>{HINT}</small></p>"
-            if can_turn():
-                below = f"<details><summary>Turn it by hand</summary>{below}</details>"
-        still = f"<img alt='Sources on the cortex' style='max-width:100%' src='{data_uri(png)}'>"
-        return {
-            "text/plain": repr(self),
-            "image/png": data_uri(png).split(",")[1],
-            "text/html": still + below,
-        }
+        png = data_uri(png_of(self.still()))
+        html = f"<img alt='Sources on the cortex' style='max-width:100%' src='{png}'>"
+        if self.scene is not None and can_turn():
+            page = frame(scene_page(self.scene))
+            html += f"<details><summary>Turn it by hand</summary>{page}</details>"
+        elif self.scene is not None:
+            html += f"<p><small>{HINT}</small></p>"
+        return {"text/plain": repr(self), "image/png": png.split(",")[1], "text/html": html}
 
 
 def png_of(image: np.ndarray) -> bytes:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .estimate import check_threshold, magnitudes, sample_at, unit_scale
 from .estimate import UNITS as ESTIMATE_UNITS
+from .estimate import check_threshold, magnitudes, sample_at, unit_scale
+from .figures import open_figure
 from .places import true_places
 from .scale import ColourScale
 from .sources import check_measure
@@ -128,7 +129,7 @@ def _table_slices(
     scale = ColourScale.around(values, from_zero=color_by in FROM_ZERO)
     cuts = points[:MOST_ROWS] if len(points) else np.zeros((1, 3))
     with plt.rc_context(RC | {"axes.grid": False}):
-        fig = plt.figure(figsize=(7.5, 2.5 * len(cuts) + 0.9))
+        fig = open_figure((7.5, 2.5 * len(cuts) + 0.9), layout="none")
         top = 1 - 0.45 / fig.get_figheight() if title else 1.0
         height = (top - 0.75 / fig.get_figheight()) / len(cuts)
         for row, cut in enumerate(cuts):
@@ -186,7 +187,7 @@ def _volume_slices(
     highest = np.unravel_index(volume.get_fdata().argmax(), volume.shape)
     peak = volume.affine[:3] @ [*highest, 1]
     with plt.rc_context(RC | {"axes.grid": False}):
-        fig = plt.figure(figsize=(7.5, 3.6))
+        fig = open_figure((7.5, 3.6), layout="none")
         box = fig.add_axes((0.02, 0.24, 0.96, 0.62 if title else 0.74))
         display = plotting.plot_stat_map(
             volume,

@@ -72,7 +72,7 @@ def source_scene(
     )
     if not (surface == "glass" and set(marks.OWN_PLACE) <= set(sources)):
         check_places(sources, ground.cortex, "sources")
-    scale, values = _scale(sources, color_by, clim)
+    scale, values = colour_scale(sources, color_by, clim)
     radius = np.full(len(sources), source_size)
     if size_by is not None:
         radius = marks.areas_as(sources[size_by].to_numpy(float), source_size)
@@ -109,7 +109,7 @@ def _source_keys(scale: ColourScale | Categories, sources: pd.DataFrame) -> list
     return [ESTIMATE]
 
 
-def _scale(
+def colour_scale(
     sources: pd.DataFrame, color_by: str, clim: tuple[float, float] | None
 ) -> tuple[ColourScale | Categories, np.ndarray]:
     """Return the colours of the sources, and the value of each."""
