@@ -12,6 +12,7 @@ import pytest
 
 from meg_vae import VAEInverse, compare
 from meg_vae.report import (
+    Origin,
     comparison_report,
     localization_pictures,
     localization_report,
@@ -72,12 +73,14 @@ def test_localization_tells_everything(bare, recording, pictures, tmp_path):
     report = localization_report(
         bare,
         recording.evoked,
-        forward=recording.forward,
-        noise_cov=recording.noise_cov,
+        Origin(
+            recording.forward,
+            recording.noise_cov,
+            {"evoked": "some-ave.fif"},
+            {"lowpass": "40"},
+            "meg-vae localize 'a file'",
+        ),
         title="Where it was",
-        inputs={"evoked": "some-ave.fif"},
-        options={"lowpass": "40"},
-        command="meg-vae localize 'a file'",
         truth=recording.truth,
         pictures=pictures,
     )
@@ -118,9 +121,7 @@ def test_comparison_tells_everything(comparison, recording, tmp_path):
         report = comparison_report(
             comparison,
             recording.evoked,
-            forward=recording.forward,
-            noise_cov=recording.noise_cov,
-            command="meg-vae compare",
+            Origin(recording.forward, recording.noise_cov, command="meg-vae compare"),
             subjects_dir="/nowhere",
         )
     page = page_of(report, tmp_path)
@@ -212,7 +213,7 @@ def test_text_from_files_is_escaped(bare, recording, pictures, tmp_path):
     evoked = recording.evoked.copy()
     evoked.comment = evil
     report = localization_report(
-        bare, evoked, title=evil, inputs={evil: evil}, command=evil, pictures=pictures
+        bare, evoked, Origin(inputs={evil: evil}, command=evil), title=evil, pictures=pictures
     )
     html = save_report(report, tmp_path / "page.html").read_text(encoding="utf-8")
     assert evil not in html

@@ -61,12 +61,12 @@ def save_picture(plotter: CortexPlotter | FlatPicture, path: str | PathLike) -> 
 
 
 def save_page(plotter: CortexPlotter, path: str | PathLike) -> Path:
-    """Write a page that turns the brain in any browser, without a network, and close the plotter.
+    """Write a page that turns the brain in any browser, without a network.
 
     Parameters
     ----------
     plotter : CortexPlotter
-        What `plot_cortex` or `plot_estimate` returned.
+        What `plot_cortex` or `plot_estimate` returned. It stays open.
     path : path-like
         The file to write, ending in ``.html``. It appears whole or not at all.
 
@@ -94,7 +94,6 @@ def save_page(plotter: CortexPlotter, path: str | PathLike) -> Path:
     page = scene_page(plotter.scene)
     with whole(path) as part:
         part.write_text(page, encoding="utf-8")
-    plotter.close()
     return path
 
 
