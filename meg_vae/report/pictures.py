@@ -81,13 +81,10 @@ def localization_pictures(
         inverse.subjects_dir,
         page=folder / "cortex.html",
     )
-    threshold = inverse.min_log_evidence
     return sources | {
         "time_courses": _save(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
         "residual": _save(inverse.plot_residual(evoked), folder / "residual.png"),
-        "evidence": _save(
-            viz.plot_evidence(inverse.sources_, threshold=threshold), folder / "evidence.png"
-        ),
+        "evidence": _save(inverse.plot_evidence(), folder / "evidence.png"),
         "energy": _save(inverse.plot_energy(), folder / "energy.png"),
     }
 

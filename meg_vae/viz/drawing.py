@@ -141,7 +141,7 @@ class Stage:
         for k, key in enumerate(keys):
             x, y = k // ROWS * column, self.page.footer * (1 - (k % ROWS + 1) / (rows + 1))
             centre, size = np.array([[x + 2 * em, y, 0.0]]), 0.4 * em
-            colour = key.colour or scale.colour(np.mean(scale.ticks[[0, -1]]))
+            colour = key.colour or scale.middle()
             if key.kind == "diamond":
                 self.canvas.draw_diamonds(centre, size)
             elif key.kind == "ball":

@@ -30,6 +30,7 @@ HINT = (
 )
 ICONS = "https://kitware.github.io/vtk-js/icon/"  # all that the viewer would load
 MOST_VERTICES = 25_000  # of a hemisphere; finer surfaces are thinned to keep the page small
+FINENESS = 64  # steps of a millimetre, or of a unit vector, on the page
 DEPTH = 700.0  # from the eye to the brain (mm); the view is parallel, so it changes nothing
 
 
@@ -116,7 +117,7 @@ def _stand(scene: Scene, middle: np.ndarray, size: np.ndarray) -> pyvista.Plotte
     for centres in scene.diamonds.values():
         layers.append(Layer(true_mesh(centres, scene.source_size), colour=TRUTH))
     for layer in sorted(layers, key=lambda layer: -layer.opacity):
-        plotter.add_mesh(_thin(layer.mesh), **layer.look())
+        plotter.add_mesh(_light(layer.mesh), **layer.look())
     camera = plotter.camera
     camera.focal_point, camera.position = middle, middle + np.array([-DEPTH, 0.0, 0.0])
     camera.up, camera.parallel_scale = (0.0, 0.0, 1.0), size[1:].max() / 2
@@ -125,17 +126,25 @@ def _stand(scene: Scene, middle: np.ndarray, size: np.ndarray) -> pyvista.Plotte
     return plotter
 
 
-def _thin(mesh: pyvista.PolyData) -> pyvista.PolyData:
-    """Return a surface with few enough vertices, its curvature taken from the nearest ones."""
+def _light(mesh: pyvista.PolyData) -> pyvista.PolyData:
+    """Return a mesh that takes little room: few vertices, and short numbers, which pack well."""
     from scipy.spatial import cKDTree
 
-    if mesh.n_points <= MOST_VERTICES:
-        return mesh
-    thin = mesh.decimate(1 - MOST_VERTICES / mesh.n_points)
-    nearest = np.asarray(cKDTree(mesh.points).query(thin.points)[1])
-    for name in mesh.point_data:
-        thin.point_data[name] = np.asarray(mesh.point_data[name])[nearest]
-    return thin.compute_normals(cell_normals=False, split_vertices=False)
+    light = mesh.copy()
+    if mesh.n_points > MOST_VERTICES:
+        light = mesh.decimate(1 - MOST_VERTICES / mesh.n_points)
+        nearest = np.asarray(cKDTree(mesh.points).query(light.points)[1])
+        for name in mesh.point_data:
+            light.point_data[name] = np.asarray(mesh.point_data[name])[nearest]
+    light.points = _short(light.points)
+    if "Normals" in light.point_data:
+        light.point_data["Normals"] = _short(light.point_data["Normals"])
+    return light
+
+
+def _short(values: Any) -> np.ndarray:
+    """Round coordinates to few binary digits."""
+    return (np.round(np.asarray(values) * FINENESS) / FINENESS).astype(np.float32)
 
 
 def _pack(window: Any) -> bytes:
@@ -205,9 +214,7 @@ def _chrome(scene: Scene) -> str:
 
 def _key(key: Key, scene: Scene) -> str:
     """Return a line of the legend."""
-    colour = TRUTH if key.kind == "diamond" else key.colour
-    if colour is None:
-        colour = scene.scale.colour(np.mean(scene.scale.ticks[[0, -1]]))
+    colour = TRUTH if key.kind == "diamond" else key.colour or scene.scale.middle()
     return f"<span><i class='{key.kind}' style='--colour:{colour}'></i>{escape(key.text)}</span>"
 
 

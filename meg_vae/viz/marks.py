@@ -139,6 +139,34 @@ def sides(table: pd.DataFrame) -> np.ndarray:
     return named
 
 
+def fan_out(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Return marks moved aside where several share a place, on a ring that faces outwards.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n_marks, 3)
+        Centres of the marks (mm).
+    radius : ndarray, shape (n_marks,)
+        Their radii (mm).
+
+    Returns
+    -------
+    points : ndarray, shape (n_marks, 3)
+        The same where a mark is alone; else beside the others, none hidden.
+    """
+    apart = points.copy()
+    for place in np.unique(np.round(points, 3), axis=0):
+        same = np.flatnonzero(np.abs(points - place).max(axis=1) < 1e-3)
+        if len(same) < 2:
+            continue
+        outward = place / max(np.linalg.norm(place), 1e-9)
+        aside = np.linalg.svd(outward[np.newaxis])[2][1:]  # two directions across it
+        angle = 2 * np.pi * np.arange(len(same)) / len(same)
+        ring = radius[same].max() / np.sin(np.pi / len(same)) * 0.95
+        apart[same] += ring * np.column_stack([np.cos(angle), np.sin(angle)]) @ aside
+    return apart
+
+
 def by_hemisphere(hemis: np.ndarray) -> dict[str, np.ndarray]:
     """Return the row numbers of each hemisphere that has any."""
     return {hemi: rows for hemi in HEMIS if len(rows := np.flatnonzero(hemis == hemi))}

@@ -69,6 +69,10 @@ class ColourScale:
         low, high = self.ticks[0], self.ticks[-1]
         return to_hex(colormaps[self.cmap]((value - low) / (high - low)))
 
+    def middle(self) -> str:
+        """Return the colour in the middle, as "#rrggbb"."""
+        return self.colour(np.mean(self.ticks[[0, -1]]))
+
 
 @dataclass(frozen=True)
 class Categories:
@@ -109,3 +113,7 @@ class Categories:
     def colour(self, value: float) -> str:
         """Return the colour of a number, as "#rrggbb"."""
         return PALETTE[int(value)]
+
+    def middle(self) -> str:
+        """Return the first colour, as "#rrggbb"."""
+        return PALETTE[0]

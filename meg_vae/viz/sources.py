@@ -77,6 +77,8 @@ def source_scene(
     if size_by is not None:
         radius = marks.areas_as(sources[size_by].to_numpy(float), source_size)
     points = marks.centres(sources, ground.cortex, ground.meshes, radius, surface)
+    if color_by == "method":  # methods that agree are drawn side by side
+        points = marks.fan_out(points, radius)
     balls: dict[str, list[Layer]] = {hemi: [] for hemi in HEMIS}
     for hemi, rows in marks.by_hemisphere(marks.sides(sources)).items():
         mesh = _balls(points[rows], radius[rows], values[rows], directions[rows])
