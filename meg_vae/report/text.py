@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 SOURCES = """<p>A row per source, the strongest evidence first; a click on a heading sorts by it.
 Positions are MRI surface RAS coordinates. <b>Log evidence</b> is how many nats worse the data are
-explained when this source is taken out; sources that carry less than the option <code>min_log_evidence</code> are not reported.
-<b>SD</b> is the posterior standard deviation of the amplitude. It takes the places of the sources
-for known, so the whole uncertainty is larger.</p>"""
+explained when this source is taken out; sources that carry less than the option
+<code>min_log_evidence</code> are not reported. <b>SD</b> is the posterior standard deviation of the
+amplitude. It takes the places of the sources for known, so the whole uncertainty is larger.</p>"""
 
 NO_SOURCES = """<p>No place in the cortex carries enough evidence to be reported. Noise alone would
 look like this.</p>"""
