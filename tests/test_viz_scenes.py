@@ -137,7 +137,7 @@ def test_arrows_point_where_they_are_told(where):
 @pytest.mark.rendering
 def test_a_label_is_outlined_on_its_hemisphere(where, cortex):
     near = np.linalg.norm(cortex["lh"].points - cortex["lh"].points[top(cortex, "lh")], axis=1) < 25
-    label = mne.Label(np.flatnonzero(near), hemi="lh", name="patch")
+    label = mne.Label(np.flatnonzero(near), hemi="lh", name="patch-lh")
     plotter = viz.plot_cortex(table(), labels=[label], **DORSAL, **where)
     assert "patch-lh" in texts(plotter)
     green = alike(brains(viz.picture(plotter)), outlines.COLOURS[0], 60)
@@ -151,8 +151,8 @@ def test_borders_lie_between_different_labels(where, cortex):
     meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
     front = cortex["lh"].points[:, 1] > 0
     halves = [
-        mne.Label(np.flatnonzero(front), hemi="lh", name="front"),
-        mne.Label(np.flatnonzero(~front), hemi="lh", name="back"),
+        mne.Label(np.flatnonzero(front), hemi="lh", name="front-lh"),
+        mne.Label(np.flatnonzero(~front), hemi="lh", name="back-lh"),
     ]
     layers, legend = outlines.outline_layers(halves, meshes)
     assert [key.text for key in legend] == ["front-lh", "back-lh"]

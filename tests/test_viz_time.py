@@ -16,7 +16,7 @@ from meg_vae import viz
 from meg_vae.viz import slices, style
 
 mpl.use("agg")
-DORSAL = {"views": "dorsal", "window_size": SIZE}
+DORSAL = {"views": "dorsal", "window_size": SIZE}  # one small panel
 
 
 def alternating(cortex):
@@ -30,7 +30,7 @@ def alternating(cortex):
 @pytest.mark.rendering
 def test_an_estimate_is_drawn_at_a_time_in_its_unit(where, cortex):
     stc = alternating(cortex)
-    kwargs = {"unit": "nAm", **DORSAL, **where}
+    kwargs = {"unit": "nAm", "off_screen": True, **DORSAL, **where}
     for time, hemi in ((0.1, "lh"), (0.2, "rh")):
         plotter = viz.plot_estimate(stc, time=time, **kwargs)
         assert "Magnitude (nAm)" in texts(plotter)
@@ -111,6 +111,7 @@ def test_a_movie_shows_each_source_in_its_time(where, cortex, tmp_path):
 
 
 @pytest.mark.rendering
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the reader
 def test_an_mp4_has_the_frames_asked_for(where, cortex, tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg")
     path = viz.save_movie(
@@ -224,7 +225,8 @@ def test_error_curves_are_means_with_intervals():
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["VAE", "b"]
     means = runs.groupby(["method", "snr_db"])["localization_error_mm"].mean()
-    np.testing.assert_allclose(ax.containers[0].lines[0].get_ydata(), means["a"])
+    drawn = np.asarray(ax.containers[0].lines[0].get_ydata(), float)
+    np.testing.assert_allclose(drawn, means["a"])
     (segments,) = ax.containers[0].lines[2]
     heights = [np.ptp(one[:, 1]) for one in segments.get_segments()]
     np.testing.assert_allclose(heights, 2 * 1.96 * 2 / np.sqrt(40), rtol=0.35)
