@@ -18,7 +18,7 @@ ROOT = Path(meg_vae.__file__).parent
 MAY_IMPORT = {  # part of the package: parts that it may import, nested or not
     "model": {"model"},
     "meg": {"meg", "model", "viz"},
-    "comparison": {"comparison", "meg", "model", "viz"},
+    "comparison": {"comparison", "meg", "model", "viz", "datasets"},
     "report": {"report", "comparison", "meg", "viz"},
     "cli": {"cli", "report", "comparison", "meg", "datasets", "viz"},
     "viz": {"viz"},

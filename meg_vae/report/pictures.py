@@ -73,12 +73,12 @@ def localization_pictures(
     )
     threshold = inverse.min_log_evidence
     return sources | {
-        "time_courses": _save(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
-        "residual": _save(inverse.plot_residual(evoked), folder / "residual.png"),
-        "evidence": _save(
+        "time_courses": save_figure(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
+        "residual": save_figure(inverse.plot_residual(evoked), folder / "residual.png"),
+        "evidence": save_figure(
             viz.plot_evidence(inverse.sources_, threshold=threshold), folder / "evidence.png"
         ),
-        "energy": _save(inverse.plot_energy(), folder / "energy.png"),
+        "energy": save_figure(inverse.plot_energy(), folder / "energy.png"),
     }
 
 
@@ -145,8 +145,21 @@ def _draw_cortex(
     return {}
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    """Write a figure and close it."""
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure and close it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    path : Path
+        The same.
+    """
     from matplotlib import pyplot as plt
 
     figure.savefig(path, dpi=DPI)
