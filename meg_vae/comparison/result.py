@@ -53,8 +53,8 @@ class Comparison:
           epochs, and for a dimensionless map, from which no field can be computed.
         - every score of `meg_vae.comparison.METRICS`, those against the truth only where it is
           known, those of the field only for estimates in A·m.
-        - ``seconds``, ``memory_mb``: wall-clock time and peak memory of the method, from these data
-          to its estimate.
+        - ``seconds``, ``cpu_seconds``, ``memory_mb``: wall-clock time, processor time and peak
+          memory of the method, from these data to its estimate.
         - ``note``: warnings of the method, the error that stopped it, or why it was skipped; else
           empty.
     estimates : dict of SourceEstimate

@@ -33,16 +33,15 @@ class Run:
         The estimate, if there is one.
     note : str
         Its error and warnings, or the reason why it was skipped.
-    seconds, memory_mb : float
-        Wall-clock time and peak memory.
+    cost : Cost
+        Time and peak memory; not a number if it was skipped.
     """
 
     method: Method
     status: str
     estimate: mne.SourceEstimate | None
     note: str
-    seconds: float
-    memory_mb: float
+    cost: Cost
 
 
 def run_method(method: Method, inputs: Inputs) -> Run:
@@ -62,7 +61,7 @@ def run_method(method: Method, inputs: Inputs) -> Run:
     """
     reason = method.missing()
     if reason:
-        return Run(method, SKIPPED, None, reason, np.nan, np.nan)
+        return Run(method, SKIPPED, None, reason, Cost())
     evoked, noise_cov = inputs.evoked.copy(), inputs.noise_cov.copy()
     options: dict[str, Any] = {"loose": inputs.loose, "rank": dict(inputs.rank)}
     if method.oracle:
@@ -77,7 +76,7 @@ def run_method(method: Method, inputs: Inputs) -> Run:
         except Exception as problem:  # whatever it is, the other methods go on
             estimate, error = None, f"{type(problem).__name__}: {problem}"
     status = FAILED if estimate is None else OK if np.any(estimate.data) else EMPTY
-    return Run(method, status, estimate, _note(error, caught), cost.seconds, cost.memory_mb)
+    return Run(method, status, estimate, _note(error, caught), cost)
 
 
 def _check(estimate: Any, inputs: Inputs) -> None:
@@ -123,7 +122,7 @@ def describe(run: Run, inputs: Inputs) -> dict[str, Any]:
         "note": run.note,
     }
     if run.status != SKIPPED:
-        row |= {"seconds": run.seconds, "memory_mb": run.memory_mb}
+        row |= {name: getattr(run.cost, name) for name in ("seconds", "cpu_seconds", "memory_mb")}
     if run.estimate is None:
         return row
     case = scored(run, inputs)

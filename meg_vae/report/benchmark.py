@@ -170,7 +170,7 @@ def _hits(benchmark: Benchmark) -> Figure | None:
 
 
 def _time(benchmark: Benchmark) -> Figure | None:
-    wide = _wide(benchmark.summary, ["seconds", "f1"])
+    wide = _wide(benchmark.summary, ["cpu_seconds", "f1"])
     wide = wide[(wide["condition"] == ALL) & (wide["family"] != "Null")]
     return None if wide.empty else viz.plot_time_against_accuracy(wide)
 

@@ -64,7 +64,7 @@ BENCHMARK = {
     "emd_mm": ("Earth mover's distance (mm)", "{:.0f}"),
     "explained_variance": ("Explained variance (%)", "{:.0f}"),
     "residual_whiteness": ("Residual whiteness", "{:.2f}"),
-    "seconds": ("Time (s)", "{:.2f}"),
+    "cpu_seconds": ("Processor time (s)", "{:.2f}"),
 }
 TRUTH = ("True source", "True peak (nAm)", "Found peak (nAm)", "Error (mm)", "Found source")
 

@@ -107,12 +107,12 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
 def plot_time_against_accuracy(
     table: pd.DataFrame, *, score: str = "f1", value: str = "F1 of sources"
 ) -> Figure:
-    """Draw a score against the time that a method takes.
+    """Draw a score against the processor time that a method takes.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``title, family``, and ``seconds`` and the score each with ``_low`` and ``_high``:
+        Columns ``title, family``, and ``cpu_seconds`` and the score each with ``_low`` and ``_high``:
         a row per method.
     score : str
         Column of the score.
@@ -130,10 +130,10 @@ def plot_time_against_accuracy(
     with plt.rc_context(RC):
         fig, ax = plt.subplots(figsize=(8.2, 4.6), layout="constrained")
         for row in table.to_dict("records"):
-            _point(ax, row, "seconds", score, looks[row["title"]])
+            _point(ax, row, "cpu_seconds", score, looks[row["title"]])
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.set_xlabel("Time per recording (s, one thread)")
+        ax.set_xlabel("Processor time per recording (s)")
         ax.set_ylabel(value)
         ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return fig

@@ -134,6 +134,8 @@ def run_benchmark(
         with journal.opened():
             done = {tuple(row[name] for name in KEY) for row in journal.rows}
             tasks = [task for task in protocol.tasks if task not in done]
+            # All conditions of a seed before the next: what is there early is balanced.
+            tasks.sort(key=lambda task: protocol.seeds.index(task[1]))
             recipes = {one.name: one.recipe for one in protocol.conditions}
             calls = (
                 joblib.delayed(_one)(name, recipes[name], seed, METHODS[method], protocol.loose)

@@ -176,6 +176,9 @@ _ALL = (
         fit.residual_whiteness,
     ),
     Metric("seconds", "Time (s)", "lower", _NAN, "run", "Wall-clock time", None),
+    Metric(
+        "cpu_seconds", "Processor time (s)", "lower", _NAN, "run", "Of all threads together", None
+    ),
     Metric("memory_mb", "Peak memory (MB)", "lower", _NAN, "run", "Resident set, by psutil", None),
 )
 
