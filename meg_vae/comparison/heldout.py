@@ -149,5 +149,7 @@ def heldout_error(method: Method, folds: Sequence[Fold]) -> float:
         used = fold.inputs.leadfield
         X = whiten(fold.test, used.whitener, used.ch_names, fold.n_train)
         scale = np.sqrt(fold.test.nave / fold.n_train)
-        errors.append(np.square(X - scale * whitened_field(run.estimate, used)).mean())
+        errors.append(
+            np.square(X - scale * whitened_field(run.estimate, used, fold.inputs.forward)).mean()
+        )
     return float(np.mean(errors))

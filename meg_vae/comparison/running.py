@@ -156,5 +156,6 @@ def scored(run: Run, inputs: Inputs) -> Scored:
         has_field=run.method.unit == AM,
         evoked=inputs.evoked,
         leadfield=inputs.leadfield,
+        forward=inputs.forward,
         truth=inputs.truth,
     )

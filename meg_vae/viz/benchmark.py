@@ -112,8 +112,8 @@ def plot_time_against_accuracy(
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``title, family``, and ``cpu_seconds`` and the score each with ``_low`` and ``_high``:
-        a row per method.
+        Columns ``title, family``, and ``cpu_seconds`` and the score each with ``_low`` and
+        ``_high``: a row per method.
     score : str
         Column of the score.
     value : str

@@ -127,9 +127,10 @@ def run_benchmark(
     ModuleNotFoundError
         If dask.distributed is asked for and not installed.
     """
+    _check_backend(backend, scheduler)
+    for condition in protocol.conditions:
+        _check(condition, protocol.seeds)
     with _workers(backend, scheduler, n_jobs) as parallel:
-        for condition in protocol.conditions:
-            _check(condition, protocol.seeds)
         journal = Journal(Path(folder), protocol.digest)
         with journal.opened():
             done = {tuple(row[name] for name in KEY) for row in journal.rows}
@@ -194,21 +195,24 @@ def _check(condition: Condition, seeds: tuple[int, ...]) -> None:
         raise ValueError(f"condition {condition.name!r}: {error}") from error
 
 
+def _check_backend(backend: str, scheduler: str | None) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} must be one of {', '.join(BACKENDS)}.")
+    if backend == "loky" and scheduler is not None:
+        raise ValueError(f"scheduler={scheduler!r} needs backend='dask'.")
+    if backend == "dask" and scheduler is None:
+        raise ValueError("backend='dask' needs the address of a scheduler.")
+
+
 @contextmanager
 def _workers(
     backend: str, scheduler: str | None, n_jobs: int
 ) -> Iterator[Callable[..., Iterator[dict[str, Any]]]]:
     """Give what runs calls in parallel and yields results as they come."""
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r} must be one of {', '.join(BACKENDS)}.")
     if backend == "loky":
-        if scheduler is not None:
-            raise ValueError(f"scheduler={scheduler!r} needs backend='dask'.")
         with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
             yield joblib.Parallel(return_as="generator_unordered", batch_size=1)
         return
-    if scheduler is None:
-        raise ValueError("backend='dask' needs the address of a scheduler.")
     distributed = _needs("distributed")
     try:
         client = distributed.Client(scheduler, timeout="10s")

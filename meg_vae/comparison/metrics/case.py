@@ -51,6 +51,8 @@ class Scored:
         The data.
     leadfield : LeadField
         Of these data.
+    forward : mne.Forward
+        The forward model that it was made of, with all of its components.
     truth : Truth | None
         The true sources.
     """
@@ -60,6 +62,7 @@ class Scored:
     has_field: bool
     evoked: mne.Evoked
     leadfield: LeadField
+    forward: mne.Forward
     truth: Truth | None
 
     @cached_property

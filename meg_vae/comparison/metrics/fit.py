@@ -12,7 +12,9 @@ from meg_vae.meg.estimates import active_positions
 from meg_vae.meg.leadfield import LeadField, whiten
 
 
-def whitened_field(estimate: mne.SourceEstimate, leadfield: LeadField) -> NDArray[np.float64]:
+def whitened_field(
+    estimate: mne.SourceEstimate, leadfield: LeadField, forward: mne.Forward
+) -> NDArray[np.float64]:
     """Compute what an estimate puts on the whitened sensors.
 
     Parameters
@@ -21,6 +23,9 @@ def whitened_field(estimate: mne.SourceEstimate, leadfield: LeadField) -> NDArra
         In A·m: vectors for a free orientation, signed amplitudes for a fixed one.
     leadfield : LeadField
         The lead field.
+    forward : mne.Forward
+        The forward model of the same channels that it was made of: where the lead field has one
+        component a position and the estimate has three, its axes are those that count.
 
     Returns
     -------
@@ -32,16 +37,18 @@ def whitened_field(estimate: mne.SourceEstimate, leadfield: LeadField) -> NDArra
     ValueError
         If the estimate has amplitudes where vectors are needed.
     """
-    index = positions_of(estimate, leadfield.forward)
-    axes = active_positions(leadfield.forward, index).axes
-    n_orient = leadfield.n_orient
-    if estimate.data.ndim != (3 if n_orient > 1 else 2):
+    is_vector = estimate.data.ndim == 3
+    used = forward if is_vector and leadfield.n_orient == 1 else leadfield.forward
+    index = positions_of(estimate, used)
+    axes = active_positions(used, index).axes
+    n_orient = axes.shape[1] if len(index) else 3 if is_vector else 1
+    if is_vector != (n_orient == 3):
         raise ValueError("estimate must hold vectors if the orientation is free, else amplitudes.")
     data = (
         estimate.data[:, None] if n_orient == 1 else np.einsum("gak,gkt->gat", axes, estimate.data)
     )
     columns = (index[:, None] * n_orient + np.arange(n_orient)).ravel()
-    gain = leadfield.forward["sol"]["data"][:, columns]
+    gain = used["sol"]["data"][:, columns]
     field: NDArray[np.float64] = leadfield.whitener @ (
         gain @ data.reshape(len(columns), data.shape[-1])
     )
@@ -69,7 +76,7 @@ def explained_variance(scored: Scored) -> float:
     """
     X = _data(scored)
     total = np.square(X).sum()
-    left = np.square(X - whitened_field(scored.estimate, scored.leadfield)).sum()
+    left = np.square(X - whitened_field(scored.estimate, scored.leadfield, scored.forward)).sum()
     return float(100 * (1 - left / total)) if total > 0 else 0.0
 
 
@@ -90,7 +97,7 @@ def residual_whiteness(scored: Scored) -> float:
         Dimensionless: about 1 for white noise, above it where structure is left, below it where
         noise is fitted.
     """
-    residual = _data(scored) - whitened_field(scored.estimate, scored.leadfield)
+    residual = _data(scored) - whitened_field(scored.estimate, scored.leadfield, scored.forward)
     d, n = residual.shape
     largest = np.square(np.linalg.norm(residual, 2)) / n
     return float(largest / (1 + np.sqrt(d / n)) ** 2)
