@@ -51,7 +51,6 @@ default_role = "py:obj"
 autosummary_generate = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"inherited-members": True}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
