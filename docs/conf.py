@@ -84,12 +84,16 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 8,
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {name: [] for name in ("index", "install", "coming_from", "glossary", "limits")}
+html_context = {"default_mode": "auto"}
+html_sidebars = {  # where there is nothing below a page
+    name: []
+    for name in ("index", "install", "mathematics", "coming_from", "shell", "glossary", "limits")
+}
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True

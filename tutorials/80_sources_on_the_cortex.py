@@ -46,15 +46,44 @@ inverse.plot_sources(color_by="peak_s", size_by="peak_nAm", views=("lateral", "m
 inverse.plot_sources(surface="pial", views=("lateral", "dorsal")).show()
 
 # %%
-inverse.plot_sources(surface="glass", truth=case.truth, trans=case.trans).show()
+inverse.plot_sources(
+    surface="glass",
+    shell="head",
+    views=("lateral", "dorsal"),
+    truth=case.truth,
+    trans=case.trans,
+).show()
+
+# %%
+# Or on slices of an MRI. The template has none of its own, so the MNI152 average stands in for it.
+viz.plot_slices(
+    inverse.sources_,
+    subject=case.subject,
+    subjects_dir=case.subjects_dir,
+    truth=case.truth,
+    trans=case.trans,
+)
 
 # %%
 # Beside a map
 # ------------
-# Distributed methods give a value everywhere. Here sLORETA of the same data is painted on the cortex, with
-# what is below half of its largest value left out, beside the sparse estimate.
+# Distributed methods give a value everywhere, which is painted on the cortex where it is above a threshold.
+# Here is sLORETA of the same data at the time of its peak, in its own unit:
 operator = make_inverse_operator(case.evoked.info, case.forward, case.noise_cov)
 sloreta = apply_inverse(case.evoked, operator, lambda2=1 / 9, method="sLORETA")
+peak_time = sloreta.get_peak(time_as_index=False)[1]
+viz.plot_estimate(
+    sloreta,
+    subject=case.subject,
+    subjects_dir=case.subjects_dir,
+    time=peak_time,
+    unit="dimensionless",
+    views=("lateral", "medial"),
+    title=f"sLORETA at {1e3 * peak_time:.0f} ms",
+).show()
+
+# %%
+# And both side by side, each relative to its own largest value:
 viz.plot_comparison(
     {"VAE": inverse.apply(case.evoked), "sLORETA": sloreta},
     subject=case.subject,
@@ -68,12 +97,21 @@ viz.plot_comparison(
 # %%
 # For a paper, and for a colleague
 # --------------------------------
-# ``save_picture`` writes the still, ``save_page`` a page with the brain to turn: one file, nothing loaded
-# from anywhere.
+# ``save_picture`` writes the still; ``save_page`` a page with the brain to turn, one file that loads nothing;
+# ``save_movie`` a movie over time.
 with tempfile.TemporaryDirectory() as folder:
     still = viz.save_picture(inverse.plot_sources(), Path(folder) / "sources.png")
     page = viz.save_page(inverse.plot_sources(), Path(folder) / "sources.html")
-    for fname in (still, page):
+    movie = viz.save_movie(
+        inverse.apply(case.evoked),
+        Path(folder) / "sources.gif",
+        subject=case.subject,
+        subjects_dir=case.subjects_dir,
+        tmin=0.05,
+        tmax=0.3,
+        decim=5,
+    )
+    for fname in (still, page, movie):
         print(f"{fname.name}: {fname.stat().st_size / 2**20:.1f} MiB")
 
 # %%
