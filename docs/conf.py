@@ -42,7 +42,7 @@ extensions = [
     "names",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "tutorials/*.ipynb", "tutorials/*.py", "**/sg_execution_times.rst"]
+exclude_patterns = ["_build", "tutorials/*.ipynb", "tutorials/*.py"]
 suppress_warnings = ["config.cache"]  # the gallery is configured with objects
 nitpicky = True
 default_role = "py:obj"
@@ -69,7 +69,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "capture_repr": ("_repr_html_", "__repr__"),
     "ignore_repr_types": r"matplotlib|pyvista",
-    "min_reported_time": 5,
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"

@@ -43,8 +43,8 @@ forward = mne.make_forward_solution(
 print(forward)
 
 # %%
-# Three columns belong to each position, one for each direction in which current could flow. Pyramidal
-# cells stand across the cortical sheet, so the direction along the normal matters most;
+# Three columns belong to each position, one for each direction in which current could flow.
+# Pyramidal cells stand across the cortical sheet, so the direction along the normal matters most;
 # ``convert_forward_solution`` turns the columns that way and can keep that one alone.
 fixed = mne.convert_forward_solution(forward, surf_ori=True, force_fixed=True)
 gain = fixed["sol"]["data"]
@@ -130,13 +130,14 @@ print(f"all pairs: {100 * np.mean(likeness > 0.9):.2f} % above 0.9")
 #
 # .. code-block:: console
 #
-#     $ meg-vae forward --info X-ave.fif --trans X-trans.fif --src X-src.fif --bem X-bem-sol.fif -o X-fwd.fif
+#     $ meg-vae forward --info X-ave.fif --trans X-trans.fif --src X-src.fif \
+#         --bem X-bem-sol.fif -o X-fwd.fif
 #
 # What to watch out for
 # ---------------------
-# - **Look at the alignment** (:func:`mne.viz.plot_alignment`) before anything else. A transform that
-#   is wrong by some millimetres gives confident sources in the wrong place. :doc:`60_evidence` shows
-#   how evidence can compare transforms.
+# - **Look at the alignment** (:func:`mne.viz.plot_alignment`) before anything else. A transform
+#   that is wrong by some millimetres gives confident sources in the wrong place. :doc:`60_evidence`
+#   shows how evidence can compare transforms.
 # - One shell (the inner skull) is enough for MEG; EEG needs three, and their conductivities.
 # - The source space decides what can be answered. With spacing ico3, as here, positions are 10 mm
 #   apart, which is good for a tutorial; use oct6 or finer for research.

@@ -4,8 +4,8 @@ If I knew the sources, would I find them?
 
 The honest way to get to know an inverse method is to give it data whose sources you know. This
 tutorial simulates an evoked response in the template head, finds its sources with
-:class:`meg_vae.VAEInverse`, and looks at everything the fit has to say: where, how strong, how sure,
-what is left over, and whether the solver is finished.
+:class:`meg_vae.VAEInverse`, and looks at everything the fit has to say: where, how strong, how
+sure, what is left over, and whether the solver is finished.
 """
 
 # %%
@@ -36,9 +36,9 @@ inverse.fit(case.evoked, head.forward, case.noise_cov)
 inverse.sources_.round(2)
 
 # %%
-# Strongest evidence comes first. ``log_evidence`` is what the data would lose, in nats, if that source
-# were taken out: a difference of 5 nats means odds of about 150 to 1. ``peak_nAm`` and ``sd_nAm`` are
-# the amplitude at the peak and its posterior standard deviation.
+# Strongest evidence comes first. ``log_evidence`` is what the data would lose, in nats, if that
+# source were taken out: a difference of 5 nats means odds of about 150 to 1. ``peak_nAm`` and
+# ``sd_nAm`` are the amplitude at the peak and its posterior standard deviation.
 #
 # Were they found?
 # ----------------
@@ -76,7 +76,9 @@ print(f"explained: {inverse.explained_variance():.1f} % of the whitened power")
 # The energy never rises, and the *certificate* says how far the answer is from a stationary point
 # over **all** positions, not only over those that it kept.
 inverse.plot_energy()
-print(f"certificate {inverse.certificate_:.1e}, learnt noise variance {inverse.noise_variance_:.2f}")
+print(
+    f"certificate {inverse.certificate_:.1e}, learnt noise variance {inverse.noise_variance_:.2f}"
+)
 
 # %%
 # Out of the box into MNE
@@ -105,9 +107,9 @@ print(f"{len(empty.sources_)} sources. Warning: {caught[-1].message}")
 # %%
 # What to watch out for
 # ---------------------
-# - Three focal sources, noise that the covariance describes exactly and a perfect head model are the
-#   easy case. Real errors of the head model leave structure in the residual, and with enough signal
-#   that structure earns evidence of its own.
+# - Three focal sources, noise that the covariance describes exactly and a perfect head model are
+#   the easy case. Real errors of the head model leave structure in the residual, and with enough
+#   signal that structure earns evidence of its own.
 # - An extended patch of cortex comes back as one or a few points near its middle.
 # - The bands around the time courses take the places for granted. They do not know that a source
 #   might be next door: :doc:`60_evidence` pairs them with a bootstrap.

@@ -3,8 +3,8 @@ Auditory and visual responses of MNE's sample subject
 =====================================================
 
 Simulations know the truth. Here are real responses whose sources everybody agrees on: tones to one
-ear reach both auditory cortices, first and strongest the opposite one, and a checkerboard in one half
-of the visual field reaches the visual cortex on the other side. Does the fit find them there?
+ear reach both auditory cortices, first and strongest the opposite one, and a checkerboard in one
+half of the visual field reaches the visual cortex on the other side. Does the fit find them there?
 
 The data are those of MNE's sample dataset. Where it is not installed this page says how to get it;
 with the environment variable ``MEG_VAE_SAMPLE`` it can be a folder of your own.
@@ -60,8 +60,8 @@ pd.concat(tables)[columns].round(3) if tables else "no data"
 # How far from where they should be
 # ---------------------------------
 # The dataset brings labels of the auditory and visual cortex, made from the anatomy and known
-# responses. The distance from the source of largest amplitude to the middle of the label on the side
-# *opposite* to the stimulus:
+# responses. The distance from the source of largest amplitude to the middle of the label on the
+# side *opposite* to the stimulus:
 labels = {}
 for name, fit in fits.items():
     side, sense = name.split()
@@ -79,10 +79,10 @@ for name, fit in fits.items():
     )
 
 # %%
-# Where a response is small or the averages are few (three for the left ear, in the small copy of the dataset
-# that these pages may be built with), the strongest amplitude can be a weakly seen place far from where it
-# should be. Its evidence says so. On the subject's own cortex, coloured by evidence, with the border of
-# the label:
+# Where a response is small or the averages are few (three for the left ear, in the small copy of
+# the dataset that these pages may be built with), the strongest amplitude can be a weakly seen
+# place far from where it should be. Its evidence says so. On the subject's own cortex, coloured by
+# evidence, with the border of the label:
 if fits:
     fits["Left visual"].plot_sources(
         color_by="log_evidence", labels=[labels["Left visual"]], title="Left visual"
@@ -91,8 +91,8 @@ if fits:
 # %%
 # When, and what is left
 # ----------------------
-# A filter that was fitted to a window can be applied to the whole response, baseline included. In the
-# baseline the sources should be silent.
+# A filter that was fitted to a window can be applied to the whole response, baseline included. In
+# the baseline the sources should be silent.
 if fits:
     fits["Left visual"].plot_time_courses(recordings["Left visual"].evoked)
 
@@ -106,7 +106,8 @@ if fits:
         )
 
 # %%
-# A learnt noise variance near 1 says that the noise covariance and ``nave`` are right for these data.
+# A learnt noise variance near 1 says that the noise covariance and ``nave`` are right for these
+# data.
 #
 # What to watch out for
 # ---------------------

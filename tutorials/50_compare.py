@@ -22,16 +22,16 @@ METHODS_TO_SHOW = ["vae", "mxne", "irmxne", "gamma_map", "sloreta", "dspm"]
 # %%
 # What each one is told
 # ---------------------
-# A comparison is only as fair as its settings. The registry says for each method which knobs it runs
-# with and what it knows beyond the data.
+# A comparison is only as fair as its settings. The registry says for each method which knobs it
+# runs with and what it knows beyond the data.
 for name in METHODS_TO_SHOW:
     print(f"{METHODS[name].title}: {METHODS[name].knobs}")
 
 # %%
 # One recording
 # -------------
-# Three sources on a fine grid, inverted on a coarser one: no method can put a source where it really
-# was.
+# Three sources on a fine grid, inverted on a coarser one: no method can put a source where it
+# really was.
 case = datasets.template_recording(n_sources=3, snr_db=10, spacing="oct6", random_state=2)
 forward = datasets.template("oct5").forward
 result = compare(case.evoked, forward, case.noise_cov, METHODS_TO_SHOW, truth=case.truth)
@@ -39,10 +39,10 @@ scores = ["title", "n_sources", "localization_error_mm", "hit_rate", "n_spurious
 result.table[scores].round(2)
 
 # %%
-# ``localization_error_mm`` pairs as many peaks of the estimate as there are true sources with them, so
-# that the sum of the distances is least. A source that is missed costs 100 mm. ``n_spurious`` counts
-# the positions of a sparse method farther than 10 mm from any true source; it does not apply to maps,
-# which are everywhere.
+# ``localization_error_mm`` pairs as many peaks of the estimate as there are true sources with them,
+# so that the sum of the distances is least. A source that is missed costs 100 mm. ``n_spurious``
+# counts the positions of a sparse method farther than 10 mm from any true source; it does not apply
+# to maps, which are everywhere.
 #
 # Side by side
 # ------------
@@ -53,8 +53,8 @@ result.plot(subjects_dir=case.subjects_dir, views=("lateral", "dorsal", "medial"
 # %%
 # More noise
 # ----------
-# The same sources ever deeper in noise. One recording at each level is an anecdote, not a benchmark;
-# ``meg-vae benchmark`` runs many seeds and gives intervals.
+# The same sources ever deeper in noise. One recording at each level is an anecdote, not a
+# benchmark; ``meg-vae benchmark`` runs many seeds and gives intervals.
 levels = [10, 0, -5, -10]
 rows = []
 for snr_db in levels:
@@ -78,10 +78,10 @@ errors.round(1)
 # - **gamma-MAP is the same model.** At its optimum the linear autoencoder's energy is the type-II
 #   likelihood, so where the two differ it is because of the noise level, the update rule or the
 #   stopping, not because of the model.
-# - **Knobs are choices.** MxNE with ``alpha=55`` is a default and not the best for your data; choosing
-#   it by the truth would be cheating, choosing it by SURE takes time (``"mxne_sure"``).
-# - **Maps and points are scored by one rule, and it leans towards maps**: they are told how many peaks
-#   to take. Look at the picture too.
+# - **Knobs are choices.** MxNE with ``alpha=55`` is a default and not the best for your data;
+#   choosing it by the truth would be cheating, choosing it by SURE takes time (``"mxne_sure"``).
+# - **Maps and points are scored by one rule, and it leans towards maps**: they are told how many
+#   peaks to take. Look at the picture too.
 # - Times are of one run on this machine. For ratios measured with care see ``data/benchmarks``.
-# - Where the truth is unknown the table still has explained variance and agreement, but explaining more
-#   of the data is not being right: noise can be explained too.
+# - Where the truth is unknown the table still has explained variance and agreement, but explaining
+#   more of the data is not being right: noise can be explained too.

@@ -3,9 +3,9 @@ Single trials and continuous recordings
 =======================================
 
 The average told you where the sources are. **What did they do in each trial, and between the
-trials?** A fitted :class:`meg_vae.VAEInverse` is a linear filter from sensors to sources (the talk's
-encoder W\ :sub:`z`), so it can be applied to single trials, to a whole recording, and to data it has
-never seen, at the cost of one small matrix product.
+trials?** A fitted :class:`meg_vae.VAEInverse` is a linear filter from sensors to sources (the
+talk's encoder W\ :sub:`z`), so it can be applied to single trials, to a whole recording, and to
+data it has never seen, at the cost of one small matrix product.
 """
 
 # %%
@@ -56,15 +56,17 @@ inverse.sources_.round(2)
 # Apply it to every trial
 # -----------------------
 # One estimate per epoch, with a row per source. ``pick_ori="normal"`` takes the component along the
-# cortical normal, which has a sign, so that noise averages to zero. The average of 60 trials hides what
-# the first source did:
+# cortical normal, which has a sign, so that noise averages to zero. The average of 60 trials hides
+# what the first source did:
 stcs = inverse.apply_epochs(epochs, pick_ori="normal")
 print(f"{len(stcs)} estimates of {stcs[0].data.shape[0]} sources")
 
 left, right = (np.array([stc.data[row] for stc in stcs]) for row in (0, -1))
 order = np.argsort(strength)
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
-for ax, trials, title in zip(axes, (left, right), ("changing source", "constant source"), strict=True):
+for ax, trials, title in zip(
+    axes, (left, right), ("changing source", "constant source"), strict=True
+):
     image = ax.imshow(
         1e9 * trials[order],
         aspect="auto",
@@ -86,14 +88,14 @@ other = right[:, np.argmin(np.abs(epochs.times - 0.20))]
 print(f"and of the constant source: {np.corrcoef(other, strength)[0, 1]:.2f}")
 
 # %%
-# The second number should be zero. What is left of it is chance (with 60 trials up to about 0.25) and
-# *leakage*: a filter is never blind to what goes on elsewhere.
+# The second number should be zero. What is left of it is chance (with 60 trials up to about 0.25)
+# and *leakage*: a filter is never blind to what goes on elsewhere.
 
 # %%
 # And to the whole recording
 # --------------------------
-# It is read in pieces, so it need not fit into memory. A linear filter can be applied before or after any
-# other, such as a low-pass:
+# It is read in pieces, so it need not fit into memory. A linear filter can be applied before or
+# after any other, such as a low-pass:
 smooth = raw.copy().filter(None, 20.0)
 start, stop = (int(second * info["sfreq"]) for second in (10, 16))
 continuous = inverse.apply_raw(smooth, start, stop, pick_ori="normal")
@@ -107,8 +109,8 @@ ax.legend(loc="upper right")
 # %%
 # Fit a covariance
 # ----------------
-# Ongoing activity has no average. The energy depends on the data through their covariance alone, so a
-# covariance is all that a fit needs; it is then about power, not about time.
+# Ongoing activity has no average. The energy depends on the data through their covariance alone, so
+# a covariance is all that a fit needs; it is then about power, not about time.
 data_cov = mne.compute_covariance(epochs, tmin=0.05, tmax=0.3)
 by_power = VAEInverse().fit(data_cov, forward, case.noise_cov, info=epochs.info)
 print("from the average:   ", sorted(inverse.sources_["vertno"]))
@@ -117,8 +119,8 @@ print("from the covariance:", sorted(by_power.sources_["vertno"]))
 # %%
 # Keep it, and hand it to MNE
 # ---------------------------
-# A saved inverse gives the same answer when it is read again. As an MNE inverse operator it works with
-# all of MNE's ``apply_inverse`` functions.
+# A saved inverse gives the same answer when it is read again. As an MNE inverse operator it works
+# with all of MNE's ``apply_inverse`` functions.
 with tempfile.TemporaryDirectory() as folder:
     fname = inverse.save(Path(folder) / "sub-01-vae.h5")
     again = read_vae_inverse(fname)
@@ -134,12 +136,14 @@ print(f"largest difference to MNE's: {1e9 * np.abs(theirs.data - ours.data).max(
 # %%
 # What to watch out for
 # ---------------------
-# - **A filter is as good as its fit.** It passes what looks like its sources and assigns everything to
-#   them: activity from places that were not found leaks into those that were. Compare single trials,
-#   not absolute values.
-# - The filter belongs to these sensors: channels, projectors, compensation and reference of new data are
-#   checked, and a mismatch is an error. Head movement between runs is not seen by any check.
-# - Amplitudes without an orientation (``pick_ori=None`` with loose dipoles) are lengths, never negative,
-#   so noise alone gives a positive mean. Use ``pick_ori="normal"`` or ``"vector"``, as here.
-# - The noise of one trial is √n times that of the average of n. The posterior standard deviations in
-#   ``sources_`` are those of the data of the fit.
+# - **A filter is as good as its fit.** It passes what looks like its sources and assigns everything
+#   to them: activity from places that were not found leaks into those that were. Compare single
+#   trials, not absolute values.
+# - The filter belongs to these sensors: channels, projectors, compensation and reference of new
+#   data are checked, and a mismatch is an error. Head movement between runs is not seen by any
+#   check.
+# - Amplitudes without an orientation (``pick_ori=None`` with loose dipoles) are lengths, never
+#   negative, so noise alone gives a positive mean. Use ``pick_ori="normal"`` or ``"vector"``, as
+#   here.
+# - The noise of one trial is √n times that of the average of n. The posterior standard deviations
+#   in ``sources_`` are those of the data of the fit.

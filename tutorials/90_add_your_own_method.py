@@ -4,8 +4,8 @@ Add your own method to the comparison
 
 You have an inverse method and want to know how it compares. Write one function from data to an
 estimate, register it, and everything that compares methods knows it: :func:`meg_vae.compare`,
-benchmarks and reports. As an example, the simplest method that could work: **correlate every column of
-the lead field with the data, and take the best few.**
+benchmarks and reports. As an example, the simplest method that could work: **correlate every
+column of the lead field with the data, and take the best few.**
 """
 
 # %%
@@ -21,12 +21,12 @@ mne.set_log_level("warning")
 # %%
 # The method
 # ----------
-# A method is handed the data, the forward model and the noise covariance. By then ``evoked.nave`` is 1
-# and the covariance is that of the average, so that no method can treat it differently from the
-# others. It returns MNE's source estimate: here a vector estimate, because dipoles are loose.
+# A method is handed the data, the forward model and the noise covariance. By then ``evoked.nave``
+# is 1 and the covariance is that of the average, so that no method can treat it differently from
+# the others. It returns MNE's source estimate: here a vector estimate, because dipoles are loose.
 #
-# Whitened arrays are one call away: ``Phi`` is the whitened lead field, with the dipoles of a position
-# adjacent, and ``X`` the whitened data.
+# Whitened arrays are one call away: ``Phi`` is the whitened lead field, with the dipoles of a
+# position adjacent, and ``X`` the whitened data.
 
 
 def best_columns(evoked, forward, noise_cov, *, loose, rank, n_best=3):
@@ -71,9 +71,9 @@ def as_estimate(forward, index, U, evoked):
 # %%
 # Register it
 # -----------
-# The entry says what a reader of the comparison must know: the unit, whether it names few places, the
-# settings it runs with, and what it is told of the truth. Three sources is a setting here, the same for
-# all data; a method that is told the *true* number would have to say so in ``oracle``.
+# The entry says what a reader of the comparison must know: the unit, whether it names few places,
+# the settings it runs with, and what it is told of the truth. Three sources is a setting here, the
+# same for all data; a method that is told the *true* number would have to say so in ``oracle``.
 register(
     Method(
         name="best_columns",
@@ -98,8 +98,8 @@ columns = ["title", "n_sources", "localization_error_mm", "hit_rate", "n_spuriou
 result.table[columns].round(2)
 
 # %%
-# The last two rows are *null methods*: finding nothing, and guessing. Any method worth its name is well
-# away from both, and a score by which it is not is no good score.
+# The last two rows are *null methods*: finding nothing, and guessing. Any method worth its name is
+# well away from both, and a score by which it is not is no good score.
 shown = {name: result.estimates[name] for name in ("vae", "best_columns", "sloreta")}
 print({METHODS[name].title: estimate.data.shape for name, estimate in shown.items()})
 result.plot(subjects_dir=case.subjects_dir, views=("lateral", "medial")).show()
@@ -119,11 +119,12 @@ nothing.table[["title", "n_sources", "n_spurious"]]
 #
 # What to watch out for
 # ---------------------
-# - **Do not use what the others do not get.** The seed, the true places, a tuned setting per condition: a
-#   comparison with any of them is not one.
+# - **Do not use what the others do not get.** The seed, the true places, a tuned setting per
+#   condition: a comparison with any of them is not one.
 # - Do not change the inputs in place; they are the next method's inputs too.
-# - Return the *empty* estimate where nothing is found. It has a defined score, and an exception is a row
-#   with an error.
-# - With free or loose dipoles return a vector estimate, or explained variance cannot be computed from it.
-# - A method that needs a package which may be missing says so in ``package`` and ``module``, and is then
-#   skipped with a reason.
+# - Return the *empty* estimate where nothing is found. It has a defined score, and an exception is
+#   a row with an error.
+# - With free or loose dipoles return a vector estimate, or explained variance cannot be computed
+#   from it.
+# - A method that needs a package which may be missing says so in ``package`` and ``module``, and is
+#   then skipped with a reason.
