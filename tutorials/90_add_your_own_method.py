@@ -107,8 +107,8 @@ result.plot(subjects_dir=case.subjects_dir, views=("lateral", "medial")).show()
 # %%
 # A setting that happens to be right
 # ----------------------------------
-# Three sources went in, and three is what the new method always names. That is luck, not merit. On noise it
-# names three as well:
+# Three sources went in, and three is what the new method always names. That is luck, not merit. On
+# noise it names three as well:
 noise = datasets.template_recording(n_sources=0, spacing="ico3", random_state=2)
 nothing = compare(noise.evoked, noise.forward, noise.noise_cov, ["vae", "best_columns"], truth=[])
 nothing.table[["title", "n_sources", "false_positives"]]
