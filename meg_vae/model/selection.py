@@ -89,7 +89,7 @@ def select(
         stay = ~_weakest(evidence, coupling, weak)
         kept, candidates = kept[stay], candidates.only(stay)
         point = evaluate(candidates, point.R[:, stay], point.noise)
-        point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([], 200))
+        point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([point.J], 200))
         alive = point.active[0]
         if not alive.all():
             kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)
