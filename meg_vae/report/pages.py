@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import mne
 
-from meg_vae.viz.files import whole
+from meg_vae.files import whole_file
 from meg_vae.viz.interactive import frame
 
 from . import facts, text
@@ -216,9 +216,7 @@ def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = Fals
     path = Path(fname)
     if path.suffix != ".html":
         raise ValueError(f"fname={str(path)!r} must end in .html.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; use overwrite=True to replace it.")
-    with whole(path) as part:
+    with whole_file(path, overwrite=overwrite) as part:
         report.save(part, open_browser=False, overwrite=True, verbose="error")
     return path
 

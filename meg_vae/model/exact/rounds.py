@@ -18,6 +18,7 @@ START = 128  # strongest positions after the sweeps, settled first
 CANDIDATES = 256  # positions that may enter in one round
 NEARLY = -0.02  # growth above which a position may soon want to enter
 ROUGH, SHARPEN = 0.1, 0.1  # tolerance of the first round; of the next, relative to what is left
+ROUGHLY, PRECISELY = 3.0, 10.0  # by how much the descent is finer than the entries, and at the end
 FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
 
 
@@ -104,7 +105,10 @@ def minimise(
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])
     aim = ROUGH
     while True:
-        point, steepest, entered = _settle(candidates, point, tol=aim, floor=floor, trace=trace)
+        settled = aim / (ROUGHLY if aim > tol else PRECISELY)
+        point, steepest, entered = _settle(
+            candidates, point, tol=aim, settled=settled, floor=floor, trace=trace
+        )
         clock.lap("descent")
         wish = growth(dictionary, point, chosen, full=candidates.full)
         clock.lap("certificate")
@@ -134,12 +138,18 @@ def minimise(
 
 
 def _settle(
-    candidates: Candidates, point: Point, *, tol: float, floor: float, trace: Trace
+    candidates: Candidates,
+    point: Point,
+    *,
+    tol: float,
+    settled: float,
+    floor: float,
+    trace: Trace,
 ) -> tuple[Point, Tensor, bool]:
     """Descend among the candidates until none of them wants to enter."""
     any_entered = False
     while True:
-        point, steepest = descend(candidates, point, tol=tol / 10, floor=floor, trace=trace)
+        point, steepest = descend(candidates, point, tol=settled, floor=floor, trace=trace)
         if trace.left <= 0:
             return point, steepest, any_entered
         before = point
