@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import mne
 import numpy as np
 
-from meg_vae import VAEInverse, datasets, viz
+from meg_vae import VAEInverse, datasets
 
 mne.set_log_level("warning")
 
@@ -41,7 +41,7 @@ table.assign(mm_to_truth=np.linalg.norm(found[:, None] - true, axis=2).min(axis=
 # noise, and their evidence is right to say so; they are not sources of their own either.**
 # Neighbours that would take over from each other are one *cluster* and are judged together. The
 # dashed line is the threshold from which a source is reported.
-viz.plot_evidence(inverse.sources_, threshold=inverse.min_log_evidence)
+inverse.plot_evidence()
 
 # %%
 # What noise can do
@@ -73,24 +73,20 @@ inverse.plot_time_courses()
 # -------------------------
 # Had other trials been averaged, would the sources be in the same place? Here are 40 trials of two
 # sources. The bootstrap draws 40 of them again and again, with repetition, and fits each average.
-clean = datasets.template_recording(n_sources=2, snr_db=np.inf, spacing="ico3", random_state=1)
+clean = datasets.template_recording(n_sources=2, snr_db=np.inf, spacing="oct6", random_state=1)
 n_times = len(clean.evoked.times)
-raw = mne.io.RawArray(np.tile(clean.evoked.data, 40), clean.evoked.info)
+raw = mne.io.RawArray(np.tile(clean.evoked.data / 8, 40), clean.evoked.info)
 mne.simulation.add_noise(raw, clean.noise_cov, random_state=0)
 epochs = mne.make_fixed_length_epochs(raw, n_times / raw.info["sfreq"], preload=True)
-small = VAEInverse(subjects_dir=clean.subjects_dir).fit(epochs, clean.forward, clean.noise_cov)
-bootstrap = small.bootstrap(epochs, clean.forward, clean.noise_cov, n_bootstrap=40, random_state=0)
+small = VAEInverse(subjects_dir=clean.subjects_dir).fit(epochs, head.forward, clean.noise_cov)
+bootstrap = small.bootstrap(epochs, head.forward, clean.noise_cov, n_bootstrap=20, random_state=0)
 bootstrap.sources.round(2)
 
 # %%
 # ``probability`` is the share of the averages in which the source was found, and the ``semi_*_mm``
 # are the half-axes of an ellipsoid that holds 95 % of the places where it was. For a paper take
 # ``n_bootstrap=1000``. In the glass brain:
-axes = [f"cov_{a}" for a in ("xx", "xy", "xz", "yy", "yz", "zz")]
-upper = np.triu_indices(3)
-ellipsoids = bootstrap.sources[["x_mm", "y_mm", "z_mm"]].copy()
-ellipsoids[axes] = bootstrap.covariance_mm2[:, upper[0], upper[1]]
-small.plot_sources(surface="glass", views=("lateral", "dorsal"), ellipsoids=ellipsoids).show()
+small.plot_sources(bootstrap=bootstrap, views=("lateral", "dorsal")).show()
 
 # %%
 # Is the head model right? Evidence of the model

@@ -43,7 +43,9 @@ inverse.plot_sources(color_by="peak_s", size_by="peak_nAm", views=("lateral", "m
 # Inflation moves things apart that are close. On the white or pial surface a source lies where it
 # is, or, if it is in a sulcus, is drawn at its mouth; in the glass brain every source is at its own
 # place in the depth.
-inverse.plot_sources(surface="pial", views=("lateral", "dorsal")).show()
+inverse.plot_sources(
+    surface="white", views=("lateral", "dorsal"), arrows=True, trans=case.trans
+).show()
 
 # %%
 inverse.plot_sources(
@@ -56,13 +58,7 @@ inverse.plot_sources(
 
 # %%
 # Or on slices of an MRI. The template has none of its own, so the MNI152 average stands in for it.
-viz.plot_slices(
-    inverse.sources_,
-    subject=case.subject,
-    subjects_dir=case.subjects_dir,
-    truth=case.truth,
-    trans=case.trans,
-)
+inverse.plot_slices(truth=case.truth, trans=case.trans)
 
 # %%
 # Beside a map
