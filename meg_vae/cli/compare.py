@@ -77,12 +77,8 @@ def compare(
         page = report.comparison_report(
             comparison,
             evoked,
-            forward=forward,
-            noise_cov=noise_cov,
+            report.Origin(forward, noise_cov, in_words(origin), in_words(asked), command),
             title=title,
-            inputs=in_words(origin),
-            options=in_words(asked),
-            command=command,
             pictures=pictures,
         )
         report.save_report(page, folder / PAGE)

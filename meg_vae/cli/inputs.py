@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import mne
 import numpy as np
 
+from meg_vae.cli.responses import choose, read_responses
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -28,7 +30,7 @@ class DataOptions:
     Attributes
     ----------
     evoked, forward, noise_cov : Path
-        The files.
+        The files; the first may hold epochs or a recording too, as its name says.
     condition : str | None
         Name or number of the response; None takes the only one.
     tmin, tmax : float | None
@@ -149,8 +151,8 @@ def read_inputs(options: DataOptions) -> Inputs:
     """
     for name, path in options.files.items():  # all of them before the first is read
         _check_there(path, CONTENT[name])
-    evokeds = read(options.evoked, CONTENT["evoked"], mne.read_evokeds)
-    evoked = _choose(evokeds, options.condition, options.evoked)
+    evokeds = read(options.evoked, CONTENT["evoked"], read_responses)
+    evoked = choose(evokeds, options.condition, options.evoked)
     unknown = [name for name in options.bads if name not in evoked.ch_names]
     if unknown:
         raise ValueError(f"--bad {unknown[0]!r} is no channel of {options.evoked}.")
@@ -166,25 +168,6 @@ def read_inputs(options: DataOptions) -> Inputs:
     if options.reg:
         noise_cov = _regularize(noise_cov, evoked.info, options.reg)
     return Inputs(evoked, forward, noise_cov)
-
-
-def _choose(evokeds: list[mne.Evoked], condition: str | None, path: Path) -> mne.Evoked:
-    """Take the response asked for, by name or by number."""
-    evokeds = [one for one in evokeds if one.kind == "average"]
-    named = [one for one in evokeds if one.comment == condition]
-    if condition is None and len(evokeds) == 1:
-        return evokeds[0]
-    if len(named) == 1:
-        return named[0]
-    if condition is not None and not named and condition.isdigit():
-        if int(condition) < len(evokeds):
-            return evokeds[int(condition)]
-    there = ", ".join(f"{k}: {one.comment!r}" for k, one in enumerate(evokeds))
-    asked = "no --condition was given" if condition is None else f"--condition {condition!r}"
-    problem = "is there more than once" if named else "is not there"
-    if condition is None:
-        problem = "and there are several"
-    raise ValueError(f"{asked} {problem} in {path}; choose one of {there or 'none'}.")
 
 
 def _check_finite(evoked: mne.Evoked) -> None:

@@ -79,12 +79,10 @@ def write_localization(
     page = report.localization_report(
         inverse,
         evoked,
-        forward=inputs.forward,
-        noise_cov=inputs.noise_cov,
+        report.Origin(
+            inputs.forward, inputs.noise_cov, in_words(origin), in_words(options), command
+        ),
         title=title,
-        inputs=in_words(origin),
-        options=in_words(options),
-        command=command,
         truth=truth,
         trans=trans,
         comparison=comparison,

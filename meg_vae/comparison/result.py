@@ -73,6 +73,15 @@ class Comparison:
     trans: mne.Transform
     subject: str | None
 
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        from meg_vae.viz.tables import box, comparison_table
+
+        known = "unknown" if self.truth is None else f"{len(self.truth)} sources"
+        facts = {"truth": known, "subject": self.subject or "unnamed"}
+        title = f"{len(self.table)} methods on the same data"
+        return box("Comparison", title, facts, comparison_table(self.table))
+
     def plot(
         self,
         *,

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
     from meg_vae.meg.inverse import VAEInverse
 
-SOURCES = """<p>A row per source, the strongest evidence first. Positions are MRI surface RAS
-coordinates. <b>Log evidence</b> is how many nats worse the data are explained when this source is
-taken out; sources that carry less than the option <code>min_log_evidence</code> are not reported.
-<b>SD</b> is the posterior standard deviation of the amplitude. It takes the places of the sources
-for known, so the whole uncertainty is larger.</p>"""
+SOURCES = """<p>A row per source, the strongest evidence first; a click on a heading sorts by it.
+Positions are MRI surface RAS coordinates. <b>Log evidence</b> is how many nats worse the data are
+explained when this source is taken out; sources that carry less than the option
+<code>min_log_evidence</code> are not reported. <b>SD</b> is the posterior standard deviation of the
+amplitude. It takes the places of the sources for known, so the whole uncertainty is larger.</p>"""
 
 NO_SOURCES = """<p>No place in the cortex carries enough evidence to be reported. Noise alone would
 look like this.</p>"""
@@ -41,7 +41,11 @@ than that from every true one.</p>"""
 LOCALIZATION_PICTURES = {
     "sources": (
         "Sources on the cortex",
-        "Each source at its place, coloured by its peak amplitude.",
+        "Each source at its place, coloured and sized by its peak amplitude.",
+    ),
+    "cortex": (
+        "The cortex to turn by hand",
+        "Drag to turn, scroll to come nearer; the buttons go back to a standard view.",
     ),
     "time_courses": (
         "Time courses of the sources",
@@ -49,7 +53,8 @@ LOCALIZATION_PICTURES = {
     ),
     "residual": (
         "Sensor data and what is left",
-        "Left: the data. Right: the data less the field of the sources, on the same scale.",
+        "The data, what the sources explain of them, and the difference, on one scale a row. "
+        "Below: the field at the peaks, which the dotted lines mark.",
     ),
     "evidence": (
         "Evidence of each source",
@@ -57,13 +62,18 @@ LOCALIZATION_PICTURES = {
     ),
     "energy": (
         "Energy of the fit",
-        "The energy after each step of the solver.",
+        "The energy after each step of the solver, and how far its end is from a minimum.",
     ),
 }
 COMPARISON_PICTURES = {
     "comparison": (
         "Methods side by side",
         "Peak magnitude of each estimate, in percent of that method's largest.",
+    ),
+    "methods": (
+        "The methods on one cortex, to turn by hand",
+        "Every source of a sparse method, and the strongest place of a map, for up to seven "
+        "methods.",
     ),
 }
 
@@ -95,5 +105,37 @@ def summary(inverse: VAEInverse, evoked: mne.Evoked) -> str:
 STYLE = """
 .numbers th, .numbers td { text-align: right; padding-right: 1em; }
 .numbers th:first-child, .numbers td:first-child { text-align: left; white-space: nowrap; }
+.numbers thead th { cursor: pointer; }
+.numbers thead th::after { content: " \\2195"; opacity: .35; }
+.numbers thead th[aria-sort=ascending]::after { content: " \\2191"; opacity: 1; }
+.numbers thead th[aria-sort=descending]::after { content: " \\2193"; opacity: 1; }
 .facts th { font-weight: 600; white-space: nowrap; padding-right: 1.5em; }
+"""
+
+# A click on a heading, or Enter when it has the focus, sorts the rows; a second one turns them.
+SORTING = """
+if (!window.sortsNumbers) {
+  window.sortsNumbers = true;
+  const value = (row, column) => row.cells[column].textContent.trim();
+  const number = (text) => parseFloat(text.replace(/,/g, ''));
+  const sort = (event) => {
+    const head = event.target.closest?.('table.numbers thead th');
+    if (!head || (event.type === 'keydown' && event.key !== 'Enter')) return;
+    const table = head.closest('table'), column = head.cellIndex;
+    const up = head.getAttribute('aria-sort') === 'descending';
+    const rows = [...table.tBodies[0].rows];
+    rows.sort((a, b) => {
+      const [x, y] = [value(a, column), value(b, column)], [p, q] = [number(x), number(y)];
+      if (isNaN(p) !== isNaN(q)) return isNaN(p) ? 1 : -1;
+      return (isNaN(p) ? x.localeCompare(y) : p - q) * (up ? 1 : -1);
+    });
+    table.querySelectorAll('th').forEach((one) => one.removeAttribute('aria-sort'));
+    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+    rows.forEach((row) => table.tBodies[0].append(row));
+  };
+  document.addEventListener('click', sort);
+  document.addEventListener('keydown', sort);
+  document.addEventListener('DOMContentLoaded', () =>
+    document.querySelectorAll('table.numbers thead th').forEach((one) => { one.tabIndex = 0; }));
+}
 """
