@@ -9,7 +9,7 @@ import typer
 
 from meg_vae.cli.inputs import read
 from meg_vae.cli.progress import Steps
-from meg_vae.meg.files import whole_file
+from meg_vae.files import whole_file
 
 ENDINGS = ("-fwd.fif", "-fwd.fif.gz", "_fwd.fif", "_fwd.fif.gz")
 

@@ -6,7 +6,9 @@ data known by their covariance alone, X is a factor of C with no more columns th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import mne
 import numpy as np
@@ -15,8 +17,12 @@ from numpy.typing import NDArray
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.recording import chunks
+from meg_vae.meg.samples import residual_samples
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.table import Strength, peak_strength, power_strength
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class EvokedData:
     def n_samples(self) -> int:
         """Number of samples of all responses together."""
         return sum(len(one.times) for one in self.responses)
+
+    @property
+    def count_samples(self) -> Callable[[Tensor], float] | None:
+        """Count of the independent samples in the residual of the responses."""
+        return residual_samples([len(one.times) for one in self.responses])
 
     def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:
         """Whiten each response by its own number of averages.
@@ -113,6 +124,11 @@ class CovarianceData:
     def n_samples(self) -> int:
         """Degrees of freedom that the covariance was computed with."""
         return int(self.cov["nfree"])
+
+    @property
+    def count_samples(self) -> Callable[[Tensor], float] | None:
+        """None: a covariance does not tell which samples followed each other."""
+        return None
 
     def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:
         """Factor the whitened covariance.

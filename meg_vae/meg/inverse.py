@@ -20,6 +20,8 @@ from meg_vae.meg.inputs import Instance, fit_data
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
+from meg_vae.meg.resampling import SourceBootstrap
+from meg_vae.meg.samples import band_limited_samples
 from meg_vae.meg.saving import SavedInverse
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
 
 
-class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
+class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse):
     """Sparse source localization by a variational autoencoder.
 
     Parameters
@@ -62,14 +64,21 @@ class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
         ``label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+    clusters_ : ndarray of int, shape (n_sources,)
+        Number of the cluster of each row of ``sources_``. Those of one cluster share one generator,
+        and the log evidence of each is what all of them carry together.
     filter_ : SourceFilter
         The linear filter from sensors to sources.
     noise_variance_ : float | ndarray
         Noise variance λ of the whitened data; 1 when the noise covariance is right.
     energy_, history_, certificate_ : float, ndarray, float
         As in `meg_vae.SparseVAE`.
+    log_evidence_ : float
+        Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
+        the low-pass leaves: to compare forward models on identical data and noise covariance.
     n_effective_ : float
-        Independent samples that the evidence counts.
+        Independent samples that the evidence of a source counts: the fewer of those that the
+        low-pass leaves and those in the autocorrelation of the residual.
 
     Examples
     --------
@@ -107,7 +116,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
 
     def fit(
         self,
-        data: Instance,
+        evoked: Instance,
         forward: mne.Forward,
         noise_cov: mne.Covariance,
         *,
@@ -117,7 +126,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
 
         Parameters
         ----------
-        data : Evoked | list of Evoked | Epochs | Raw | Covariance
+        evoked : Evoked | list of Evoked | Epochs | Raw | Covariance
             The data, cropped to the time of interest. Responses of one list share their sources,
             each with its own time course. Of epochs the average is fitted. A recording counts
             without the mean of each channel and without samples annotated as bad. A covariance of
@@ -151,7 +160,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
         """
         self._check_subject(forward)
         with use_log_level(self.verbose):
-            self._fit(fit_data(data, info), forward, noise_cov)
+            self._fit(fit_data(evoked, info), forward, noise_cov)
         return self
 
     def _check_subject(self, forward: mne.Forward) -> None:
@@ -174,7 +183,6 @@ class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
         X = data.whiten(leadfield)
         n = data.n_samples
         logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {len(X)}")
-        self.n_effective_ = n * min(1.0, 2 * info["lowpass"] / info["sfreq"])
         model = SparseVAE(
             leadfield.n_orient,
             noise_variance=self.noise_variance,
@@ -182,7 +190,12 @@ class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
             min_log_evidence=self.min_log_evidence,
             tol=self.tol,
             max_iter=self.max_iter,
-        ).fit(leadfield.Phi, X, n_effective=self.n_effective_)
+        ).fit(
+            leadfield.Phi,
+            X,
+            n_effective=band_limited_samples(n, info),
+            count_samples=data.count_samples,
+        )
         self._responses = data.responses
         self._store(leadfield, model, data)
         logger.info(
@@ -205,11 +218,17 @@ class VAEInverse(SourceEstimation, SourcePictures, SavedInverse):
         )
         self.noise_variance_ = model.noise_variance_
         self.energy_ = model.energy_
+        self.log_evidence_ = model.log_evidence_
+        self.n_effective_ = model.n_effective_
         self.history_ = model.history_
         self.certificate_ = model.certificate_
-        evidence = model.source_log_evidence_[model.active_]
-        self._order = np.argsort(-evidence, kind="stable")  # row of the filter of each table row
-        self.sources_ = self._table(data, evidence).iloc[self._order].reset_index(drop=True)
+        active = model.active_
+        own, joint = model.source_log_evidence_[active], model.cluster_log_evidence_[active]
+        cluster = model.cluster_[active]
+        # Row of the filter of each table row: strongest cluster first, then its strongest source.
+        self._order = np.lexsort((-own, cluster, -joint))
+        self.clusters_ = pd.factorize(cluster[self._order])[0]
+        self.sources_ = self._table(data, joint).iloc[self._order].reset_index(drop=True)
 
     def _table(self, data: FitData, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
         positions = self.filter_.positions

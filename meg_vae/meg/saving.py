@@ -24,7 +24,16 @@ OPTIONS = (
     "max_iter",
     "subject",
 )
-RESULTS = ("noise_variance_", "energy_", "history_", "certificate_", "n_effective_", "_order")
+RESULTS = (
+    "noise_variance_",
+    "energy_",
+    "log_evidence_",
+    "clusters_",
+    "history_",
+    "certificate_",
+    "n_effective_",
+    "_order",
+)
 
 
 class SavedInverse:

@@ -8,7 +8,7 @@ from typing import Any
 import h5io
 import h5py
 
-from meg_vae.meg.files import whole_file
+from meg_vae.files import whole_file
 
 TITLE = "meg_vae"
 VERSION = 2  # of the format
