@@ -17,7 +17,7 @@ from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
-from meg_vae.meg.samples import band_limited_samples, residual_samples
+from meg_vae.meg.samples import band_limited_samples
 from meg_vae.meg.storage import write_state
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class VAEInverse(SourcePictures, SourceBootstrap):
             leadfield.Phi,
             X,
             n_effective=band_limited_samples(n, info),
-            count_samples=residual_samples([one.shape[1] for one in whitened]),
+            stretches=[one.shape[1] for one in whitened],
         )
         self._responses = [one.copy() for one in responses]
         self._store(leadfield, model)
