@@ -62,7 +62,6 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib", pyvista.Scraper()),
     "image_srcset": ["2x"],
     "doc_module": ("meg_vae",),
-    "reference_url": {"meg_vae": None},
     "backreferences_dir": "generated/backreferences",
     "abort_on_example_error": True,
     "remove_config_comments": True,
