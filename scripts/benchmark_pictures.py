@@ -1,4 +1,4 @@
-"""Time and size of what people see, each in a fresh process: `python scripts/benchmark_pictures.py`.
+"""Time and size of what people see: `python scripts/benchmark_pictures.py`.
 
 Writes `data/benchmarks/pictures.csv`: a row per measurement, the median of its repetitions, with
 its target, the largest memory of the process, and what it was measured on.

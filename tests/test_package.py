@@ -21,7 +21,7 @@ MAY_IMPORT = {  # part of the package: parts that it may import, nested or not
     "viz": {"viz", "files"},
     "datasets": {"datasets", "files"},
     "meg": {"meg", "model", "viz", "files"},
-    "comparison": {"comparison", "meg", "model", "viz", "files"},
+    "comparison": {"comparison", "meg", "model", "viz", "datasets", "files"},
     "report": {"report", "comparison", "meg", "viz", "files"},
     "cli": {"cli", "report", "comparison", "meg", "datasets", "viz", "files"},
 }

@@ -20,6 +20,7 @@ CONTENT = {
     "evoked": "evoked responses",
     "forward": "a forward solution",
     "noise_cov": "a noise covariance",
+    "epochs": "epochs",
 }
 
 
@@ -43,6 +44,8 @@ class DataOptions:
         Low-pass filter in Hz.
     reg : float
         Regularization of the noise covariance, for every channel type.
+    epochs : Path | None
+        File of the epochs that the response is the average of.
     """
 
     evoked: Path
@@ -55,11 +58,13 @@ class DataOptions:
     baseline: tuple[float, float] | None = None
     lowpass: float | None = None
     reg: float = 0.0
+    epochs: Path | None = None
 
     @property
     def files(self) -> dict[str, Path]:
         """The files, by what they should hold."""
-        return {name: getattr(self, name) for name in CONTENT}
+        named = {name: getattr(self, name) for name in CONTENT}
+        return {name: path for name, path in named.items() if path is not None}
 
     @property
     def preparation(self) -> dict[str, object]:
@@ -79,11 +84,14 @@ class Inputs:
         The forward model.
     noise_cov : mne.Covariance
         The noise covariance of single trials.
+    epochs : mne.Epochs | None
+        The epochs of the response, prepared as it is.
     """
 
     evoked: mne.Evoked
     forward: mne.Forward
     noise_cov: mne.Covariance
+    epochs: mne.BaseEpochs | None = None
 
 
 def read(path: Path, what: str, reader: Callable[[Path], T]) -> T:
@@ -167,7 +175,22 @@ def read_inputs(options: DataOptions) -> Inputs:
     forward = read(options.forward, CONTENT["forward"], mne.read_forward_solution)
     if options.reg:
         noise_cov = _regularize(noise_cov, evoked.info, options.reg)
-    return Inputs(evoked, forward, noise_cov)
+    return Inputs(evoked, forward, noise_cov, _epochs(options))
+
+
+def _epochs(options: DataOptions) -> mne.BaseEpochs | None:
+    """Read the epochs and prepare them as their average was; `compare` takes their window."""
+    if options.epochs is None:
+        return None
+    epochs = read(options.epochs, CONTENT["epochs"], mne.read_epochs)
+    epochs.load_data()
+    if options.condition is not None and options.condition in epochs.event_id:
+        epochs = epochs[options.condition]
+    if options.lowpass is not None:
+        epochs.filter(None, options.lowpass)
+    if options.baseline is not None:
+        epochs.apply_baseline(options.baseline)
+    return epochs
 
 
 def _check_finite(evoked: mne.Evoked) -> None:

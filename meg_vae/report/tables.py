@@ -12,6 +12,8 @@ from scipy.spatial.distance import cdist
 from meg_vae.viz import source_names
 from meg_vae.viz.tables import (
     NOTHING,
+    agreement_table,
+    benchmark_table,
     comparison_table,
     facts_table,
     html_table,
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
     from meg_vae.meg.inverse import VAEInverse
 
-__all__ = ["comparison_table", "facts_table", "html_table", "sources_table", "truth_table"]
+__all__ = [
+    "agreement_table",
+    "benchmark_table",
+    "comparison_table",
+    "facts_table",
+    "html_table",
+    "sources_table",
+    "truth_table",
+]
 
 TRUTH = ("True source", "True peak (nAm)", "Found peak (nAm)", "Error (mm)", "Found source")
 
