@@ -67,7 +67,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_signature": False,
     "capture_repr": ("_repr_html_", "__repr__"),
-    "ignore_repr_types": r"matplotlib|pyvista",
+    "ignore_repr_types": r"matplotlib|pyvista|Figure|Plotter",
     "write_computation_times": False,
 }
 
