@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
@@ -60,3 +61,15 @@ def test_table_of_barriers():
     barriers = table("talk_smoothing").query("part == 'barrier'")
     assert barriers["VAE"].max() < 1e-4
     assert barriers.query("noise_variance <= 1e-4")["autoencoder"].min() > 1
+
+
+def test_table_of_the_neuromagnetic_experiment():
+    runs = table("talk_meg")
+    if runs["seed"].nunique() < 3:
+        pytest.skip("the committed table is the small one: one recording a condition")
+    mean = runs.groupby(["orientation", "snr_db", "method"])["error_mm"].mean()
+    unknown, known = mean["unknown", 20].copy(), mean["known", 20].copy()
+    assert unknown.pop("VAE") < unknown.min()
+    vae, gamma_map = known.pop("VAE"), known.pop("gamma-MAP")
+    assert vae == pytest.approx(gamma_map, abs=0.5)  # they seek one optimum
+    assert vae < known.min()
