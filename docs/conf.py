@@ -62,13 +62,12 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib", pyvista.Scraper()),
     "image_srcset": ["2x"],
     "doc_module": ("meg_vae",),
-    "reference_url": {"meg_vae": None},
     "backreferences_dir": "generated/backreferences",
     "abort_on_example_error": True,
     "remove_config_comments": True,
     "show_signature": False,
     "capture_repr": ("_repr_html_", "__repr__"),
-    "ignore_repr_types": r"matplotlib|pyvista",
+    "ignore_repr_types": r"matplotlib|pyvista|Figure|Plotter",
     "write_computation_times": False,
 }
 

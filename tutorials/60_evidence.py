@@ -129,7 +129,8 @@ print(f"the data prefer a shift of {shifts[evidence.argmax()]} mm")
 #   sources can have evidence too, and the more data, the more of it. It protects against noise, not
 #   against a wrong head.
 # - **The standard deviation is conditional** on the places and on the prior variances, so the bands
-#   are too narrow when a source is off the grid. ``data/evidence`` has the measured coverage.
+#   are too narrow when a source is off the grid. ``scripts/evidence_coverage.py`` measures by how
+#   much.
 # - Filtered data have fewer independent samples than time points. ``inverse.n_effective_`` says how
 #   many were counted.
 # - Compare evidence only on **identical data and noise covariance**. Evidence of different

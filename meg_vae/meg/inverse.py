@@ -196,7 +196,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             leadfield.Phi,
             X,
             n_effective=band_limited_samples(n, info),
-            count_samples=data.count_samples,
+            stretches=data.stretches,
         )
         self._responses = data.responses
         self._store(leadfield, model, data)
