@@ -110,7 +110,10 @@ def sphere_forward(info, src, trans=None):
 
 
 def points(n=60):
-    """A discrete source space of points in the upper half of the head, spread evenly."""
+    """A discrete source space of points in the upper half of the head, spread evenly.
+
+    Their normals lie across the radius of the head, along which MEG sees nothing.
+    """
     rng = np.random.default_rng(0)
     places = rng.uniform(-1, 1, (50 * n, 3))
     places = places[(np.linalg.norm(places, axis=1) < 1) & (places[:, 2] > -0.2)][: 5 * n]
@@ -118,8 +121,8 @@ def points(n=60):
     for _ in range(n - 1):
         gaps = np.linalg.norm(places[:, None] - places[chosen], axis=2).min(1)
         chosen.append(int(gaps.argmax()))
-    nn = places[chosen] / np.linalg.norm(places[chosen], axis=1, keepdims=True)
-    pos = {"rr": CENTRE + 0.065 * places[chosen], "nn": nn}
+    rr = CENTRE + 0.065 * places[chosen]
+    pos = {"rr": rr, "nn": np.array([tangent(place) for place in rr])}
     return mne.setup_volume_source_space(pos=pos, verbose="error")
 
 
