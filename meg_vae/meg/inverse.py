@@ -42,7 +42,7 @@ RESULTS = (
     "n_effective_",
     "_order",
 )
-MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
+MIN_LOG_EVIDENCE = 12.0  # nats: noise shows a source in at most 1 of 20 recordings (calibrated)
 
 
 class VAEInverse(SourcePictures, SourceBootstrap):
