@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small problems: threads cost more than they bring
@@ -50,3 +52,41 @@ def fitted(recording):
 
     inverse = VAEInverse(subjects_dir=recording.subjects_dir)
     return inverse.fit(recording.evoked, recording.forward, recording.noise_cov)
+
+
+@pytest.fixture(scope="session")
+def cortex_dir(tmp_path_factory):
+    """A FreeSurfer folder with the cortex that nilearn carries, and the head that MNE carries."""
+    import mne
+    import nibabel
+    import nilearn.datasets
+
+    root = tmp_path_factory.mktemp("subjects")
+    folder = root / "fsaverage5"
+    for name in ("surf", "bem"):
+        (folder / name).mkdir(parents=True)
+    data = Path(nilearn.datasets.__file__).parent / "data" / "fsaverage5"
+    for hemi, side in (("lh", "left"), ("rh", "right")):
+        for kind, name in (("white", "white"), ("pial", "pial"), ("inflated", "infl")):
+            arrays = nibabel.load(data / f"{name}_{side}.gii.gz").darrays
+            file = folder / "surf" / f"{hemi}.{kind}"
+            nibabel.freesurfer.write_geometry(file, arrays[0].data, arrays[1].data)
+        curvature = nibabel.load(data / f"curv_{side}.gii.gz").darrays[0].data
+        nibabel.freesurfer.write_morph_data(folder / "surf" / f"{hemi}.curv", curvature)
+    head = Path(mne.__file__).parent / "data" / "fsaverage" / "fsaverage-head.fif"
+    shutil.copyfile(head, folder / "bem" / "fsaverage5-head.fif")
+    return root
+
+
+@pytest.fixture
+def where(cortex_dir):
+    """Subject and folder, as pictures of the cortex ask for them."""
+    return {"subject": "fsaverage5", "subjects_dir": cortex_dir}
+
+
+@pytest.fixture(scope="session")
+def cortex(cortex_dir):
+    """The inflated cortex."""
+    from meg_vae.viz import surfaces
+
+    return surfaces.load_cortex("fsaverage5", cortex_dir, "inflated")

@@ -68,15 +68,12 @@ def test_ellipsoids_hold_the_truth(recording, case):
     true = 1e3 * mne.transforms.apply_trans(to_mri, true)
     ellipsoids = result.ellipsoids()
     assert len(ellipsoids) == 2
-    for centre, axes in ellipsoids:
-        depth = np.linalg.norm(np.linalg.solve(axes, (true - centre).T), axis=0)  # 1 on the shell
-        assert depth.min() <= 1
-        assert depth.max() > 1  # and not the other source
-    smaller = result.ellipsoids(0.5)
-    ratio = np.sqrt(chi2.ppf(0.5, 3) / chi2.ppf(0.95, 3))
-    np.testing.assert_allclose(smaller[0][1], ratio * ellipsoids[0][1])
-    with pytest.raises(ValueError, match="level=2"):
-        result.ellipsoids(2)
+    for row, covariance in zip(ellipsoids.itertuples(), result.covariance_mm2, strict=True):
+        offset = true - [row.x_mm, row.y_mm, row.z_mm]
+        depth = np.einsum("tk,kl,tl->t", offset, np.linalg.inv(covariance), offset)
+        assert depth.min() <= chi2.ppf(0.95, 3)
+        assert depth.max() > chi2.ppf(0.95, 3)  # and not the other source
+        assert row.cov_xz == covariance[0, 2]
 
 
 def test_amplitudes_scatter_as_the_noise_makes_them(case):
@@ -126,7 +123,7 @@ def test_noise_alone_gives_an_empty_bootstrap():
         epochs, noise.forward, cov, n_bootstrap=4, random_state=0, verbose="error"
     )
     assert result.sources.empty
-    assert result.ellipsoids() == []
+    assert result.ellipsoids().empty
     assert result.selection_probability.data.max() < 0.5
 
 

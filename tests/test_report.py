@@ -12,6 +12,7 @@ import pytest
 
 from meg_vae import VAEInverse, compare
 from meg_vae.report import (
+    Origin,
     comparison_report,
     localization_pictures,
     localization_report,
@@ -19,6 +20,7 @@ from meg_vae.report import (
     versions,
 )
 from meg_vae.report.tables import facts_table, sources_table, truth_table
+from meg_vae.viz.tables import box
 
 
 class Page(HTMLParser):
@@ -72,12 +74,14 @@ def test_localization_tells_everything(bare, recording, pictures, tmp_path):
     report = localization_report(
         bare,
         recording.evoked,
-        forward=recording.forward,
-        noise_cov=recording.noise_cov,
+        Origin(
+            recording.forward,
+            recording.noise_cov,
+            {"evoked": "some-ave.fif"},
+            {"lowpass": "40"},
+            "meg-vae localize 'a file'",
+        ),
         title="Where it was",
-        inputs={"evoked": "some-ave.fif"},
-        options={"lowpass": "40"},
-        command="meg-vae localize 'a file'",
         truth=recording.truth,
         pictures=pictures,
     )
@@ -118,9 +122,7 @@ def test_comparison_tells_everything(comparison, recording, tmp_path):
         report = comparison_report(
             comparison,
             recording.evoked,
-            forward=recording.forward,
-            noise_cov=recording.noise_cov,
-            command="meg-vae compare",
+            Origin(recording.forward, recording.noise_cov, command="meg-vae compare"),
             subjects_dir="/nowhere",
         )
     page = page_of(report, tmp_path)
@@ -212,7 +214,7 @@ def test_text_from_files_is_escaped(bare, recording, pictures, tmp_path):
     evoked = recording.evoked.copy()
     evoked.comment = evil
     report = localization_report(
-        bare, evoked, title=evil, inputs={evil: evil}, command=evil, pictures=pictures
+        bare, evoked, Origin(inputs={evil: evil}, command=evil), title=evil, pictures=pictures
     )
     html = save_report(report, tmp_path / "page.html").read_text(encoding="utf-8")
     assert evil not in html
@@ -278,3 +280,77 @@ def test_pictures_are_drawn_when_none_are_given(fitted, recording, comparison, t
         assert title in page.text
     assert page.images >= 6
     assert page.loads == []
+
+
+def test_a_report_is_appended_to(bare, recording, pictures, tmp_path):
+    report = mne.Report(title="A study", verbose="error")
+    report.add_html("<p>Something before.</p>", "Before")
+    same = localization_report(
+        bare, recording.evoked, title="Subject 1", pictures=pictures, report=report
+    )
+    assert same is report
+    localization_report(bare, recording.evoked, title="Subject 2", pictures=pictures, report=report)
+    page = page_of(report, tmp_path)
+    assert "A study" in page.text
+    assert "Something before." in page.text
+    assert {"Subject 1", "Subject 2"} <= {part.section for part in report._content}
+    assert page.text.count("sources together explain") == 2
+
+
+def test_methods_are_placed_where_they_see_sources(comparison):
+    from meg_vae.report.pictures import method_places
+
+    places = method_places(comparison)
+    assert list(places["method"].unique()) == ["VAE", "dSPM"]
+    assert (places["method"] == "dSPM").sum() == 1  # of a map its strongest place
+    stc = comparison.estimates["dspm"]
+    strongest = np.concatenate(stc.vertices)[np.abs(stc.data).max(axis=1).argmax()]
+    assert places["vertno"].iloc[-1] == strongest
+    found = sum(map(len, comparison.estimates["vae"].vertices))
+    assert (places["method"] == "VAE").sum() == found
+
+
+def test_results_show_themselves(bare, comparison):
+    html = bare._repr_html_()
+    assert f"{len(bare.sources_)} sources of 10 nats" in html
+    for row in bare.sources_.itertuples():
+        assert f"<td>{row.peak_nAm:.1f}</td>" in html
+    assert "not fitted yet" in VAEInverse()._repr_html_()
+    assert "2 methods on the same data" in comparison._repr_html_()
+    for shown in (html, comparison._repr_html_()):
+        assert "<script" not in shown
+        assert "color:inherit" in shown  # light and dark alike
+    evil = "<script>alert(1)</script>"
+    assert evil not in box(evil, evil, {evil: evil}, bare.sources_.assign(label=evil))
+
+
+@pytest.mark.slow
+@pytest.mark.rendering
+def test_the_page_opens_in_a_browser_without_a_complaint(fitted, recording, comparison, tmp_path):
+    from browser import browser
+
+    report = localization_report(
+        fitted,
+        recording.evoked,
+        truth=recording.truth,
+        trans=recording.trans,
+        comparison=comparison,
+    )
+    path = save_report(report, tmp_path / "page.html")
+    with browser(tmp_path) as session:
+        session.open(path, (1200, 900))
+        session.wait("document.querySelectorAll('iframe').length === 2")
+        frame = "document.querySelectorAll('iframe')[{}]"
+        for k in range(2):
+            session.run(f"{frame.format(k)}.scrollIntoView()")
+            session.wait(f"{frame.format(k)}.contentWindow.global?.renderWindow")
+        column = "[...document.querySelectorAll('table.numbers')[0].rows].slice(1)"
+        column += ".map((row) => row.cells[6].textContent)"
+        first = "document.querySelectorAll('table.numbers')[0].querySelectorAll('th')[6]"
+        session.run(f"{first}.click()")
+        down = [float(text) for text in session.run(f"return {column}")]
+        session.run(f"{first}.click()")
+        up = [float(text) for text in session.run(f"return {column}")]
+        assert session.problems() == []
+    assert down == sorted(down, reverse=True)
+    assert up == sorted(up) != down

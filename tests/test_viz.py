@@ -4,52 +4,34 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib as mpl
 import mne
 import nibabel
-import nilearn.datasets
 import numpy as np
 import pandas as pd
 import pytest
+from pictures import (
+    HALVES,
+    SIZE,
+    SUBJECT,
+    alike,
+    away,
+    brains,
+    coloured,
+    dense,
+    estimate,
+    outermost,
+    table,
+    take,
+    texts,
+    top,
+)
 
 from meg_vae import viz
 from meg_vae.viz import layout, places, scale, spreading, style, surfaces
 
 mpl.use("agg")
-
-SUBJECT = "fsaverage5"
-SIZE = (420, 500)  # a small window draws fast
-HALVES = {"lh": slice(0, SIZE[0] // 2), "rh": slice(SIZE[0] // 2, SIZE[0])}
-
-
-@pytest.fixture(scope="session")
-def subjects_dir(tmp_path_factory):
-    """Return a FreeSurfer folder with the cortex that nilearn carries."""
-    root = tmp_path_factory.mktemp("subjects")
-    folder = root / SUBJECT / "surf"
-    folder.mkdir(parents=True)
-    data = Path(nilearn.datasets.__file__).parent / "data" / "fsaverage5"
-    for hemi, side in (("lh", "left"), ("rh", "right")):
-        for kind, name in (("white", "white"), ("pial", "pial"), ("inflated", "infl")):
-            arrays = nibabel.load(data / f"{name}_{side}.gii.gz").darrays
-            nibabel.freesurfer.write_geometry(
-                folder / f"{hemi}.{kind}", arrays[0].data, arrays[1].data
-            )
-        curvature = nibabel.load(data / f"curv_{side}.gii.gz").darrays[0].data
-        nibabel.freesurfer.write_morph_data(folder / f"{hemi}.curv", curvature)
-    return root
-
-
-@pytest.fixture(scope="session")
-def cortex(subjects_dir):
-    return surfaces.load_cortex(SUBJECT, subjects_dir, "inflated")
-
-
-@pytest.fixture
-def where(subjects_dir):
-    return {"subject": SUBJECT, "subjects_dir": subjects_dir}
 
 
 @pytest.fixture(autouse=True)
@@ -58,58 +40,6 @@ def _close_figures():
 
     yield
     plt.close("all")
-
-
-def table(*rows, peak=10.0):
-    """Return a table of sources from (hemi, vertno) pairs."""
-    sources = pd.DataFrame(rows, columns=["hemi", "vertno"])
-    return sources.assign(peak_nAm=peak, sd_nAm=1.0, log_evidence=50.0, peak_s=0.1)
-
-
-def top(cortex, hemi):
-    """Return the highest vertex of an inflated hemisphere: it faces the eye in a dorsal view."""
-    return int(cortex[hemi].points[:, 2].argmax())
-
-
-def outermost(cortex, hemi):
-    """Return the vertex of an inflated hemisphere that faces the eye in a lateral view."""
-    return int(np.abs(cortex[hemi].points[:, 0]).argmax())
-
-
-def away(points, vertex):
-    """Return the distance of points from one of them (mm)."""
-    return np.linalg.norm(points - points[vertex], axis=1)
-
-
-def coloured(image):
-    """Return which pixels are neither white, grey nor black."""
-    image = image.astype(int)
-    return image.max(axis=-1) - image.min(axis=-1) > 60
-
-
-def alike(image, colour, tolerance=20):
-    """Return which pixels have a colour."""
-    rgb = np.array(mpl.colors.to_rgb(colour)) * 255
-    return np.abs(image - rgb).max(axis=-1) <= tolerance
-
-
-def brains(image):
-    """Return the picture without the strip at its foot that holds legend and colour bar."""
-    return image[: int(image.shape[0] * 0.82)]
-
-
-def take(plotter, points):
-    """Return a plotter's picture and the (row, column) at which its first panel shows points."""
-    image = plotter.screenshot(return_img=True)
-    renderer = plotter.renderers[1]
-    pixels = []
-    for point in points:
-        renderer.SetWorldPoint(*point, 1.0)
-        renderer.WorldToDisplay()
-        x, y, _ = renderer.GetDisplayPoint()
-        pixels.append((round(image.shape[0] - 1 - y), round(x)))
-    plotter.close()
-    return image, pixels
 
 
 # --- the cortex -------------------------------------------------------------------------------
@@ -157,12 +87,6 @@ def test_no_source_leaves_the_cortex_grey_and_says_so(where):
     assert coloured(image).sum() == 0
     assert alike(image, style.SULCUS, 40).sum() > 2000
     assert alike(image, style.GYRUS, 30).sum() > 2000
-
-
-def texts(plotter):
-    """Return all lines written on a page."""
-    actors = [actor for renderer in plotter.renderers for actor in renderer.actors.values()]
-    return [actor.input for actor in actors if hasattr(actor, "input")]
 
 
 @pytest.mark.rendering
@@ -223,8 +147,8 @@ def test_a_hit_shows_both_the_estimate_and_the_truth(where, cortex):
 
 @pytest.mark.rendering
 @pytest.mark.parametrize("surface", ["white", "pial"])
-def test_a_source_deep_in_a_sulcus_is_drawn_at_its_mouth(where, subjects_dir, surface):
-    folded = surfaces.load_cortex(SUBJECT, subjects_dir, surface)["lh"]
+def test_a_source_deep_in_a_sulcus_is_drawn_at_its_mouth(where, cortex_dir, surface):
+    folded = surfaces.load_cortex(SUBJECT, cortex_dir, surface)["lh"]
     middle = np.median(folded.points, axis=0)
     # the insula: the most medial place under the lateral face, which the temporal lobe covers
     near = np.linalg.norm(folded.points[:, 1:] - middle[1:], axis=1) < 40
@@ -266,19 +190,6 @@ def test_a_picture_is_written_whole_or_not_at_all(where, tmp_path):
 
 
 # --- comparison -------------------------------------------------------------------------------
-
-
-def estimate(vertices, data):
-    """Return a source estimate with one time point."""
-    return mne.SourceEstimate(np.atleast_2d(data).T, vertices, tmin=0, tstep=1)
-
-
-def dense(cortex, hemi, vertex, width=20.0):
-    """Return an estimate on half of the vertices, a bump around one of them."""
-    vertices = [np.arange(0, 10242, 2)] * 2
-    bump = np.exp(-0.5 * (away(cortex[hemi].white, vertex)[vertices[0]] / width) ** 2)
-    faint = np.full(len(bump), 0.01)
-    return estimate(vertices, np.concatenate([bump, faint] if hemi == "lh" else [faint, bump]))
 
 
 @pytest.mark.rendering
@@ -408,8 +319,8 @@ def test_true_dipoles_need_trans(where, cortex, trans):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"surface": "sphere"}, "inflated, white, pial.*'sphere'"),
-        ({"views": ("lateral", "top")}, "lateral, medial, dorsal.*top"),
+        ({"surface": "sphere"}, "inflated, white, pial, glass.*'sphere'"),
+        ({"views": ("lateral", "top")}, "lateral, medial, dorsal.*azimuth.*top"),
         ({"views": ()}, "at least one"),
         ({"color_by": "amplitude"}, "peak_nAm, sd_nAm, log_evidence.*'amplitude'"),
         ({"size_by": "label"}, "size_by must be one of"),
@@ -419,7 +330,7 @@ def test_true_dipoles_need_trans(where, cortex, trans):
         ({"sources": table(("lh", 10242))}, "10242 is outside the lh surface.*0 to 10241"),
         ({"sources": table(("lh", -1))}, "-1 is outside"),
         ({"sources": table(("lh", 1.5))}, "whole numbers"),
-        ({"sources": table(("left", 1))}, "'lh' or 'rh'; got 'left'"),
+        ({"sources": table(("left", 1))}, "'lh' or 'rh'; got 'left'.*glass"),
         ({"sources": table(("lh", 1)).drop(columns="vertno")}, "lacks the column vertno"),
         ({"sources": table(("lh", 1)).drop(columns="peak_nAm")}, "no such column"),
         ({"sources": table(("lh", 1), peak=np.nan)}, "not finite"),
@@ -437,12 +348,12 @@ def test_sources_must_be_a_table(where):
         viz.plot_cortex([], **where)
 
 
-def test_missing_surfaces_are_named(where, subjects_dir, tmp_path):
+def test_missing_surfaces_are_named(where, cortex_dir, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"lh\.white.*rh\.curv.*datasets\.template"):
-        viz.plot_cortex(table(), subject="nobody", subjects_dir=subjects_dir)
+        viz.plot_cortex(table(), subject="nobody", subjects_dir=cortex_dir)
     folder = tmp_path / SUBJECT / "surf"
     folder.mkdir(parents=True)
-    for file in (subjects_dir / SUBJECT / "surf").iterdir():
+    for file in (cortex_dir / SUBJECT / "surf").iterdir():
         if "pial" not in file.name:
             (folder / file.name).symlink_to(file)
     with pytest.raises(FileNotFoundError, match=r"no \S+lh\.pial, \S+rh\.pial\. Choose"):
@@ -511,7 +422,7 @@ def test_fit_is_in_the_sensors_units(evoked):
     residual = evoked.copy()
     residual.data[:2] *= 0.5  # three quarters of the sum of squares are explained
     fig = viz.plot_fit(evoked, residual)
-    (grad, grad_left), (mag, mag_left) = np.reshape(fig.axes, (2, 2))
+    (grad, grad_fit, grad_left), (mag, mag_fit, mag_left) = np.reshape(fig.axes, (2, 3))
     assert "fT/cm" in grad.get_ylabel()
     assert mag.get_ylabel().strip() == "fT"
     assert mag_left.get_xlabel() == "Time (ms)"
@@ -519,8 +430,14 @@ def test_fit_is_in_the_sensors_units(evoked):
     assert "0 % explained" in mag_left.get_title()
     peak = max(np.abs(curve.get_ydata()).max() for curve in grad.lines)
     assert peak == pytest.approx(np.abs(evoked.data[:2]).max() * 1e13)
-    assert max(np.max(curve.get_xdata()) for curve in mag.lines) == pytest.approx(390)
-    assert mag.get_ylim() == mag_left.get_ylim()
+    assert max(np.max(curve.get_xdata()) for curve in mag.lines[:2]) == pytest.approx(390)
+    assert mag.get_ylim() == mag_fit.get_ylim() == mag_left.get_ylim()
+    for data, fit, left in zip(
+        grad.lines[:2], grad_fit.lines[:2], grad_left.lines[:2], strict=True
+    ):
+        np.testing.assert_allclose(data.get_ydata(), fit.get_ydata() + left.get_ydata())
+    for curve in mag_fit.lines[:2]:  # null control: nothing is explained
+        np.testing.assert_array_equal(curve.get_ydata(), 0)
 
 
 def test_fit_leaves_bad_channels_out_and_refuses_other_channels(evoked):
@@ -529,8 +446,27 @@ def test_fit_leaves_bad_channels_out_and_refuses_other_channels(evoked):
     assert len([c for c in fig.axes[0].lines if len(c.get_xdata()) == 50]) == 1
     with pytest.raises(ValueError, match="channels and the times"):
         viz.plot_fit(evoked, evoked.copy().pick("mag"))
-    with pytest.raises(ValueError, match=r"axes must have the shape \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"axes must have the shape \(2, 3\)"):
         viz.plot_fit(evoked, evoked, axes=fig.axes[:2])
+
+
+def test_topographies_are_at_the_peaks_and_say_their_unit(recording):
+    evoked = recording.evoked.copy().pick("mag")
+    course = np.square(evoked.data).sum(axis=0)
+    residual = evoked.copy()
+    residual.data[:] = 0
+    fig = viz.plot_fit(evoked, residual)
+    curves, maps = fig.axes[:3], [ax for ax in fig.axes[3:] if ax.get_title().endswith("ms")]
+    times = [float(ax.get_title().split()[0]) for ax in maps[: len(maps) // 3]]
+    assert len(maps) == 3 * len(times) > 0
+    assert np.abs(np.array(times) - 1e3 * evoked.times[course.argmax()]).min() < 1
+    marked = {line.get_xdata()[0] for line in curves[0].lines if line.get_linestyle() == ":"}
+    assert {round(time) for time in marked} == {round(time) for time in times}
+    images = np.array([np.ma.filled(ax.images[0].get_array(), 0) for ax in maps])
+    for data, fit, left in zip(*np.split(images, 3), strict=True):
+        np.testing.assert_array_equal(data, fit)
+        assert np.abs(data).max() > 10 * np.abs(left).max() == 0
+    assert "Field (fT)" in [ax.get_ylabel() for ax in fig.axes]
 
 
 def test_time_courses_are_in_nam_with_bands_of_two_deviations():
@@ -564,6 +500,9 @@ def test_energy_is_drawn_against_the_iteration():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Iteration", "Energy $J$ (dimensionless)")
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 5], [2, 3], [3, 2.5]])
     assert ax.lines[0].get_color() != ax.lines[1].get_color()
+    assert not ax.texts
+    viz.plot_energy([4.0, 1.0], certificate=2e-4, tol=1e-3, ax=ax)
+    assert ax.texts[0].get_text() == "certificate 2.0e-04 (target 1e-03)"
     with pytest.raises(ValueError, match="at least one"):
         viz.plot_energy([])
 

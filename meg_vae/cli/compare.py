@@ -65,7 +65,8 @@ def compare(
         evoked, forward, noise_cov = inputs.evoked, inputs.forward, inputs.noise_cov
         title = f"Methods compared on {window(evoked)}"
         steps.start("running the methods")
-        comparison = run_methods(evoked, forward, noise_cov, methods, verbose=bars(), **options)
+        data_of_all = {"epochs": inputs.epochs, "verbose": bars(), **options}
+        comparison = run_methods(evoked, forward, noise_cov, methods, **data_of_all)
         if not comparison.estimates:
             raise RuntimeError(f"every method failed: {'; '.join(comparison.table['note'])}")
         steps.start("drawing")
@@ -77,12 +78,8 @@ def compare(
         page = report.comparison_report(
             comparison,
             evoked,
-            forward=forward,
-            noise_cov=noise_cov,
+            report.Origin(forward, noise_cov, in_words(origin), in_words(asked), command),
             title=title,
-            inputs=in_words(origin),
-            options=in_words(asked),
-            command=command,
             pictures=pictures,
         )
         report.save_report(page, folder / PAGE)

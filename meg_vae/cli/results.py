@@ -79,12 +79,10 @@ def write_localization(
     page = report.localization_report(
         inverse,
         evoked,
-        forward=inputs.forward,
-        noise_cov=inputs.noise_cov,
+        report.Origin(
+            inputs.forward, inputs.noise_cov, in_words(origin), in_words(options), command
+        ),
         title=title,
-        inputs=in_words(origin),
-        options=in_words(options),
-        command=command,
         truth=truth,
         trans=trans,
         comparison=comparison,
@@ -112,6 +110,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[dict[str, Any
     """
     table = comparison.table
     table.to_csv(folder / "comparison.csv", index=False)
+    comparison.agreement.to_csv(folder / "agreement.csv", index_label="mm")
     for name, stc in comparison.estimates.items():
         write_estimate(stc, folder, name)
     return table.astype(object).where(table.notna(), None).to_dict("records")

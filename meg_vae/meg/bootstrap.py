@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import mne
 import numpy as np
@@ -64,32 +63,19 @@ class Bootstrap:
     n_positions: int
     missed_log_evidence: NDArray[np.float64]
 
-    def ellipsoids(self, level: float = 0.95) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        """Give the confidence ellipsoid of each source that was found.
-
-        Parameters
-        ----------
-        level : float
-            Confidence, between 0 and 1.
+    def ellipsoids(self) -> pd.DataFrame:
+        """Give what `meg_vae.viz.plot_cortex` draws as 95 % ellipsoids.
 
         Returns
         -------
-        ellipsoids : list of (ndarray, shape (3,), ndarray, shape (3, 3))
-            Centre and semi-axes (columns), in mm of MRI surface RAS coordinates.
-
-        Raises
-        ------
-        ValueError
-            If the level is not between 0 and 1.
+        ellipsoids : pandas.DataFrame
+            A row per source that was found: ``hemi``, the mean position ``x_mm, y_mm, z_mm`` and
+            its covariance ``cov_xx, cov_xy, cov_xz, cov_yy, cov_yz, cov_zz`` in mm².
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level={level!r} must be between 0 and 1.")
-        centres = self.sources[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
-        found = np.isfinite(centres).all(1)
-        return [
-            (centre, _semi_axes(covariance, level))
-            for centre, covariance in zip(centres[found], self.covariance_mm2[found], strict=True)
-        ]
+        table = self.sources[["hemi", "x_mm", "y_mm", "z_mm"]].copy()
+        for i, j in zip(*np.triu_indices(3), strict=True):
+            table[f"cov_{'xyz'[i]}{'xyz'[j]}"] = self.covariance_mm2[:, i, j]
+        return table[table["x_mm"].notna()].reset_index(drop=True)
 
 
 def follow_sources(
@@ -148,7 +134,8 @@ def follow_sources(
             offset = np.asarray(where[j]) - mean
             covariance[len(rows)] = offset.T @ offset / len(where[j]) + cell
             row.update(zip(("x_mm", "y_mm", "z_mm"), mean, strict=True))
-            semi = np.linalg.norm(_semi_axes(covariance[len(rows)], 0.95), axis=0)
+            variance = np.linalg.eigvalsh(covariance[len(rows)])[::-1]
+            semi = np.sqrt(chi2.ppf(0.95, 3) * variance.clip(0))
             row.update(zip(("semi_1_mm", "semi_2_mm", "semi_3_mm"), semi, strict=True))
             row["amplitude_nAm"] = np.mean(amplitude[j])
             row["amplitude_sd_nAm"] = np.std(amplitude[j])
@@ -169,10 +156,3 @@ def _spacing(rr_mm: NDArray[np.float64]) -> float:
     if len(rr_mm) < 2:
         return 0.0
     return float(np.median(cKDTree(rr_mm).query(rr_mm, 2)[0][:, 1]))
-
-
-def _semi_axes(covariance: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Give the semi-axes of a normal distribution's ellipsoid, the columns, longest first."""
-    values, vectors = np.linalg.eigh(covariance)
-    axes: NDArray[np.float64] = vectors * np.sqrt(chi2.ppf(level, 3) * values.clip(0))
-    return axes[:, ::-1]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mne
+import numpy as np
+import pandas as pd
 
-from meg_vae.meg import estimates
+from meg_vae.meg import table
 
 if TYPE_CHECKING:
     import matplotlib.figure
-    import numpy as np
-    import pandas as pd
     import pyvista
     from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ class SourcePictures:
         The sources.
     history_ : ndarray, shape (n_steps,)
         Energy after every step.
+    energy_, certificate_, noise_variance_ : float
+        As in `VAEInverse`, like ``filter_`` and the options ``tol`` and ``min_log_evidence``.
     subject : str | None
         Subject in ``subjects_dir``; None takes the one that the source space names.
     subjects_dir : path-like | None
@@ -37,6 +39,12 @@ class SourcePictures:
 
     sources_: pd.DataFrame
     history_: NDArray[np.float64]
+    noise_variance_: Any
+    energy_: float
+    certificate_: float
+    tol: float
+    min_log_evidence: float
+    filter_: SourceFilter
     subject: str | None
     subjects_dir: str | Path | None
     _order: NDArray[np.int64]
@@ -59,27 +67,107 @@ class SourcePictures:
             "subjects_dir": mne.utils.get_subjects_dir(self.subjects_dir, raise_error=True),
         }
 
-    def plot_sources(self, bootstrap: Bootstrap | None = None, **kwargs: Any) -> pyvista.Plotter:
-        """Draw the sources on the cortex.
+    def _repr_html_(self) -> str:
+        """Show the result in a notebook."""
+        from meg_vae.viz.tables import box, sources_table
+
+        name = type(self).__name__
+        if not hasattr(self, "filter_"):
+            call = "call fit(evoked, forward, noise_cov) first"
+            return box(name, f"not fitted yet: {call}", {}, pd.DataFrame())
+        n_sources, noise = len(self.sources_), np.atleast_1d(self.noise_variance_)
+        count = {0: "no source", 1: "1 source"}.get(n_sources, f"{n_sources} sources")
+        facts = {
+            "channels": len(self.filter_.ch_names),
+            "noise variance": f"{noise.mean():.3g}",
+            "certificate": f"{self.certificate_:.1e} (target {self.tol:g})",
+            "energy": f"{self.energy_:.6g}",
+        }
+        lead = f"{count} of {self.min_log_evidence:g} nats of log evidence or more"
+        return box(name, lead, facts, sources_table(self.sources_))
+
+    def plot_sources(
+        self,
+        *,
+        bootstrap: Bootstrap | None = None,
+        arrows: bool = False,
+        trans: mne.Transform | None = None,
+        **kwargs: Any,
+    ) -> pyvista.Plotter:
+        """Draw the sources, sized and coloured by their amplitude.
 
         Parameters
         ----------
         bootstrap : Bootstrap | None
-            What `bootstrap` returned: its 95 % ellipsoids are drawn on the white surface, if
-            ``surface`` names no other.
+            What `bootstrap` returned: its 95 % ellipsoids are drawn in the glass brain.
+        arrows : bool
+            Whether to draw the direction of each source at its peak, for which ``trans`` is needed
+            and a surface that is not inflated.
+        trans : mne.Transform | None
+            The transform between head and MRI coordinates.
         **kwargs : dict
-            As in `meg_vae.viz.plot_cortex`.
+            As in `meg_vae.viz.plot_cortex`. Sources that are not on the cortex are drawn in the
+            glass brain.
 
         Returns
         -------
         plotter : pyvista.Plotter
-            The drawing; ``.show()`` opens it.
+            The drawing; it shows itself in a notebook, and ``.show()`` opens a window.
         """
         from meg_vae import viz
 
+        inside = bootstrap is not None or self._fitted().positions.kind != "surface"
+        look = {"size_by": "peak_nAm", "surface": "glass" if inside else "inflated"}
         if bootstrap is not None:
-            kwargs = {"surface": "white", "ellipsoids": bootstrap.ellipsoids()} | kwargs
-        return viz.plot_cortex(self.sources_, **self._head() | kwargs)
+            look["ellipsoids"] = bootstrap.ellipsoids()
+        if arrows:
+            look["orientations"] = self._directions(trans)
+        return viz.plot_cortex(self.sources_, trans=trans, **self._head() | look | kwargs)
+
+    def _directions(self, trans: mne.Transform | None) -> NDArray[np.float64]:
+        """Directions of the sources at their peaks in MRI coordinates, in the table's order."""
+        if trans is None:
+            raise ValueError("arrows=True needs trans, the transform between head and MRI.")
+        dipoles = self._fitted().dipoles(self._data(None))
+        at_peak = [one.ori[np.abs(one.amplitude).argmax()] for one in dipoles]
+        turn = mne.transforms._ensure_trans(trans, "head", "mri")["trans"][:3, :3]
+        return np.reshape(at_peak, (-1, 3))[self._order] @ turn.T
+
+    def plot_slices(self, **kwargs: Any) -> matplotlib.figure.Figure:
+        """Draw the sources on slices of the MRI.
+
+        Parameters
+        ----------
+        **kwargs : dict
+            As in `meg_vae.viz.plot_slices`.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            The figure, a row per source.
+        """
+        from meg_vae import viz
+
+        self._fitted()
+        return viz.plot_slices(self.sources_, **self._head() | kwargs)
+
+    def plot_evidence(self, *, ax: Any = None) -> matplotlib.figure.Figure:
+        """Draw the log evidence of the sources beside the threshold.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes | None
+            Where to draw.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            The figure.
+        """
+        from meg_vae import viz
+
+        self._fitted()
+        return viz.plot_evidence(self.sources_, threshold=self.min_log_evidence, ax=ax)
 
     def plot_time_courses(
         self, evoked: mne.Evoked | None = None, *, ax: Any = None
@@ -101,7 +189,7 @@ class SourcePictures:
         from meg_vae import viz
 
         filter_, evoked = self._fitted(), self._data(evoked)
-        course, sd, _ = estimates.main_axis(filter_.activity(evoked), filter_.covariance)
+        course, sd, _ = table.main_axis(filter_.activity(evoked), filter_.covariance)
         sd = sd * (filter_.nave / evoked.nave) ** 0.5
         order = self._order
         return viz.plot_time_courses(
@@ -124,7 +212,7 @@ class SourcePictures:
         from meg_vae import viz
 
         self._fitted()
-        return viz.plot_energy(self.history_, ax=ax)
+        return viz.plot_energy(self.history_, certificate=self.certificate_, tol=self.tol, ax=ax)
 
     def plot_residual(
         self, evoked: mne.Evoked | None = None, *, axes: Any = None

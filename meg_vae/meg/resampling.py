@@ -13,8 +13,9 @@ from mne.utils import ProgressBar, logger, use_log_level, warn
 from numpy.typing import NDArray
 
 from meg_vae.meg.bootstrap import Bootstrap, follow_sources
-from meg_vae.meg.estimates import Positions, active_positions, main_axis, source_estimate
+from meg_vae.meg.estimates import Positions, active_positions, source_estimate
 from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.table import main_axis
 
 if TYPE_CHECKING:
     from torch import Tensor

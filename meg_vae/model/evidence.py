@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.encoders import OptimalEncoder
-from meg_vae.model.exact.certificate import group_blocks, joint_diagonal
-from meg_vae.model.exact.descent import best_variance
+from meg_vae.model.exact.certificate import group_blocks, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.entry import best_variance
 from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.slopes import removal_change
 from meg_vae.model.solve import data_factor
@@ -292,10 +292,10 @@ def possible_gain(
     columns = dictionary.columns(positions) * dictionary.norms[positions, None]
     noise = noise.expand(dictionary.n_channels)[None]
     point = evaluate(Candidates(columns, F, full, "none"), factor[None], noise)
-    T, c = joint_diagonal(point.L, point.B)
+    T, weights = pulling_rows(point.L, point.B)
     gain = torch.zeros_like(dictionary.norms)
     for part in torch.arange(dictionary.n_groups, device=gain.device).split(4096):
-        K, M = (blocks[0] for blocks in group_blocks(T, c, dictionary.columns(part)))
+        K, M = (blocks[0] for blocks in group_blocks(T, weights, dictionary.columns(part)))
         gain[part] = n_effective / 2 * _best_fall(K, M, full)
     gain[positions] = 0.0
     return gain.masked_fill(dictionary.silent, 0.0)

@@ -293,7 +293,7 @@ def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judge
     point = evaluate(candidates, now.point.R[:, ~go], now.point.noise)
     F = candidates.F[0]
     floor = FLOOR * float(F.square().sum() / len(F))
-    point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([], 200))
+    point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([point.J], 200))
     alive = point.active[0]
     if not alive.all():
         kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)

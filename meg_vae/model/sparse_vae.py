@@ -17,6 +17,7 @@ from meg_vae.model.evidence import model_log_evidence, source_covariance
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import weighted_columns
 from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.row_sparse import RowSparseModel
 from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
 from meg_vae.model.train import train
@@ -24,7 +25,7 @@ from meg_vae.model.train import train
 VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go
 
 
-class SparseVAE:
+class SparseVAE(RowSparseModel):
     """Row-sparse multiple-response regression by a linear VAE whose decoder is Φ diag(w_x).
 
     Parameters
@@ -141,7 +142,8 @@ class SparseVAE:
         X : array_like, shape (n_channels, n_samples)
             Data.
         n_effective : float | None
-            Independent samples that the evidence counts; None counts all.
+            Independent samples that the evidence counts; None counts the columns of X. It may be
+            more than these where X is a factor of the covariance of many samples.
         stretches : sequence of int | None
             Lengths of the stretches of consecutive time points in X, which add up to its samples.
             The evidence of the sources then counts only the independent samples, by the
@@ -158,21 +160,11 @@ class SparseVAE:
             If a shape, an entry or an option is wrong.
         """
         self._check_options()
-        dictionary = (
-            Phi
-            if isinstance(Phi, Dictionary)
-            else Dictionary(Phi, self.n_orient, device=self.device)
-        )
-        if dictionary.n_orient != self.n_orient:
-            raise ValueError(
-                f"Phi was prepared with n_orient={dictionary.n_orient}, not {self.n_orient}."
-            )
-        data = torch.as_tensor(check_data(X, dictionary.n_channels), device=dictionary.Phi.device)
+        dictionary, checked = self._prepare(Phi, X, self.device)
+        data = torch.as_tensor(checked, device=dictionary.Phi.device)
         n = data.shape[1]
-        if n_effective is not None and not 0 < n_effective <= n:
-            raise ValueError(
-                f"n_effective={n_effective!r} must be above 0 and at most the {n} samples of X."
-            )
+        if n_effective is not None:
+            check_positive("n_effective", n_effective)
         solution = (
             self._solve(dictionary, data)
             if self.solver == "exact"
@@ -299,45 +291,20 @@ class SparseVAE:
         self.cluster_log_evidence_ = _numpy(joint)
         return chosen
 
-    @property
-    def active_dipoles_(self) -> NDArray[np.int64]:
-        """Indices of the active rows of U, shape (n_active * n_orient,)."""
-        rows = self._active[:, None] * self.n_orient + torch.arange(
-            self.n_orient, device=self._active.device
-        )
-        indices: NDArray[np.int64] = rows.flatten().cpu().numpy()
-        return indices
+    def _active_maps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        W_z = self._encoder.W_z
+        W = W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
+        return _numpy(W_z), _numpy((self._factor @ W).flatten(0, 1))
 
-    @property
-    def inverse_map_(self) -> NDArray[np.float64]:
-        """Linear map from data to the active rows of U, shape (n_active * n_orient, n_channels)."""
-        W = self._encoder.W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
-        return _numpy((self._factor @ W).flatten(0, 1))
-
-    @property
-    def W_z_(self) -> NDArray[np.float64]:
-        """Encoder mean map, shape (n_dipoles, n_channels); its inactive rows are zero."""
-        out = np.zeros((self._Phi.shape[1], len(self._Phi)))
-        out[self.active_dipoles_] = _numpy(self._encoder.W_z)
-        return out
-
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Estimate the activity behind new data with the fitted model.
-
-        Parameters
-        ----------
-        X : array_like, shape (n_channels, n_samples)
-            Data.
+    def prior_covariance(self) -> NDArray[np.float64]:
+        """Prior covariance of the dipoles of each active position.
 
         Returns
         -------
-        U : ndarray, shape (n_dipoles, n_samples)
-            Posterior mean.
+        covariance : ndarray, shape (n_active, n_orient, n_orient)
+            γ times the identity for a shared prior.
         """
-        data = check_data(X, len(self._Phi))
-        U = np.zeros((self._Phi.shape[1], data.shape[1]))
-        U[self.active_dipoles_] = self.inverse_map_ @ data
-        return U
+        return _numpy(self._factor @ self._factor.mT)
 
     def posterior_covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the dipoles of each active position.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from html import escape
 from pathlib import Path
@@ -10,9 +9,20 @@ from typing import TYPE_CHECKING
 
 import mne
 
+from meg_vae.files import whole_file
+from meg_vae.viz.interactive import frame
+
 from . import facts, text
+from .origin import Origin
 from .pictures import comparison_pictures, localization_pictures
-from .tables import comparison_table, facts_table, html_table, sources_table, truth_table
+from .tables import (
+    agreement_table,
+    comparison_table,
+    facts_table,
+    html_table,
+    sources_table,
+    truth_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,17 +36,14 @@ RESULT, COMPARED, INPUT = ("result",), ("comparison",), ("input",)  # tags of th
 def localization_report(
     inverse: VAEInverse,
     evoked: mne.Evoked,
+    origin: Origin | None = None,
     *,
-    forward: mne.Forward | None = None,
-    noise_cov: mne.Covariance | None = None,
     title: str = "Sources of an evoked response",
-    inputs: Mapping[str, object] | None = None,
-    options: Mapping[str, object] | None = None,
-    command: str | None = None,
     truth: list[mne.Dipole] | None = None,
     trans: mne.Transform | None = None,
     comparison: Comparison | None = None,
     pictures: Mapping[str, Path] | None = None,
+    report: mne.Report | None = None,
 ) -> mne.Report:
     """Tell a localization on one page.
 
@@ -46,18 +53,10 @@ def localization_report(
         The fitted inverse.
     evoked : mne.Evoked
         The data of the fit.
-    forward : mne.Forward | None
-        The forward model, to describe it.
-    noise_cov : mne.Covariance | None
-        The noise covariance, to describe it.
+    origin : Origin | None
+        What else was put in, and how.
     title : str
         Title of the page.
-    inputs : mapping | None
-        Files or other origins of the input, by what they are.
-    options : mapping | None
-        Options of the preparation, to show beside those of the inverse.
-    command : str | None
-        The command that made the page; the Python code is there in any case.
     truth : list of mne.Dipole | None
         The true sources, where they are known, in head coordinates.
     trans : mne.Transform | None
@@ -65,48 +64,48 @@ def localization_report(
     comparison : Comparison | None
         What other methods make of the same data.
     pictures : mapping of Path | None
-        PNG files, as `localization_pictures` and `comparison_pictures` give them; None draws them.
+        Files, as `localization_pictures` and `comparison_pictures` give them; None draws them.
+    report : mne.Report | None
+        A report to append to, where the title becomes that of a section; None begins one.
 
     Returns
     -------
     report : mne.Report
         The page; `save_report` writes it.
     """
+    origin = origin or Origin()
     with tempfile.TemporaryDirectory() as folder:
         if pictures is None:
             pictures = localization_pictures(inverse, evoked, folder, truth=truth, trans=trans)
             if comparison is not None:
                 head = {"subject": inverse.subject, "subjects_dir": inverse.subjects_dir}
                 pictures |= comparison_pictures(comparison, folder, **head)
-        page = _page(title)
-        page.add_html(_found(inverse, evoked, truth), "What was found", tags=RESULT)
-        _add_pictures(page, pictures, text.LOCALIZATION_PICTURES, RESULT)
+        page = Page(title, report)
+        page.write("What was found", _found(inverse, evoked, truth), RESULT)
+        page.show(pictures, text.LOCALIZATION_PICTURES, RESULT)
         if comparison is not None:
-            page.add_html(_compared(comparison), "The same data, several methods", tags=COMPARED)
-            _add_pictures(page, pictures, text.COMPARISON_PICTURES, COMPARED)
+            page.write("The same data, several methods", _compared(comparison), COMPARED)
+            page.show(pictures, text.COMPARISON_PICTURES, COMPARED)
         used = inverse.filter_
         went_in = facts.data_facts(evoked, used.ch_names) | facts.model_facts(
-            forward, noise_cov, len(used.whitener)
+            origin.forward, origin.noise_cov, len(used.whitener)
         )
-        options = dict(options or {}) | facts.option_facts(inverse)
-        page.add_html(_went_in(went_in, inputs, options), "What was put in", tags=INPUT)
-        _add_recipe(page, command, facts.python_code(inverse))
-    return page
+        options = dict(origin.options) | facts.option_facts(inverse)
+        page.write("What was put in", _went_in(went_in, origin.inputs, options), INPUT)
+        page.write("How to do it again", _recipe(origin.command, facts.python_code(inverse)), INPUT)
+    return page.report
 
 
 def comparison_report(
     comparison: Comparison,
     evoked: mne.Evoked,
+    origin: Origin | None = None,
     *,
-    forward: mne.Forward | None = None,
-    noise_cov: mne.Covariance | None = None,
     title: str = "Inverse methods compared",
-    inputs: Mapping[str, object] | None = None,
-    options: Mapping[str, object] | None = None,
-    command: str | None = None,
     subject: str | None = None,
     subjects_dir: str | Path | None = None,
     pictures: Mapping[str, Path] | None = None,
+    report: mne.Report | None = None,
 ) -> mne.Report:
     """Tell a comparison of methods on one page.
 
@@ -116,46 +115,85 @@ def comparison_report(
         The comparison.
     evoked : mne.Evoked
         The data.
-    forward : mne.Forward | None
-        The forward model, to describe it.
-    noise_cov : mne.Covariance | None
-        The noise covariance, to describe it.
+    origin : Origin | None
+        What else was put in, and how.
     title : str
         Title of the page.
-    inputs : mapping | None
-        Files or other origins of the input, by what they are.
-    options : mapping | None
-        Options of the comparison.
-    command : str | None
-        The command that made the page; the Python code is there in any case.
     subject : str | None
         Subject in ``subjects_dir``; None takes the one that the estimates name.
     subjects_dir : path-like | None
         FreeSurfer folder; None takes MNE's setting.
     pictures : mapping of Path | None
-        PNG files, as `comparison_pictures` gives them; None draws them.
+        Files, as `comparison_pictures` gives them; None draws them.
+    report : mne.Report | None
+        A report to append to, where the title becomes that of a section; None begins one.
 
     Returns
     -------
     report : mne.Report
         The page; `save_report` writes it.
     """
+    origin = origin or Origin()
     with tempfile.TemporaryDirectory() as folder:
         if pictures is None:
             head = {"subject": subject, "subjects_dir": subjects_dir}
             pictures = comparison_pictures(comparison, folder, **head)
-        page = _page(title)
-        page.add_html(_compared(comparison), "Methods compared", tags=COMPARED)
-        _add_pictures(page, pictures, text.COMPARISON_PICTURES, COMPARED)
-        went_in = facts.data_facts(evoked) | facts.model_facts(forward, noise_cov)
-        page.add_html(_went_in(went_in, inputs, options or {}), "What was put in", tags=INPUT)
+        page = Page(title, report)
+        page.write("Methods compared", _compared(comparison), COMPARED)
+        page.show(pictures, text.COMPARISON_PICTURES, COMPARED)
+        went_in = facts.data_facts(evoked) | facts.model_facts(origin.forward, origin.noise_cov)
+        page.write("What was put in", _went_in(went_in, origin.inputs, origin.options), INPUT)
         methods = tuple(comparison.estimates)
         code = (
             "from meg_vae import compare\n\n"
             f"compare(evoked, forward, noise_cov, methods={methods!r}).table"
         )
-        _add_recipe(page, command, code)
-    return page
+        page.write("How to do it again", _recipe(origin.command, code), INPUT)
+    return page.report
+
+
+class Page:
+    """A report, and the section of it that is being written.
+
+    Parameters
+    ----------
+    title : str
+        Title of the page, or of the section of a report that there is.
+    report : mne.Report | None
+        The report to append to.
+
+    Attributes
+    ----------
+    report : mne.Report
+        The report.
+    """
+
+    def __init__(self, title: str, report: mne.Report | None) -> None:
+        self.section = None if report is None else title
+        self.report = mne.Report(title=title, verbose="error") if report is None else report
+        self.report.add_custom_css(text.STYLE)
+        self.report.add_custom_js(text.SORTING)
+
+    def write(self, title: str, html: str, tags: tuple[str, ...]) -> None:
+        """Add text and tables."""
+        self.report.add_html(html, title, tags=tags, section=self.section)
+
+    def show(
+        self,
+        pictures: Mapping[str, Path],
+        captions: Mapping[str, tuple[str, str]],
+        tags: tuple[str, ...],
+    ) -> None:
+        """Add those of some pictures that there are, and pages in frames."""
+        for name, (title, caption) in captions.items():
+            path = pictures.get(name)
+            if path is None:
+                continue
+            if path.suffix == ".html":
+                inside = frame(path.read_text(encoding="utf-8"))
+                self.write(title, f"{inside}<p>{escape(caption)}</p>", tags)
+            else:
+                self.report.add_image(path, title, caption=caption, tags=tags, section=self.section)
 
 
 def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = False) -> Path:
@@ -185,21 +223,9 @@ def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = Fals
     path = Path(fname)
     if path.suffix != ".html":
         raise ValueError(f"fname={str(path)!r} must end in .html.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; use overwrite=True to replace it.")
-    part = path.with_name(f".{path.stem}-{os.getpid()}.html")
-    try:
+    with whole_file(path, overwrite=overwrite) as part:
         report.save(part, open_browser=False, overwrite=True, verbose="error")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
-
-
-def _page(title: str) -> mne.Report:
-    page = mne.Report(title=title, verbose="error")
-    page.add_custom_css(text.STYLE)
-    return page
 
 
 def _found(inverse: VAEInverse, evoked: mne.Evoked, truth: list[mne.Dipole] | None) -> str:
@@ -219,16 +245,25 @@ def _compared(comparison: Comparison) -> str:
     parts = [html_table(comparison_table(comparison.table)), text.COMPARED]
     if comparison.truth is not None:
         parts.append(text.SCORES)
+    if comparison.table["heldout_error"].notna().any():
+        parts.append(text.HELDOUT)
+    if len(comparison.agreement) > 1:
+        titles = {name: METHODS[name].title for name in comparison.agreement}
+        table = html_table(agreement_table(comparison.agreement, titles))
+        parts += ["<h5>Distance between the strongest peaks of two methods</h5>", table]
     said = {row.title: row.note for row in comparison.table.itertuples() if row.note}
     if said:
         parts += ["<h5>What the methods warned of</h5>", facts_table(said)]
     methods = [METHODS[name] for name in comparison.table["method"]]
-    knobs = {one.title: f"{one.knobs} {one.reference}." for one in methods}
+    knobs = {
+        one.title: f"{one.knobs} Told {one.oracle or 'nothing'}. {one.reference}."
+        for one in methods
+    }
     return "\n".join([*parts, "<h5>Settings and references</h5>", facts_table(knobs)])
 
 
 def _went_in(
-    went_in: Mapping[str, str], inputs: Mapping[str, object] | None, options: Mapping[str, object]
+    went_in: Mapping[str, str], inputs: Mapping[str, object], options: Mapping[str, object]
 ) -> str:
     parts = []
     if inputs:
@@ -239,22 +274,11 @@ def _went_in(
     return "\n".join(parts)
 
 
-def _add_pictures(
-    page: mne.Report,
-    pictures: Mapping[str, Path],
-    captions: Mapping[str, tuple[str, str]],
-    tags: tuple[str, ...],
-) -> None:
-    for name, (title, caption) in captions.items():
-        if name in pictures:
-            page.add_image(pictures[name], title, caption=caption, tags=tags)
-
-
-def _add_recipe(page: mne.Report, command: str | None, code: str) -> None:
+def _recipe(command: str | None, code: str) -> str:
     """Say how to do it again, and with which versions."""
     parts = []
     if command is not None:
         parts += ["<h5>In a shell</h5>", f"<pre><code>{escape(command)}</code></pre>"]
     parts += ["<h5>In Python</h5>", f"<pre><code>{escape(code)}</code></pre>"]
     parts += ["<h5>Versions</h5>", facts_table(facts.versions())]
-    page.add_html("\n".join(parts), "How to do it again", tags=INPUT)
+    return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG files."""
+"""The pictures of a report, as files."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mne
+import numpy as np
+import pandas as pd
 from mne.utils import get_subjects_dir, warn
 
 from meg_vae import viz
+from meg_vae.viz.interactive import can_turn
+from meg_vae.viz.style import PALETTE
+from meg_vae.viz.surfaces import HEMIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     import pyvista
     from matplotlib.figure import Figure
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
 
 DPI = 150
+MAP = 300  # an estimate at as many positions is a map
+ACTIVE = 0.01  # share of the largest magnitude from which a position is active
 
 
 def localization_pictures(
@@ -49,8 +55,9 @@ def localization_pictures(
     Returns
     -------
     pictures : dict of Path
-        The PNG files "sources" (left out where the cortex cannot be drawn), "time_courses",
-        "residual", "evidence" and "energy".
+        The PNG files "sources", "time_courses", "residual", "evidence" and "energy", and the page
+        "cortex" that turns the brain. Without a cortex "sources" is on slices or in the glass brain
+        where that can be drawn, else left out.
 
     Warns
     -----
@@ -59,26 +66,26 @@ def localization_pictures(
     """
     folder = Path(folder)
     positions = inverse.filter_.positions
-    subject = inverse.subject or positions.subject
     sources = _draw_cortex(
         lambda head: viz.plot_cortex(
-            inverse.sources_, truth=truth, trans=trans, off_screen=True, **head
+            inverse.sources_,
+            truth=truth,
+            trans=trans,
+            surface="inflated" if positions.kind == "surface" else "glass",
+            size_by="peak_nAm",
+            off_screen=True,
+            **head,
         ),
         folder / "sources.png",
-        None
-        if positions.kind == "surface"
-        else f"the source space is {positions.kind}, not a cortical surface",
-        subject,
+        inverse.subject or positions.subject,
         inverse.subjects_dir,
+        page=folder / "cortex.html",
     )
-    threshold = inverse.min_log_evidence
     return sources | {
-        "time_courses": _save(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
-        "residual": _save(inverse.plot_residual(evoked), folder / "residual.png"),
-        "evidence": _save(
-            viz.plot_evidence(inverse.sources_, threshold=threshold), folder / "evidence.png"
-        ),
-        "energy": _save(inverse.plot_energy(), folder / "energy.png"),
+        "time_courses": save_figure(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
+        "residual": save_figure(inverse.plot_residual(evoked), folder / "residual.png"),
+        "evidence": save_figure(inverse.plot_evidence(), folder / "evidence.png"),
+        "energy": save_figure(inverse.plot_energy(), folder / "energy.png"),
     }
 
 
@@ -105,48 +112,117 @@ def comparison_pictures(
     Returns
     -------
     pictures : dict of Path
-        The PNG file "comparison", or nothing where the cortex cannot be drawn.
+        The PNG file "comparison" and the page "methods", or nothing where the cortex cannot be
+        drawn.
 
     Warns
     -----
     RuntimeWarning
         If the cortex cannot be drawn.
     """
+    folder, subject = Path(folder), subject or comparison.subject
     kinds = (mne.SourceEstimate, mne.VectorSourceEstimate)
-    on_cortex = all(isinstance(stc, kinds) for stc in comparison.estimates.values())
-    return _draw_cortex(
+    if not all(isinstance(stc, kinds) for stc in comparison.estimates.values()):
+        _leave_out("comparison.png", "the source space is no cortical surface")
+        return {}
+    grid = _draw_cortex(
         lambda head: comparison.plot(off_screen=True, **head),
-        Path(folder) / "comparison.png",
-        None if on_cortex else "the source space is no cortical surface",
-        subject or comparison.subject,
+        folder / "comparison.png",
+        subject,
         subjects_dir,
     )
+    if not grid:
+        return {}
+    return grid | _draw_cortex(
+        lambda head: viz.plot_cortex(
+            method_places(comparison),
+            color_by="method",
+            truth=comparison.truth or None,
+            trans=comparison.trans,
+            off_screen=True,
+            **head,
+        ),
+        None,
+        subject,
+        subjects_dir,
+        page=folder / "methods.html",
+    )
+
+
+def method_places(comparison: Comparison) -> pd.DataFrame:
+    """Give where the methods of a comparison see sources.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        The estimates of several methods.
+
+    Returns
+    -------
+    places : pandas.DataFrame
+        ``method``, ``hemi`` and ``vertno``, of up to seven methods: every active position of a
+        sparse estimate, the strongest one of a map.
+    """
+    rows = []
+    titles = dict(zip(comparison.table["method"], comparison.table["title"], strict=True))
+    for name, stc in list(comparison.estimates.items())[: len(PALETTE)]:
+        peak = np.abs(stc.data).reshape(len(stc.data), -1).max(axis=1)
+        if not peak.any():
+            continue
+        sparse = np.flatnonzero(peak > ACTIVE * peak.max()) if len(peak) < MAP else [peak.argmax()]
+        hemis = np.repeat(HEMIS, [len(vertno) for vertno in stc.vertices])
+        vertno = np.concatenate(stc.vertices)
+        rows += [(titles[name], hemis[k], vertno[k]) for k in sparse]
+    return pd.DataFrame(rows, columns=["method", "hemi", "vertno"])
 
 
 def _draw_cortex(
     draw: Callable[[dict[str, Any]], pyvista.Plotter],
-    path: Path,
-    obstacle: str | None,
+    path: Path | None,
     subject: str | None,
     subjects_dir: str | Path | None,
+    *,
+    page: Path | None = None,
 ) -> dict[str, Path]:
     """Draw on the cortex where there is one, else warn and go on: the numbers do not need it."""
+    name = (path or page).name
     found = get_subjects_dir(subjects_dir, raise_error=False)
-    if obstacle is None and (subject is None or found is None):
-        missing = "subject" if subject is None else "subjects_dir"
-        obstacle = f"{missing} is not known"
-    if obstacle is None:
-        try:
-            viz.save_picture(draw({"subject": subject, "subjects_dir": found}), path)
-            return {path.stem: path}
-        except (FileNotFoundError, ValueError) as error:
-            obstacle = str(error)
-    warn(f"the cortex is not drawn ({path.name} is left out): {obstacle.rstrip('.')}.")
-    return {}
+    if subject is None or found is None:
+        _leave_out(name, f"{'subject' if subject is None else 'subjects_dir'} is not known")
+        return {}
+    try:
+        plotter = draw({"subject": subject, "subjects_dir": found})
+    except (FileNotFoundError, ValueError) as error:
+        _leave_out(name, str(error))
+        return {}
+    files = []
+    if page is not None and can_turn():
+        files.append(viz.save_page(plotter, page))
+    if path is not None:
+        files.append(viz.save_picture(plotter, path))
+    plotter.close()
+    return {file.stem: file for file in files}
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    """Write a figure and close it."""
+def _leave_out(name: str, why: str) -> None:
+    warn(f"the cortex is not drawn ({name} is left out): {why.rstrip('.')}.")
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure and close it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    path : Path
+        The same.
+    """
     from matplotlib import pyplot as plt
 
     figure.savefig(path, dpi=DPI)

@@ -1,8 +1,7 @@
-"""Tables for people: columns with names and units, numbers with the digits that count."""
+"""The true sources beside those found, as a table for people."""
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,79 +10,32 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from meg_vae.viz import source_names
+from meg_vae.viz.tables import (
+    NOTHING,
+    agreement_table,
+    benchmark_table,
+    comparison_table,
+    facts_table,
+    html_table,
+    sources_table,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import mne
 
     from meg_vae.meg.inverse import VAEInverse
 
-NOTHING = "–"
+__all__ = [
+    "agreement_table",
+    "benchmark_table",
+    "comparison_table",
+    "facts_table",
+    "html_table",
+    "sources_table",
+    "truth_table",
+]
 
-# For each column its heading and the format of its numbers.
-SOURCES = {
-    "source": ("Source", "{}"),
-    "vertno": ("Vertex", "{}"),
-    "x_mm": ("x (mm)", "{:.1f}"),
-    "y_mm": ("y (mm)", "{:.1f}"),
-    "z_mm": ("z (mm)", "{:.1f}"),
-    "peak_nAm": ("Peak (nAm)", "{:.1f}"),
-    "sd_nAm": ("SD (nAm)", "{:.1f}"),
-    "peak_s": ("Time of peak (ms)", "{:.1f}"),
-    "log_evidence": ("Log evidence (nats)", "{:,.1f}"),
-}
-COMPARISON = {
-    "title": ("Method", "{}"),
-    "n_sources": ("Sources", "{:.0f}"),
-    "x_mm": ("x (mm)", "{:.1f}"),
-    "y_mm": ("y (mm)", "{:.1f}"),
-    "z_mm": ("z (mm)", "{:.1f}"),
-    "localization_error_mm": ("Localization error (mm)", "{:.1f}"),
-    "hit_rate": ("Hit rate (%)", "{:.0f}"),
-    "n_spurious": ("Extra sources", "{:.0f}"),
-    "explained_variance": ("Explained variance (%)", "{:.1f}"),
-    "seconds": ("Time (s)", "{:.2f}"),
-}
 TRUTH = ("True source", "True peak (nAm)", "Found peak (nAm)", "Error (mm)", "Found source")
-
-
-def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
-    """Make the table of sources readable.
-
-    Parameters
-    ----------
-    sources : pandas.DataFrame
-        As `VAEInverse.sources_`.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Text, a row per source, named as in the figures.
-    """
-    shown = sources.assign(source=source_names(sources), peak_s=1e3 * sources["peak_s"])
-    if not sources["label"].any():  # the name is the vertex then
-        shown = shown.drop(columns="vertno")
-    return _readable(shown, SOURCES)
-
-
-def comparison_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Make the table of a comparison readable.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        As `Comparison.table`.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Text, a row per method; columns that apply to none are left out.
-    """
-    said = table.dropna(axis="columns", how="all")
-    if "hit_rate" in said:
-        said = said.assign(hit_rate=100 * said["hit_rate"])
-    return _readable(said, COMPARISON)
 
 
 def truth_table(truth: list[mne.Dipole], inverse: VAEInverse) -> pd.DataFrame:
@@ -104,7 +56,7 @@ def truth_table(truth: list[mne.Dipole], inverse: VAEInverse) -> pd.DataFrame:
     """
     found = inverse.dipoles()
     # Dipoles come in the order of the source space, sources_ in that of the evidence.
-    names = source_names(inverse.sources_.sort_values(["hemi", "vertno"]))
+    names = np.array(source_names(inverse.sources_))[np.argsort(inverse._order)]
     places = ([one.pos[np.abs(one.amplitude).argmax()] for one in some] for some in (truth, found))
     distance = 1e3 * cdist(*(np.reshape(some, (-1, 3)) for some in places))
     partner = dict(zip(*linear_sum_assignment(distance), strict=True))
@@ -120,54 +72,5 @@ def truth_table(truth: list[mne.Dipole], inverse: VAEInverse) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=TRUTH)
 
 
-def html_table(table: pd.DataFrame) -> str:
-    """Write a table of text as HTML.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        The table.
-
-    Returns
-    -------
-    html : str
-        The table in the style of MNE's reports.
-    """
-    classes = "table table-sm table-striped w-auto numbers"
-    return table.to_html(index=False, border=0, justify="unset", classes=classes)
-
-
-def facts_table(facts: Mapping[str, object]) -> str:
-    """Write names and values as an HTML table.
-
-    Parameters
-    ----------
-    facts : mapping
-        Value by name.
-
-    Returns
-    -------
-    html : str
-        The table in the style of MNE's reports.
-    """
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f"<table class='table table-sm w-auto facts'><tbody>{rows}</tbody></table>"
-
-
 def _peak(dipole: mne.Dipole) -> str:
     return f"{1e9 * np.abs(dipole.amplitude).max():.1f}"
-
-
-def _readable(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Pick the columns that there are, in order, under their headings, as text."""
-    shown = {}
-    for name, (heading, form) in columns.items():
-        if name in table:
-            shown[heading] = [
-                NOTHING if pd.isna(value) or value == "" else form.format(value)
-                for value in table[name]
-            ]
-    return pd.DataFrame(shown)

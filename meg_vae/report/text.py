@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
     from meg_vae.meg.inverse import VAEInverse
 
-SOURCES = """<p>A row per source, the strongest evidence first. Positions are MRI surface RAS
-coordinates. <b>Log evidence</b> is how many nats worse the data are explained when this source is
-taken out; sources that carry less than the option <code>min_log_evidence</code> are not reported.
-<b>SD</b> is the posterior standard deviation of the amplitude. It takes the places of the sources
-for known, so the whole uncertainty is larger.</p>"""
+SOURCES = """<p>A row per source, the strongest evidence first; a click on a heading sorts by it.
+Positions are MRI surface RAS coordinates. <b>Log evidence</b> is how many nats worse the data are
+explained when this source is taken out; sources that carry less than the option
+<code>min_log_evidence</code> are not reported. <b>SD</b> is the posterior standard deviation of the
+amplitude. It takes the places of the sources for known, so the whole uncertainty is larger.</p>"""
 
 NO_SOURCES = """<p>No place in the cortex carries enough evidence to be reported. Noise alone would
 look like this.</p>"""
@@ -30,18 +30,54 @@ raises the energy. <b>λ</b> is the noise variance of the whitened data.</p>"""
 COMPARED = """<p>All methods got the same data, channels, forward model and whitening.
 <b>x, y, z</b> is where an estimate is strongest, in MRI surface RAS coordinates. A map gives every
 place a value, so it has no number of sources; where it is dimensionless, no field can be computed
-from it and so no explained variance. The time includes everything from these data to the
-estimate.</p>"""
+from it and so no explained variance. <b>Residual whiteness</b> is the largest eigenvalue of what is
+left, over that of white noise: about 1 where only noise is left, more where structure is, less
+where noise was fitted. <b>Agreement</b> is the median distance of a method's strongest peaks to
+those of the others. The time includes everything from these data to the estimate.</p>"""
+
+HELDOUT = """<p>The <b>held-out error</b> needs no truth: each method is run on some of the epochs,
+and its field is compared with the average of the others, whitened by their own noise. 1 is the
+noise itself, which no method can predict; the folds are the same for all.</p>"""
 
 SCORES = """<p>The truth is known here. The <b>localization error</b> is the mean distance between
 each true source and the peak paired with it, of as many peaks as there are sources; the <b>hit
-rate</b> is the share of true sources with a peak within 10 mm; <b>extra</b> sources are farther
-than that from every true one.</p>"""
+rate</b> is the share of true sources with such a peak within the radius (10 mm). <b>False
+positives</b> are peaks beyond it, and <b>F1</b> weighs both; of a map they are means over
+thresholds from 10 to 90 % of its largest value.</p>"""
+
+BENCHMARK = """<p>Means over all conditions with sources, for the methods that ran in each of them.
+Every method got the same recordings, whitened by the same covariance. A map is scored at its local
+maxima, over thresholds from 10 to 90 % of its largest value, a sparse estimate at the places it
+names. A run that failed counts as one that found nothing. The two null methods, which find nothing
+or guess, are what knowing nothing scores.</p>"""
+
+BENCHMARK_PICTURES = {
+    "ranking": (
+        "F1 of sources",
+        "Means over seeds, in each condition and over all; 1 is best. Bold: best of the condition.",
+    ),
+    "error_against_snr": (
+        "Error against noise",
+        "Mean and 95 % bootstrap confidence interval, a panel per family; 100 mm: not found.",
+    ),
+    "hits": (
+        "Hits against false positives",
+        "The upper left corner is best. Mean and 95 % bootstrap confidence intervals.",
+    ),
+    "time": (
+        "Time against accuracy",
+        "Over all conditions with sources. Mean and 95 % bootstrap confidence intervals.",
+    ),
+}
 
 LOCALIZATION_PICTURES = {
     "sources": (
         "Sources on the cortex",
-        "Each source at its place, coloured by its peak amplitude.",
+        "Each source at its place, coloured and sized by its peak amplitude.",
+    ),
+    "cortex": (
+        "The cortex to turn by hand",
+        "Drag to turn, scroll to come nearer; the buttons go back to a standard view.",
     ),
     "time_courses": (
         "Time courses of the sources",
@@ -49,7 +85,8 @@ LOCALIZATION_PICTURES = {
     ),
     "residual": (
         "Sensor data and what is left",
-        "Left: the data. Right: the data less the field of the sources, on the same scale.",
+        "The data, what the sources explain of them, and the difference, on one scale a row. "
+        "Below: the field at the peaks, which the dotted lines mark.",
     ),
     "evidence": (
         "Evidence of each source",
@@ -57,13 +94,18 @@ LOCALIZATION_PICTURES = {
     ),
     "energy": (
         "Energy of the fit",
-        "The energy after each step of the solver.",
+        "The energy after each step of the solver, and how far its end is from a minimum.",
     ),
 }
 COMPARISON_PICTURES = {
     "comparison": (
         "Methods side by side",
         "Peak magnitude of each estimate, in percent of that method's largest.",
+    ),
+    "methods": (
+        "The methods on one cortex, to turn by hand",
+        "Every source of a sparse method, and the strongest place of a map, for up to seven "
+        "methods.",
     ),
 }
 
@@ -95,5 +137,37 @@ def summary(inverse: VAEInverse, evoked: mne.Evoked) -> str:
 STYLE = """
 .numbers th, .numbers td { text-align: right; padding-right: 1em; }
 .numbers th:first-child, .numbers td:first-child { text-align: left; white-space: nowrap; }
+.numbers thead th { cursor: pointer; }
+.numbers thead th::after { content: " \\2195"; opacity: .35; }
+.numbers thead th[aria-sort=ascending]::after { content: " \\2191"; opacity: 1; }
+.numbers thead th[aria-sort=descending]::after { content: " \\2193"; opacity: 1; }
 .facts th { font-weight: 600; white-space: nowrap; padding-right: 1.5em; }
+"""
+
+# A click on a heading, or Enter when it has the focus, sorts the rows; a second one turns them.
+SORTING = """
+if (!window.sortsNumbers) {
+  window.sortsNumbers = true;
+  const value = (row, column) => row.cells[column].textContent.trim();
+  const number = (text) => parseFloat(text.replace(/,/g, ''));
+  const sort = (event) => {
+    const head = event.target.closest?.('table.numbers thead th');
+    if (!head || (event.type === 'keydown' && event.key !== 'Enter')) return;
+    const table = head.closest('table'), column = head.cellIndex;
+    const up = head.getAttribute('aria-sort') === 'descending';
+    const rows = [...table.tBodies[0].rows];
+    rows.sort((a, b) => {
+      const [x, y] = [value(a, column), value(b, column)], [p, q] = [number(x), number(y)];
+      if (isNaN(p) !== isNaN(q)) return isNaN(p) ? 1 : -1;
+      return (isNaN(p) ? x.localeCompare(y) : p - q) * (up ? 1 : -1);
+    });
+    table.querySelectorAll('th').forEach((one) => one.removeAttribute('aria-sort'));
+    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+    rows.forEach((row) => table.tBodies[0].append(row));
+  };
+  document.addEventListener('click', sort);
+  document.addEventListener('keydown', sort);
+  document.addEventListener('DOMContentLoaded', () =>
+    document.querySelectorAll('table.numbers thead th').forEach((one) => { one.tabIndex = 0; }));
+}
 """

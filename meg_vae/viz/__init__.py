@@ -9,15 +9,26 @@ import importlib
 
 _HOMES = {
     "plot_cortex": "cortex",
-    "picture": "cortex",
-    "save_picture": "cortex",
+    "picture": "files",
+    "save_picture": "files",
+    "save_page": "files",
+    "plot_estimate": "estimate",
+    "save_movie": "movie",
+    "plot_slices": "slices",
+    "plot_brain": "brain",
     "plot_comparison": "comparison",
+    "plot_error_against_snr": "benchmark",
+    "plot_hits_against_false_positives": "benchmark",
+    "plot_ranking": "benchmark",
+    "plot_time_against_accuracy": "benchmark",
     "dipole_table": "places",
-    "plot_fit": "plots",
+    "plot_fit": "sensors",
     "plot_time_courses": "plots",
     "plot_energy": "plots",
-    "plot_evidence": "plots",
-    "source_names": "plots",
+    "plot_evidence": "evidence",
+    "source_names": "evidence",
+    "plot_error_curves": "curves",
+    "plot_hit_curves": "curves",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 

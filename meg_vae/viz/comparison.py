@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import marks
-from .drawing import ESTIMATE, TRUE, Stage
+from .drawing import Stage
+from .estimate import FEW, check_estimate, check_threshold, estimate_table, magnitudes
 from .layout import ALL_VIEWS, arrange, check_views, strip
 from .places import check_places, true_places
 from .scale import ColourScale
-from .spreading import spread
+from .scene import ESTIMATE, TRUE, Layer, cortex_layer
+from .spreading import paint
 from .style import SEQUENTIAL
-from .surfaces import HEMIS, load_cortex
+from .surfaces import load_cortex
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     import pyvista
 
     from .surfaces import Hemisphere
-
-FEW = 300  # as many active positions are drawn as spheres; more are painted on the surface
-LIFT_MM = 0.4  # height of the paint above the surface
 
 
 def plot_comparison(
@@ -59,10 +58,11 @@ def plot_comparison(
         Name of the subject's folder.
     subjects_dir : path-like
         The FreeSurfer folder that holds it.
-    surface : "inflated" | "white" | "pial"
+    surface : "inflated" | "white" | "pial" | "glass"
         The surface to draw. On the two folded ones a source in a sulcus is drawn at its mouth.
-    views : tuple of str
-        Any of "lateral", "medial", "dorsal", "ventral", "rostral", "caudal".
+    views : tuple of str or of (float, float)
+        Any of "lateral", "medial", "dorsal", "ventral", "rostral", "caudal", or the azimuth and
+        elevation of a camera (degrees), as MNE has them.
     truth : pandas.DataFrame | list of mne.Dipole | None
         True sources to mark: a table with ``hemi`` and ``vertno``, or dipoles in head coordinates.
     trans : mne.Transform | None
@@ -95,10 +95,9 @@ def plot_comparison(
         If the subject lacks a surface.
     """
     panels = strip(check_views(views))
-    if not 0 <= threshold < 100:
-        raise ValueError(f"threshold must be from 0 to below 100 percent; got {threshold!r}.")
+    check_threshold(threshold)
     cortex = load_cortex(subject, subjects_dir, surface)
-    tables = _relative_peaks(estimates, cortex)
+    tables = _relative_peaks(estimates, cortex, subject)
     true = true_places(truth, cortex, trans=trans, subject=subject, subjects_dir=subjects_dir)
     names = [
         name if table["percent"].any() else f"{name}\n(no source)" for name, table in tables.items()
@@ -112,23 +111,26 @@ def plot_comparison(
         grid=True,
     )
 
-    folded = surface != "inflated"
+    glass = surface == "glass"
     meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
-    diamonds = marks.diamonds(true, source_size, meshes, folded=folded)
+    diamonds = marks.true_centres(true, source_size, cortex, meshes, surface)
     scale = ColourScale(SEQUENTIAL, np.linspace(0, 100, 5))
     stage = Stage(page, background=background, off_screen=off_screen)
     kinds = set()
     for row, table in enumerate(tables.values()):
         active = table[table["percent"] > 0].reset_index(drop=True)
         if len(active) <= FEW:
-            drawn = _spheres(active, meshes, source_size, folded=folded)
+            drawn = marks.spheres(active, "percent", source_size, cortex, meshes, surface)
             kinds.add("spheres" if len(active) else "nothing")
         else:
-            drawn = _paint(table, cortex, meshes, threshold)
+            drawn = paint(table, "percent", threshold, cortex, meshes)
             kinds.add("paint")
+        layers = {hemi: [cortex_layer(mesh, glass=glass)] for hemi, mesh in meshes.items()}
+        for hemi, mesh in drawn.items():
+            layers[hemi].append(Layer(mesh, table=scale.table()))
         for column, panel in enumerate(panels):
             stage.aim(row * len(panels) + column, panel, cortex, caption=row == 0)
-            stage.draw_panel(panel, meshes, drawn, scale, diamonds, source_size)
+            stage.draw_panel(panel, layers, diamonds, source_size)
     stage.draw_margins(
         title=title,
         scale=scale,
@@ -141,64 +143,19 @@ def plot_comparison(
     return stage.plotter
 
 
-def _spheres(
-    active: pd.DataFrame, meshes: dict[str, pyvista.PolyData], largest: float, *, folded: bool
-) -> dict[str, pyvista.PolyData]:
-    """Return spheres at the active positions, their area after the magnitude."""
-    percent = active["percent"].to_numpy(float)
-    return marks.spheres(active, percent, marks.areas_as(percent, largest), meshes, folded=folded)
-
-
-def _paint(
-    table: pd.DataFrame,
-    cortex: dict[str, Hemisphere],
-    meshes: dict[str, pyvista.PolyData],
-    threshold: float,
-) -> dict[str, pyvista.PolyData]:
-    """Return the parts of the surface where a dense estimate exceeds the threshold."""
-    painted = {}
-    for hemi, hemisphere in cortex.items():
-        part = table[table["hemi"] == hemi]
-        if part.empty:
-            continue
-        values = spread(hemisphere, part["vertno"].to_numpy(int), part["percent"].to_numpy(float))
-        coat = meshes[hemi].copy()
-        coat.points = coat.points + LIFT_MM * coat["Normals"]
-        coat["value"] = np.nan_to_num(values, nan=-1.0)
-        patch = coat.clip_scalar(scalars="value", value=threshold, invert=False)
-        if patch.n_points:
-            painted[hemi] = patch
-    return painted
-
-
 def _relative_peaks(
-    estimates: dict[str, mne.SourceEstimate], cortex: dict[str, Hemisphere]
+    estimates: dict[str, mne.SourceEstimate], cortex: dict[str, Hemisphere], subject: str
 ) -> dict[str, pd.DataFrame]:
     """Return active positions per method, with their peak in percent of the method's largest."""
-    import mne
-    import pandas as pd
-
     if not estimates:
         raise ValueError("estimates is empty; it must hold an estimate per method.")
     tables = {}
     for name, stc in estimates.items():
-        if not isinstance(stc, (mne.SourceEstimate, mne.VectorSourceEstimate)):
-            raise TypeError(
-                f"estimates[{name!r}] must be an mne.SourceEstimate on the cortex; "
-                f"got {type(stc).__name__}."
-            )
-        if isinstance(stc, mne.VectorSourceEstimate):
-            stc = stc.magnitude()
-        peak = np.abs(stc.data).max(axis=1)
-        if not np.isfinite(peak).all():
-            raise ValueError(f"estimates[{name!r}] has values that are not finite.")
-        table = pd.DataFrame(
-            {
-                "hemi": np.repeat(HEMIS, [len(vertno) for vertno in stc.vertices]),
-                "vertno": np.concatenate(stc.vertices),
-                "percent": 100 * peak / peak.max(initial=np.finfo(float).tiny),
-            }
-        )
-        check_places(table, cortex, f"estimates[{name!r}]")
-        tables[name] = table
+        name_in_error = f"estimates[{name!r}]"
+        check_estimate(stc, name_in_error, subject)
+        table = estimate_table(stc, magnitudes(stc, name_in_error).max(axis=1))
+        check_places(table, cortex, name_in_error)
+        largest = table["value"].max() if len(table) else 0.0
+        share = 100 * table["value"] / max(largest, np.finfo(float).tiny)
+        tables[name] = table.assign(percent=share)
     return tables

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .surfaces import HEMIS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .surfaces import Hemisphere
 
 # From the brain towards the eye, for the left and the right hemisphere, then what points up.
@@ -22,6 +24,7 @@ VIEWS = {
     "rostral": ((0, 1, 0), (0, 1, 0), (0, 0, 1)),
     "caudal": ((0, -1, 0), (0, -1, 0), (0, 0, 1)),
 }
+View = str | tuple[float, float]
 ALL_VIEWS = ("lateral", "medial", "dorsal", "ventral")
 SIDES = {"lh": "Left", "rh": "Right"}
 PAD_MM = 13.0  # around a brain: room for a mark on its rim
@@ -29,35 +32,46 @@ PAD_MM = 13.0  # around a brain: room for a mark on its rim
 
 @dataclass(frozen=True)
 class Panel:
-    """One view of one or both hemispheres."""
+    """One view of one or both hemispheres: a standard one, or a camera's azimuth and elevation."""
 
-    view: str
+    view: View
     hemis: tuple[str, ...]
 
     @property
     def towards(self) -> np.ndarray:
         """Direction from the brain to the eye."""
-        return np.array(VIEWS[self.view][HEMIS.index(self.hemis[0])], float)
+        if isinstance(self.view, str):
+            return np.array(VIEWS[self.view][HEMIS.index(self.hemis[0])], float)
+        azimuth, elevation = np.deg2rad(self.view)
+        aside = np.sin(elevation)
+        return np.array([aside * np.cos(azimuth), aside * np.sin(azimuth), np.cos(elevation)])
 
     @property
     def up(self) -> np.ndarray:
         """Direction that points up in the picture."""
-        return np.array(VIEWS[self.view][2], float)
+        if isinstance(self.view, str):
+            return np.array(VIEWS[self.view][2], float)
+        from_pole = abs(np.sin(np.deg2rad(self.view[1])))
+        up = np.array([0.0, 0.0, 1.0] if from_pole > 0.05 else [0.0, 1.0, 0.0])
+        up -= (up @ self.towards) * self.towards
+        return up / np.linalg.norm(up)
 
     @property
     def caption(self) -> str:
         """Name of the view, with its side where it shows one hemisphere."""
+        if not isinstance(self.view, str):
+            return f"From {self.view[0]:g}°, {self.view[1]:g}°"
         if len(self.hemis) == 2:
             return self.view.capitalize()
         return f"{SIDES[self.hemis[0]]} {self.view}"
 
     def frame(self, cortex: dict[str, Hemisphere]) -> tuple[np.ndarray, float, float]:
         """Return centre (mm), width and height (mm) of what the panel shows."""
-        points = np.vstack([cortex[hemi].points for hemi in self.hemis])
-        low, high = points.min(axis=0), points.max(axis=0)
-        size = high - low + 2 * PAD_MM
-        across = np.cross(self.up, self.towards)
-        return (low + high) / 2, float(abs(across) @ size), float(abs(self.up) @ size)
+        axes = np.array([np.cross(self.up, self.towards), self.up, self.towards])
+        shown = np.vstack([cortex[hemi].extent for hemi in self.hemis]) @ axes.T
+        low, high = shown.min(axis=0), shown.max(axis=0)
+        width, height, _ = high - low + 2 * PAD_MM
+        return axes.T @ (low + high) / 2, float(width), float(height)
 
 
 @dataclass(frozen=True)
@@ -87,18 +101,19 @@ class Page:
     footer: float
 
 
-def check_views(views: tuple[str, ...] | str) -> tuple[str, ...]:
+def check_views(views: Sequence[View] | View) -> tuple[View, ...]:
     """Return the views as a tuple, or raise a ValueError that lists the valid ones."""
-    views = (views,) if isinstance(views, str) else tuple(views)
-    unknown = [view for view in views if view not in VIEWS]
+    views = (views,) if isinstance(views, str) or _is_camera(views) else tuple(views)
+    unknown = [view for view in views if view not in VIEWS and not _is_camera(view)]
     if unknown or not views or len(set(views)) < len(views):
         raise ValueError(
-            f"views must be different ones of {', '.join(VIEWS)}, at least one; got {views!r}."
+            f"views must be different ones of {', '.join(VIEWS)} or (azimuth, elevation) of a "
+            f"camera in degrees, at least one; got {views!r}."
         )
     return views
 
 
-def sheet(views: tuple[str, ...]) -> list[list[Panel]]:
+def sheet(views: tuple[View, ...]) -> list[list[Panel]]:
     """Return rows of panels: views of single hemispheres left and right, of both in between."""
     single = [view for view in views if _is_sided(view)]
     double = [view for view in views if not _is_sided(view)]
@@ -113,7 +128,7 @@ def sheet(views: tuple[str, ...]) -> list[list[Panel]]:
     return rows
 
 
-def strip(views: tuple[str, ...]) -> list[Panel]:
+def strip(views: tuple[View, ...]) -> list[Panel]:
     """Return all panels in one row, the left hemisphere's first and the right one's last."""
     single = [view for view in views if _is_sided(view)]
     double = [view for view in views if not _is_sided(view)]
@@ -186,6 +201,15 @@ def arrange(
     return Page((width, height), boxes, scale, em, caption, header, footer)
 
 
-def _is_sided(view: str) -> bool:
+def _is_sided(view: View) -> bool:
     """Whether a view looks at the two hemispheres from opposite sides."""
-    return VIEWS[view][0] != VIEWS[view][1]
+    return isinstance(view, str) and VIEWS[view][0] != VIEWS[view][1]
+
+
+def _is_camera(view: Any) -> bool:
+    """Whether a view is the azimuth and the elevation of a camera."""
+    return (
+        isinstance(view, tuple)
+        and len(view) == 2
+        and all(isinstance(angle, (int, float)) for angle in view)
+    )

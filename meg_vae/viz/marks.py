@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .style import INK, TRUTH
+from .surfaces import HEMIS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     import pyvista
 
     from .surfaces import Hemisphere
 
 REACH_MM = 25.0  # how far out the mouth of a sulcus is looked for
+OWN_PLACE = ("x_mm", "y_mm", "z_mm")
 STAND_OFF = 0.35  # share of its radius by which a mark's centre stands off an inflated surface
 
 
@@ -61,69 +61,185 @@ def places(
     return np.array([_mouth(points, normals, *mark) for mark in zip(vertno, radius, strict=True)])
 
 
+def centres(
+    table: pd.DataFrame,
+    cortex: dict[str, Hemisphere],
+    meshes: dict[str, pyvista.PolyData],
+    radius: np.ndarray,
+    surface: str,
+) -> np.ndarray:
+    """Return where to draw the mark of each row of a table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Sources with ``hemi`` and ``vertno``, or, for a glass brain, ``x_mm``, ``y_mm``, ``z_mm``.
+    cortex : dict of Hemisphere
+        The hemispheres.
+    meshes : dict of pyvista.PolyData
+        Their meshes, from `cortex_mesh`.
+    radius : ndarray, shape (n_marks,)
+        Radii of the marks (mm).
+    surface : str
+        Name of the surface; in a glass brain a mark is at its own place.
+
+    Returns
+    -------
+    points : ndarray, shape (n_marks, 3)
+        Centres of the marks (mm).
+    """
+    if surface == "glass" and set(OWN_PLACE) <= set(table):
+        return table[list(OWN_PLACE)].to_numpy(float).reshape(-1, 3)
+    points = np.empty((len(table), 3))
+    for hemi, rows in _rows(table).items():
+        vertno = table["vertno"].to_numpy(int)[rows]
+        if surface == "glass":
+            points[rows] = cortex[hemi].white[vertno]
+        else:
+            folded = surface != "inflated"
+            points[rows] = places(meshes[hemi], vertno, radius=radius[rows], folded=folded)
+    return points
+
+
 def spheres(
     table: pd.DataFrame,
-    values: np.ndarray,
-    radius: np.ndarray,
+    column: str,
+    largest: float,
+    cortex: dict[str, Hemisphere],
     meshes: dict[str, pyvista.PolyData],
-    *,
-    folded: bool,
+    surface: str,
 ) -> dict[str, pyvista.PolyData]:
-    """Return the spheres of each hemisphere that has sources, with their values."""
-    found = {}
-    for hemi, rows in _rows(table).items():
-        vertno = table["vertno"].to_numpy(int)[rows]
-        centres = places(meshes[hemi], vertno, radius=radius[rows], folded=folded)
-        found[hemi] = ball_mesh(centres, radius[rows], values[rows])
-    return found
+    """Return spheres of each hemisphere, valued by a column and with their areas after it."""
+    values = table[column].to_numpy(float)
+    radius = areas_as(values, largest)
+    points = centres(table, cortex, meshes, radius, surface)
+    found = by_hemisphere(sides(table))
+    return {k: ball_mesh(points[rows], radius[rows], values[rows]) for k, rows in found.items()}
 
 
-def diamonds(
-    table: pd.DataFrame, radius: float, meshes: dict[str, pyvista.PolyData], *, folded: bool
+def true_centres(
+    table: pd.DataFrame,
+    radius: float,
+    cortex: dict[str, Hemisphere],
+    meshes: dict[str, pyvista.PolyData],
+    surface: str,
 ) -> dict[str, np.ndarray]:
-    """Return the centres of the diamonds of each hemisphere that has true sources."""
-    found = {}
-    for hemi, rows in _rows(table).items():
-        vertno = table["vertno"].to_numpy(int)[rows]
-        size = np.full(len(rows), radius)
-        found[hemi] = places(meshes[hemi], vertno, radius=size, folded=folded)
-    return found
+    """Return where to draw the true sources of each hemisphere that has any (mm)."""
+    points = centres(table, cortex, meshes, np.full(len(table), radius), surface)
+    return {hemi: points[rows] for hemi, rows in by_hemisphere(sides(table)).items()}
 
 
-def ball_mesh(centres: np.ndarray, radius: np.ndarray, values: np.ndarray) -> pyvista.PolyData:
+def sides(table: pd.DataFrame) -> np.ndarray:
+    """Return the hemisphere with which each row is drawn: its own, or that on its side."""
+    named = table["hemi"].astype(object) if "hemi" in table else [None] * len(table)
+    named = np.array(named, dtype=object)
+    if set(OWN_PLACE) <= set(table):
+        by_side = np.where(table["x_mm"].to_numpy(float) < 0, *HEMIS)
+        return np.where(np.isin(named, HEMIS), named, by_side)
+    return named
+
+
+def fan_out(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Return marks moved aside where several share a place, on a ring that faces outwards.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n_marks, 3)
+        Centres of the marks (mm).
+    radius : ndarray, shape (n_marks,)
+        Their radii (mm).
+
+    Returns
+    -------
+    points : ndarray, shape (n_marks, 3)
+        The same where a mark is alone; else beside the others, none hidden.
+    """
+    apart = points.copy()
+    for place in np.unique(np.round(points, 3), axis=0):
+        same = np.flatnonzero(np.abs(points - place).max(axis=1) < 1e-3)
+        if len(same) < 2:
+            continue
+        outward = place / max(np.linalg.norm(place), 1e-9)
+        aside = np.linalg.svd(outward[np.newaxis])[2][1:]  # two directions across it
+        angle = 2 * np.pi * np.arange(len(same)) / len(same)
+        ring = radius[same].max() / np.sin(np.pi / len(same)) * 0.95
+        apart[same] += ring * np.column_stack([np.cos(angle), np.sin(angle)]) @ aside
+    return apart
+
+
+def by_hemisphere(hemis: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the row numbers of each hemisphere that has any."""
+    return {hemi: rows for hemi in HEMIS if len(rows := np.flatnonzero(hemis == hemi))}
+
+
+def ball_mesh(
+    centres: np.ndarray, radius: np.ndarray, values: np.ndarray | None = None
+) -> pyvista.PolyData:
     """Return spheres with their value at every vertex."""
     import pyvista as pv
 
-    points = pv.PolyData(centres)
-    points["value"], points["radius"] = values, radius
+    points = pv.PolyData(np.asarray(centres, float))
+    points["value"] = np.zeros(len(centres)) if values is None else values
+    points["radius"] = radius
     ball = pv.Sphere(radius=1.0, theta_resolution=32, phi_resolution=32)
     return points.glyph(scale="radius", orient=False, geom=ball)
 
 
-def ellipsoid_mesh(ellipsoids: Sequence[tuple[np.ndarray, np.ndarray]]) -> pyvista.PolyData:
-    """Return ellipsoids, each given by its centre and its semi-axes in the columns (mm)."""
+def arrow_mesh(
+    centres: np.ndarray, directions: np.ndarray, radius: np.ndarray, values: np.ndarray
+) -> pyvista.PolyData:
+    """Return arrows that come out of spheres, with their value at every vertex."""
     import pyvista as pv
 
-    unit = pv.Sphere(radius=1.0, theta_resolution=32, phi_resolution=32)
-    parts = []
-    for centre, axes in ellipsoids:
-        part = unit.copy()
-        part.points = np.asarray(unit.points) @ np.asarray(axes, float).T + centre
-        parts.append(part.compute_normals(cell_normals=False, auto_orient_normals=True))
-    return pv.merge(parts)
+    points = pv.PolyData(np.asarray(centres, float))
+    points["value"], points["radius"], points["direction"] = values, radius, directions
+    arrow = pv.Arrow(
+        start=(0.0, 0, 0), scale=4.0, shaft_radius=0.07, tip_radius=0.17, tip_length=0.35
+    )
+    return points.glyph(scale="radius", orient="direction", geom=arrow)
 
 
-def ellipsoids_by_hemi(
-    ellipsoids: Sequence[tuple[np.ndarray, np.ndarray]], cortex: dict[str, Hemisphere]
-) -> dict[str, pyvista.PolyData]:
-    """Return the ellipsoids of each hemisphere that has any: the one whose cortex is nearest."""
-    groups: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for centre, axes in ellipsoids:
-        gap = {
-            hemi: np.linalg.norm(part.white - centre, axis=1).min() for hemi, part in cortex.items()
-        }
-        groups.setdefault(min(gap, key=lambda hemi: gap[hemi]), []).append((centre, axes))
-    return {hemi: ellipsoid_mesh(group) for hemi, group in groups.items()}
+def ellipsoid_mesh(
+    centres: np.ndarray, covariances: np.ndarray, share: float = 0.95
+) -> pyvista.PolyData:
+    """Return the ellipsoids that hold a share of normal distributions.
+
+    Parameters
+    ----------
+    centres : ndarray, shape (n, 3)
+        Means (mm).
+    covariances : ndarray, shape (n, 3, 3)
+        Covariances (mm²).
+    share : float
+        Probability of an ellipsoid: (x − m)ᵀ C⁻¹ (x − m) is at most that quantile of χ² with
+        three degrees of freedom.
+
+    Returns
+    -------
+    mesh : pyvista.PolyData
+        All of them; an axis of less than half a millimetre is drawn that long, to be seen.
+    """
+    import pyvista as pv
+    from scipy.stats import chi2
+
+    mesh = pv.PolyData()
+    ball = pv.Sphere(radius=1.0, theta_resolution=24, phi_resolution=24)
+    for centre, covariance in zip(centres, covariances, strict=True):
+        variances, axes = np.linalg.eigh(covariance)
+        half = np.maximum(np.sqrt(chi2.ppf(share, 3) * np.maximum(variances, 0)), 0.5)
+        one = ball.copy()
+        one.points = centre + (np.asarray(ball.points) * half) @ axes.T
+        mesh = mesh.append_polydata(one) if mesh.n_points else one
+    return mesh.compute_normals(cell_normals=False, split_vertices=False, auto_orient_normals=True)
+
+
+def true_mesh(centres: np.ndarray, radius: float) -> pyvista.PolyData:
+    """Return the edges of octahedra around places, which can be seen from everywhere."""
+    import pyvista as pv
+
+    solid = pv.PlatonicSolid("octahedron", radius=2.1 * radius)
+    cage = solid.extract_all_edges().tube(radius=0.13 * radius, n_sides=6)
+    return pv.PolyData(np.asarray(centres, float)).glyph(scale=False, orient=False, geom=cage)
 
 
 def diamond_mesh() -> pyvista.PolyData:

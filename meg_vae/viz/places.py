@@ -56,21 +56,17 @@ def dipole_table(
     import pandas as pd
     from scipy.spatial import cKDTree
 
-    if isinstance(dipoles, mne.Dipole) or not all(isinstance(one, mne.Dipole) for one in dipoles):
-        raise TypeError("dipoles must be a list with an mne.Dipole per source.")
+    _check_dipoles(dipoles)
     columns = ["hemi", "vertno", "x_mm", "y_mm", "z_mm", "peak_nAm", "distance_mm"]
     white = load_white(subject, subjects_dir)
     trees = {hemi: cKDTree(points) for hemi, points in white.items()}
     rows = []
     for dipole in dipoles:
-        best = int(np.argmax(np.abs(dipole.amplitude)))
-        place = mne.head_to_mri(
-            dipole.pos[best], subject, trans, subjects_dir=subjects_dir, kind="mri"
-        )
+        place, amplitude = _mri_place(dipole, trans, subject, subjects_dir)
         found = {hemi: tree.query(place) for hemi, tree in trees.items()}
         hemi = min(found, key=lambda name: found[name][0])
         distance, vertno = found[hemi]
-        rows.append((hemi, int(vertno), *place, dipole.amplitude[best] * 1e9, float(distance)))
+        rows.append((hemi, int(vertno), *place, amplitude, float(distance)))
     table = pd.DataFrame(rows, columns=columns)
     if (table["distance_mm"] > FAR_MM).any():
         mne.utils.warn(
@@ -88,7 +84,10 @@ def check_places(table: pd.DataFrame, cortex: dict[str, Hemisphere], name: str) 
         raise ValueError(f"{name} lacks the column {' and '.join(missing)}.")
     wrong = sorted({str(hemi) for hemi in table["hemi"]} - set(HEMIS))
     if wrong:
-        raise ValueError(f"{name}: hemi must be 'lh' or 'rh'; got {', '.join(map(repr, wrong))}.")
+        raise ValueError(
+            f"{name}: hemi must be 'lh' or 'rh'; got {', '.join(map(repr, wrong))}. Draw sources "
+            "that are not on the cortex with surface='glass', or with plot_slices."
+        )
     if (table["vertno"] != table["vertno"].astype(int)).any():
         raise ValueError(f"{name}: vertno must be whole numbers.")
     for hemi, hemisphere in cortex.items():
@@ -109,6 +108,7 @@ def true_places(
     trans: mne.Transform | None,
     subject: str,
     subjects_dir: str | PathLike,
+    on_cortex: bool = True,
 ) -> pd.DataFrame:
     """Return the true sources as a table with ``hemi`` and ``vertno``, empty if there are none.
 
@@ -124,6 +124,8 @@ def true_places(
         Name of the subject's folder.
     subjects_dir : path-like
         The FreeSurfer folder that holds it.
+    on_cortex : bool
+        Whether dipoles belong on the cortex; if not, they get ``x_mm``, ``y_mm``, ``z_mm`` alone.
 
     Returns
     -------
@@ -139,6 +141,29 @@ def true_places(
             raise ValueError(
                 "truth as dipoles needs trans, the transform between head and MRI coordinates."
             )
+        if not on_cortex:
+            _check_dipoles(truth)
+            places = [_mri_place(one, trans, subject, subjects_dir)[0] for one in truth]
+            return pd.DataFrame(np.reshape(places, (-1, 3)), columns=["x_mm", "y_mm", "z_mm"])
         truth = dipole_table(truth, trans=trans, subject=subject, subjects_dir=subjects_dir)
-    check_places(truth, cortex, "truth")
+    if on_cortex or (cortex and not {"x_mm", "y_mm", "z_mm"} <= set(truth)):
+        check_places(truth, cortex, "truth")
     return truth
+
+
+def _check_dipoles(dipoles: list[mne.Dipole]) -> None:
+    import mne
+
+    if isinstance(dipoles, mne.Dipole) or not all(isinstance(one, mne.Dipole) for one in dipoles):
+        raise TypeError("dipoles must be a list with an mne.Dipole per source.")
+
+
+def _mri_place(
+    dipole: mne.Dipole, trans: mne.Transform, subject: str, subjects_dir: str | PathLike
+) -> tuple[np.ndarray, float]:
+    """Return where a dipole is at its largest amplitude (mm, MRI surface RAS), and that (nAm)."""
+    import mne
+
+    best = int(np.argmax(np.abs(dipole.amplitude)))
+    place = mne.head_to_mri(dipole.pos[best], subject, trans, subjects_dir=subjects_dir, kind="mri")
+    return place, 1e9 * dipole.amplitude[best]

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .style import DIVERGING, SEQUENTIAL
+from .style import DIVERGING, PALETTE, SEQUENTIAL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyvista
 
 
@@ -58,3 +60,60 @@ class ColourScale:
         import pyvista as pv
 
         return pv.LookupTable(cmap=self.cmap, scalar_range=(self.ticks[0], self.ticks[-1]))
+
+    def colour(self, value: float) -> str:
+        """Return the colour of a value, as "#rrggbb"."""
+        from matplotlib import colormaps
+        from matplotlib.colors import to_hex
+
+        low, high = self.ticks[0], self.ticks[-1]
+        return to_hex(colormaps[self.cmap]((value - low) / (high - low)))
+
+    def middle(self) -> str:
+        """Return the colour in the middle, as "#rrggbb"."""
+        return self.colour(np.mean(self.ticks[[0, -1]]))
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A colour for each of some names; values are their numbers.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The names, at most as many as the palette has colours.
+    """
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[str]) -> Categories:
+        """Give every name a colour, in the order in which they come."""
+        names = tuple(dict.fromkeys(map(str, values)))
+        if len(names) > len(PALETTE):
+            raise ValueError(
+                f"sources has {len(names)} methods; at most {len(PALETTE)} can be told apart by "
+                "colour, so draw fewer."
+            )
+        return cls(names)
+
+    def numbers(self, values: Iterable[str]) -> np.ndarray:
+        """Return the number of each name."""
+        return np.array([self.names.index(str(value)) for value in values], float)
+
+    def table(self) -> pyvista.LookupTable:
+        """Return the colours as VTK's table."""
+        import pyvista as pv
+
+        colours = list(PALETTE[: max(len(self.names), 1)])
+        return pv.LookupTable(
+            cmap=colours, n_values=len(colours), scalar_range=(-0.5, len(colours) - 0.5)
+        )
+
+    def colour(self, value: float) -> str:
+        """Return the colour of a number, as "#rrggbb"."""
+        return PALETTE[int(value)]
+
+    def middle(self) -> str:
+        """Return the first colour, as "#rrggbb"."""
+        return PALETTE[0]

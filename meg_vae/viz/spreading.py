@@ -7,7 +7,54 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyvista
+
     from .surfaces import Hemisphere
+
+LIFT_MM = 0.4  # height of the paint above the surface
+
+
+def paint(
+    table: pd.DataFrame,
+    column: str,
+    threshold: float,
+    cortex: dict[str, Hemisphere],
+    meshes: dict[str, pyvista.PolyData],
+) -> dict[str, pyvista.PolyData]:
+    """Return the parts of the surface where a dense estimate exceeds a threshold.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row per vertex of the estimate, with ``hemi``, ``vertno`` and the values.
+    column : str
+        The column of the values, which are not negative.
+    threshold : float
+        The least value to paint.
+    cortex : dict of Hemisphere
+        The hemispheres.
+    meshes : dict of pyvista.PolyData
+        Their meshes, with normals.
+
+    Returns
+    -------
+    painted : dict of pyvista.PolyData
+        What to draw on each hemisphere where anything exceeds the threshold.
+    """
+    painted = {}
+    for hemi, hemisphere in cortex.items():
+        part = table[table["hemi"] == hemi]
+        if part.empty:
+            continue
+        values = spread(hemisphere, part["vertno"].to_numpy(int), part[column].to_numpy(float))
+        coat = meshes[hemi].copy()
+        coat.points = coat.points + LIFT_MM * coat["Normals"]
+        coat["value"] = np.nan_to_num(values, nan=-1.0)
+        patch = coat.clip_scalar(scalars="value", value=threshold, invert=False)
+        if patch.n_points:
+            painted[hemi] = patch
+    return painted
 
 
 def spread(hemisphere: Hemisphere, vertno: np.ndarray, values: np.ndarray) -> np.ndarray:

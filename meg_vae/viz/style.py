@@ -13,7 +13,8 @@ GYRUS = "#DEDEDE"
 SULCUS = "#A0A0A0"
 INK = "#1A1A1A"
 TRUTH = "#19E6C1"
-CONFIDENCE = "#56B4E9"
+GLASS = "#8A94A6"
+REGION = "#0072B2"  # where a source may be, by the bootstrap
 
 # Perceptually uniform and never grey, so that no amplitude is mistaken for cortex.
 SEQUENTIAL = "plasma"
@@ -25,6 +26,7 @@ MEASURES = {
     "sd_nAm": "Posterior standard deviation (nAm)",
     "log_evidence": "Log evidence (nats)",
     "peak_s": "Time of the peak (s)",
+    "method": "Method",
 }
 #: Measures whose colour scale starts at zero.
 FROM_ZERO = ("peak_nAm", "sd_nAm", "log_evidence")

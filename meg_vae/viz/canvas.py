@@ -1,0 +1,165 @@
+"""Where a page is drawn: in PyVista, or by matplotlib where there is no OpenGL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .graphics import warn_without_opengl
+from .marks import diamond_mesh
+
+if TYPE_CHECKING:
+    from .flat import FlatCanvas
+    from .scale import ColourScale
+    from .scene import Layer
+
+Box = tuple[float, float, float, float]
+
+
+def open_canvas(
+    window: tuple[int, int],
+    boxes: list[Box],
+    *,
+    background: str,
+    ink: str,
+    off_screen: bool | None,
+) -> Canvas | FlatCanvas:
+    """Open a canvas with the whole page as its first panel, and one for each box.
+
+    Parameters
+    ----------
+    window : tuple of int
+        Width and height (pixels).
+    boxes : list of tuple
+        Left, bottom, width and height (pixels) of each panel.
+    background, ink : color
+        Colours of the page and of its text.
+    off_screen : bool | None
+        As for `pyvista.Plotter`.
+
+    Returns
+    -------
+    canvas : Canvas | FlatCanvas
+        The second where there is no OpenGL, of which a warning tells.
+    """
+    views = [(0.0, 0.0, *map(float, window)), *boxes]
+    if warn_without_opengl():
+        from .flat import FlatCanvas
+
+        return FlatCanvas(window, views, background=background, ink=ink)
+    return Canvas(window, views, background=background, ink=ink, off_screen=off_screen)
+
+
+class Canvas:
+    """Panels of a PyVista plotter."""
+
+    def __init__(
+        self,
+        window: tuple[int, int],
+        views: list[Box],
+        *,
+        background: str,
+        ink: str,
+        off_screen: bool | None,
+    ) -> None:
+        import pyvista as pv
+
+        from .plotter import CortexPlotter
+
+        self.ink, self._height = ink, window[1]
+        with pv.vtk_verbosity("error"):  # without a display VTK warns, then takes another way
+            self.plotter = CortexPlotter(
+                shape=(1, len(views)),
+                border=False,
+                window_size=list(window),
+                off_screen=off_screen,
+                lighting=None,
+            )
+        self.plotter.set_background(background, all_renderers=True)
+        for renderer, box in zip(self.plotter.renderers, views, strict=True):
+            left, bottom, width, height = box
+            corners = (left, bottom, left + width, bottom + height)
+            renderer.viewport = tuple(np.divide(corners, window * 2))
+            renderer.enable_parallel_projection()
+            renderer.add_light(pv.Light(light_type="headlight"))
+            renderer.enable_anti_aliasing("ssaa")
+        self.plotter.renderers[0].SetInteractive(False)
+
+    def turn_to(self, index: int) -> None:
+        """Draw in a panel from now on."""
+        self.plotter.subplot(0, index)
+
+    def look_at(
+        self, focus: np.ndarray, towards: np.ndarray, up: np.ndarray, height: float
+    ) -> None:
+        """Aim the active camera, and fit what is ``height`` high."""
+        camera = self.plotter.camera
+        camera.focal_point, camera.position, camera.up = focus, focus + 500 * towards, up
+        camera.parallel_scale = height / 2
+
+    def draw(self, layer: Layer) -> Any:
+        """Draw a mesh in the active panel, and return the actor."""
+        return self.plotter.add_mesh(layer.mesh, **layer.look())
+
+    def draw_diamonds(self, centres: np.ndarray, radius: float) -> None:
+        """Draw open diamonds in the active panel, which face the eye and mark true sources."""
+        import pyvista as pv
+        from vtkmodules.vtkRenderingCore import vtkFollower
+
+        for centre in centres:
+            mapper = pv.DataSetMapper(diamond_mesh())
+            mapper.SetScalarModeToUseCellFieldData()
+            mapper.SelectColorArray("rgb")
+            follower = vtkFollower()
+            follower.SetMapper(mapper)
+            follower.SetCamera(self.plotter.camera)
+            follower.SetPosition(*centre)
+            follower.SetScale(radius)
+            follower.GetProperty().LightingOff()
+            self.plotter.add_actor(follower, reset_camera=False, pickable=False, render=False)
+
+    def write(self, text: str, x: float, y: float, *, size: int, align: str) -> Any:
+        """Write a line in the active panel, and return the actor."""
+        actor = self.plotter.add_text(
+            text, position=(x, y), viewport=True, color=self.ink, font_size=1, render=False
+        )
+        actor.prop.font_size = size
+        actor.prop.justification_horizontal = align
+        actor.prop.justification_vertical = "center"
+        return actor
+
+    def name_points(self, points: np.ndarray, names: list[str], size: int) -> None:
+        """Write names at places in the active panel."""
+        self.plotter.add_point_labels(
+            points,
+            names,
+            font_size=size,
+            text_color=self.ink,
+            shape=None,
+            show_points=False,
+            always_visible=True,
+            reset_camera=False,
+            render=False,
+        )
+
+    def colour_bar(self, scale: ColourScale, em: float) -> None:
+        """Draw the colour bar in the middle of the foot of the page."""
+        import pyvista as pv
+
+        mapper = pv.DataSetMapper()
+        mapper.lookup_table = scale.table()
+        self.plotter.add_scalar_bar(
+            title="",
+            mapper=mapper,
+            n_labels=len(scale.ticks),
+            fmt="%g",
+            color=self.ink,
+            width=0.4,
+            height=3 * em / self._height,
+            position_x=0.3,
+            position_y=0.7 * em / self._height,
+            label_font_size=round(em),
+            vertical=False,
+            interactive=False,
+        )

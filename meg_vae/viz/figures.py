@@ -1,0 +1,50 @@
+"""Figures of matplotlib: opened in one style, and shown once in a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .style import RC
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def open_figure(size: tuple[float, float], **kwargs: Any) -> Figure:
+    """Open a figure of a size in inches.
+
+    In a notebook that shows figures inline it is taken out of pyplot's hands, which would show it
+    a second time at the end of the cell.
+    """
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(RC):
+        fig = plt.figure(figsize=size, **({"layout": "constrained"} | kwargs))
+    if "inline" in mpl.get_backend():
+        plt.close(fig)
+    return fig
+
+
+def open_axes(
+    given: Any, shape: tuple[int, int], size: tuple[float, float], **kwargs: Any
+) -> np.ndarray:
+    """Return axes in rows and columns: those given, or those of a new figure."""
+    import matplotlib.pyplot as plt
+
+    if given is None:
+        with plt.rc_context(RC):
+            return open_figure(size).subplots(*shape, squeeze=False, **kwargs)
+    given = np.atleast_2d(np.asarray(given, dtype=object))
+    if given.shape != shape:
+        raise ValueError(f"axes must have the shape {shape}; got {given.shape}.")
+    return given
+
+
+def say(ax: Axes, text: str) -> None:
+    """Write a remark in the middle of empty axes, and take away their meaningless y scale."""
+    ax.set_yticks([])
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")

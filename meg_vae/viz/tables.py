@@ -1,0 +1,221 @@
+"""Tables for people: columns with names and units, numbers with the digits that count."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from .evidence import source_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOTHING = "–"
+
+# For each column its heading and the format of its numbers.
+SOURCES = {
+    "source": ("Source", "{}"),
+    "vertno": ("Vertex", "{}"),
+    "x_mm": ("x (mm)", "{:.1f}"),
+    "y_mm": ("y (mm)", "{:.1f}"),
+    "z_mm": ("z (mm)", "{:.1f}"),
+    "peak_nAm": ("Peak (nAm)", "{:.1f}"),
+    "sd_nAm": ("SD (nAm)", "{:.1f}"),
+    "peak_s": ("Time of peak (ms)", "{:.1f}"),
+    "log_evidence": ("Log evidence (nats)", "{:,.1f}"),
+}
+COMPARISON = {
+    "title": ("Method", "{}"),
+    "status": ("Result", "{}"),
+    "n_sources": ("Sources", "{:.0f}"),
+    "x_mm": ("x (mm)", "{:.1f}"),
+    "y_mm": ("y (mm)", "{:.1f}"),
+    "z_mm": ("z (mm)", "{:.1f}"),
+    "localization_error_mm": ("Localization error (mm)", "{:.1f}"),
+    "hit_rate": ("Hit rate (%)", "{:.0f}"),
+    "false_positives": ("False positives", "{:.1f}"),
+    "f1": ("F1", "{:.2f}"),
+    "explained_variance": ("Explained variance (%)", "{:.1f}"),
+    "residual_whiteness": ("Residual whiteness", "{:.2f}"),
+    "heldout_error": ("Held-out error", "{:.3f}"),
+    "agreement_mm": ("Agreement (mm)", "{:.1f}"),
+    "seconds": ("Time (s)", "{:.2f}"),
+    "memory_mb": ("Memory (MB)", "{:.0f}"),
+}
+BENCHMARK = {
+    "title": ("Method", "{}"),
+    "f1": ("F1", "{:.2f}"),
+    "localization_error_mm": ("Localization error (mm)", "{:.1f}"),
+    "hit_rate": ("Hit rate", "{:.2f}"),
+    "false_positives": ("False positives", "{:.1f}"),
+    "a_prime": ("A′", "{:.2f}"),
+    "aggregate_performance": ("Aggregate performance", "{:.2f}"),
+    "roc_auc": ("ROC-AUC", "{:.2f}"),
+    "average_precision": ("Average precision", "{:.2f}"),
+    "emd_mm": ("Earth mover's distance (mm)", "{:.0f}"),
+    "explained_variance": ("Explained variance (%)", "{:.0f}"),
+    "residual_whiteness": ("Residual whiteness", "{:.2f}"),
+    "cpu_seconds": ("Processor time (s)", "{:.2f}"),
+}
+MOST_ROWS = 20  # of a box in a notebook
+# Colours that suit light and dark pages alike: those of the page, and a translucent grey.
+BOX = (
+    "border:1px solid #8886;border-radius:6px;padding:.6em 1em;display:inline-block;"
+    "color:inherit;background:transparent"
+)
+
+
+def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
+    """Make the table of sources readable.
+
+    Parameters
+    ----------
+    sources : pandas.DataFrame
+        As `VAEInverse.sources_`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text, a row per source, named as in the figures.
+    """
+    shown = sources.assign(source=source_names(sources), peak_s=1e3 * sources["peak_s"])
+    if not sources["label"].any():  # the name is the vertex then
+        shown = shown.drop(columns="vertno")
+    return readable(shown, SOURCES)
+
+
+def comparison_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Make the table of a comparison readable.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `Comparison.table`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text, a row per method; columns that apply to none are left out.
+    """
+    said = table.dropna(axis="columns", how="all")
+    if "hit_rate" in said:
+        said = said.assign(hit_rate=100 * said["hit_rate"])
+    return readable(said, COMPARISON)
+
+
+def benchmark_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Make a ranking of methods readable.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `meg_vae.comparison.benchmark.ranking` gives it.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text, a row per method, in the same order.
+    """
+    return readable(table, BENCHMARK)
+
+
+def agreement_table(agreement: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Make a table of agreement between methods readable.
+
+    Parameters
+    ----------
+    agreement : pandas.DataFrame
+        As `Comparison.agreement`.
+    titles : mapping of str
+        Titles by name of the method.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text: distances in mm, a row and a column per method.
+    """
+    shown = pd.DataFrame({"mm between": [titles[name] for name in agreement.index]})
+    for name in agreement:
+        shown[titles[name]] = [
+            NOTHING if pd.isna(value) else f"{value:.1f}" for value in agreement[name]
+        ]
+    return shown
+
+
+def readable(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """Pick the columns that there are, in order, under their headings, as text."""
+    shown = {}
+    for name, (heading, form) in columns.items():
+        if name in table:
+            shown[heading] = [
+                NOTHING if pd.isna(value) or value == "" else form.format(value)
+                for value in table[name]
+            ]
+    return pd.DataFrame(shown)
+
+
+def html_table(table: pd.DataFrame) -> str:
+    """Write a table of text as HTML.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The table.
+
+    Returns
+    -------
+    html : str
+        The table in the style of MNE's reports.
+    """
+    classes = "table table-sm table-striped w-auto numbers"
+    return table.to_html(index=False, border=0, justify="unset", classes=classes)
+
+
+def facts_table(facts: Mapping[str, object]) -> str:
+    """Write names and values as an HTML table.
+
+    Parameters
+    ----------
+    facts : mapping
+        Value by name.
+
+    Returns
+    -------
+    html : str
+        The table in the style of MNE's reports.
+    """
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<table class='table table-sm w-auto facts'><tbody>{rows}</tbody></table>"
+
+
+def box(title: str, lead: str, facts: Mapping[str, object], table: pd.DataFrame) -> str:
+    """Show a result in a notebook: a title, a sentence, a table and some facts.
+
+    Parameters
+    ----------
+    title, lead : str
+        Name of the result, and the most important thing about it.
+    facts : mapping
+        Value by name.
+    table : pandas.DataFrame
+        Text; of a long one the first rows.
+
+    Returns
+    -------
+    html : str
+        Plain HTML without scripts, escaped, in the colours of the page.
+    """
+    parts = [f"<b>{escape(title)}</b><br>{escape(lead)}"]
+    if len(table):
+        parts.append(table[:MOST_ROWS].to_html(index=False, border=0))
+    if len(table) > MOST_ROWS:
+        parts.append(f"<p>and {len(table) - MOST_ROWS} more</p>")
+    if facts:
+        said = "; ".join(f"{escape(name)}: {escape(str(fact))}" for name, fact in facts.items())
+        parts.append(f"<small>{said}</small>")
+    return f"<div style='{BOX}'>{''.join(parts)}</div>"
