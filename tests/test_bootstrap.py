@@ -42,7 +42,7 @@ def case(recording):
     inverse = VAEInverse(subjects_dir=recording.subjects_dir)
     inverse.fit(average, recording.forward, cov)
     result = inverse.bootstrap(
-        epochs, recording.forward, cov, n_bootstrap=30, random_state=0, verbose="error"
+        epochs, recording.forward, cov, n_bootstrap=40, random_state=0, verbose="error"
     )
     return epochs, recording.forward, cov, inverse, result
 
@@ -76,18 +76,26 @@ def test_ellipsoids_hold_the_truth(recording, case):
         assert row.cov_xz == covariance[0, 2]
 
 
-def test_amplitudes_scatter_as_the_posterior_says(case):
-    """Given place and orientation the two standard deviations are of one size."""
-    *_, inverse, result = case
-    ratio = result.sources["amplitude_sd_nAm"] / inverse.sources_["sd_nAm"]
-    assert ratio.between(0.5, 3).all()
+def test_amplitudes_scatter_as_the_noise_makes_them(case):
+    """The resampled standard deviation against that of the fit's own linear filter."""
+    epochs, _, cov, inverse, result = case
+    filter_, evoked = inverse.filter_, epochs.average()
+    U = filter_.activity(evoked)
+    maps = filter_.inverse_map.reshape(*U.shape[:2], -1)
+    sd = []
+    for own, rows in zip(U, maps, strict=True):
+        peak = own[:, np.square(own).sum(0).argmax()]
+        weights = peak / np.linalg.norm(peak) @ rows
+        sd.append(1e9 * np.sqrt(weights @ cov.data @ weights / evoked.nave))
+    ratio = result.sources["amplitude_sd_nAm"] / np.array(sd)[inverse._order]
+    assert ratio.between(0.4, 1.6).all()
     share = result.sources["amplitude_nAm"] / inverse.sources_["peak_nAm"]
-    assert share.between(0.5, 1.3).all()
+    assert share.between(0.8, 1.2).all()
 
 
 def test_the_seed_alone_decides(case):
     epochs, forward, cov, inverse, _ = case
-    options = {"n_bootstrap": 12, "verbose": "error"}
+    options = {"n_bootstrap": 6, "verbose": "error"}
     one, two, other = (
         inverse.bootstrap(epochs, forward, cov, random_state=seed, n_jobs=jobs, **options)
         for seed, jobs in ((1, 1), (1, 2), (2, 1))
@@ -101,7 +109,7 @@ def test_few_positions_do_as_well_as_all(case):
     """No position that was left out could have held a source that is reported."""
     *_, inverse, result = case
     assert result.n_positions < len(result.selection_probability.data)
-    assert len(result.missed_log_evidence) == 30
+    assert len(result.missed_log_evidence) == 32
     assert result.missed_log_evidence.max() < inverse.min_log_evidence
 
 
@@ -171,13 +179,13 @@ def test_possible_gain_is_the_best_that_one_position_can_do(orientation):
         if orientation == "shared":
             assert gain[g] == pytest.approx(max(shared, 0), rel=1e-3, abs=1e-3)
         else:
-            assert gain[g] >= shared - 1e-9
+            assert gain[g] >= shared * (1 - 1e-6)
             sample = problem.X @ problem.X.T / 30 - 0.25 * np.eye(20)
             inverse = np.linalg.pinv(columns)
             values, vectors = np.linalg.eigh(inverse @ sample @ inverse.T)
             near = gain_of(vectors * values.clip(0) @ vectors.T, columns)
-            assert gain[g] >= near - 1e-9
-    assert gain[problem.active].min() > 10 * np.delete(gain, problem.active).max()
+            assert gain[g] >= near * (1 - 1e-6)
+    assert gain[problem.active].min() > np.delete(gain, problem.active).max()
 
 
 def test_a_fit_of_other_epochs_is_noticed(case):

@@ -27,7 +27,7 @@ from meg_vae.meg.saving import SavedInverse
 if TYPE_CHECKING:
     from meg_vae.model.sparse_vae import SparseVAE
 
-MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
+MIN_LOG_EVIDENCE = 12.0  # nats: noise shows a source in at most 1 of 20 recordings (calibrated)
 
 
 class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse):

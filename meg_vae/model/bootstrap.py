@@ -221,7 +221,7 @@ def fit_replicates(
         decoder = weighted_columns(columns, chosen.factor[None])[0]
         noise = _spread(chosen.noise_variance, len(decoder))
         z = optimal_encoder(decoder, noise).W_z @ one[:, instants]
-        U = chosen.factor @ z.reshape(len(chosen.kept), dictionary.n_orient, -1)
+        U = chosen.factor @ z.reshape(len(chosen.kept), dictionary.n_orient, len(instants))
         replicates.append(Replicate(chosen.kept.cpu().numpy(), U.cpu().numpy()))
     return replicates
 

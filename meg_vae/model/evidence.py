@@ -107,10 +107,15 @@ def _weighted_pulls(encoder: OptimalEncoder, F: Tensor) -> tuple[Tensor, Tensor]
     return K, seen @ seen.T
 
 
-def shared_signal(
+def likeness(
     encoder: OptimalEncoder, decoder: Tensor, F: Tensor, noise: Tensor, n_orient: int
 ) -> Tensor:
-    """How alike the signals are that each two sources are taken to have put in the data.
+    """How alike each two sources are, in their fields and in their time courses.
+
+    Fields are as alike as the largest canonical correlation between the columns of the two is;
+    time courses, by their RV coefficient (Escoufier 1973), the cosine between the matrices z zᵀ.
+    Neighbours see alike fields, and those that share one generator have its time course, also
+    where one only makes up for what the other's field lacks; two generators differ in one of both.
 
     Parameters
     ----------
@@ -121,22 +126,30 @@ def shared_signal(
     F : Tensor, shape (n_channels, k)
         Factor of the data covariance.
     noise : Tensor, shape (n_channels,)
-        Noise variance, by which the signals are whitened.
+        Noise variance, by which the fields are whitened.
     n_orient : int
         Dipoles per position.
 
     Returns
     -------
-    share : Tensor, shape (n_active, n_active)
-        Squared cosine between the signals P_g W_g F: the part of the power of one that the other
-        explains by its own field and time course together, from 0 to 1.
+    likeness : Tensor, shape (n_active, n_active)
+        The product of the squared correlation and the coefficient, from 0 to 1.
     """
-    m = decoder.shape[1] // n_orient
     seen = encoder.W_z @ F
-    product = (decoder.T @ (decoder / noise[:, None])) * (seen @ seen.T)
-    inner = product.reshape(m, n_orient, m, n_orient).sum((1, 3))
-    power = inner.diagonal().clamp_min(torch.finfo(inner.dtype).tiny)
-    return inner.square() / (power[:, None] * power)
+    m = decoder.shape[1] // n_orient
+    white = (decoder / noise.sqrt()[:, None]).reshape(len(decoder), m, n_orient).movedim(1, 0)
+    basis = torch.linalg.svd(white, full_matrices=False)[0].movedim(0, 1).flatten(1)
+    overlap = (basis.T @ basis).reshape(m, n_orient, m, n_orient).movedim(1, 2)
+    canonical = torch.linalg.matrix_norm(overlap, 2) if m else seen.new_zeros(0, 0)
+    return canonical.square() * _rv_coefficients(seen @ seen.T, n_orient)
+
+
+def _rv_coefficients(products: Tensor, n_orient: int) -> Tensor:
+    """‖A_gᵀA_h‖² / (‖A_gᵀA_g‖ ‖A_hᵀA_h‖) between the sources, from all inner products."""
+    m = len(products) // n_orient
+    size = products.reshape(m, n_orient, m, n_orient).square().sum((1, 3))
+    own = size.diagonal().clamp_min(torch.finfo(size.dtype).tiny).sqrt()
+    return size / (own[:, None] * own)
 
 
 def source_covariance(encoder: OptimalEncoder, factor: Tensor) -> Tensor:

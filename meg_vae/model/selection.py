@@ -16,7 +16,7 @@ from meg_vae.model.encoders import optimal_encoder
 from meg_vae.model.evidence import (
     cluster_log_evidence,
     effective_samples,
-    shared_signal,
+    likeness,
     source_log_evidence,
 )
 from meg_vae.model.exact.descent import Trace, descend
@@ -26,7 +26,7 @@ from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.solve import LEARN, data_factor, in_range
 
 COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
-SAME = 0.5  # sources that explain more than this of each other's signal share one generator
+SAME = 0.5  # sources more alike than this, in field and in time course, share one generator
 
 
 @dataclass(frozen=True)
@@ -238,8 +238,8 @@ def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: floa
     """Find the evidence of each source and of its cluster."""
     o = candidates.Phi.shape[2]
     encoder, F = optimal_encoder(point.P[0], point.noise[0]), candidates.F[0]
-    share = shared_signal(encoder, point.P[0], F, point.noise[0], o)
-    cluster = _connected(share > SAME)
+    alike = likeness(encoder, point.P[0], F, point.noise[0], o)
+    cluster = _connected(alike > SAME)
     m = len(kept)
     K = torch.eye(m * o, dtype=point.J.dtype, device=point.J.device) - encoder.covariance
     size = K.reshape(m, o, m, o).square().sum((1, 3)).sqrt()

@@ -75,7 +75,7 @@ class SparseVAE(RowSparseModel):
         Log evidence lost by taking out that position alone, in nats; 0 where inactive.
     cluster_ : ndarray of int, shape (n_groups,)
         Number of the cluster of each active position, from 0, and −1 where inactive. Those of one
-        cluster explain more than half of each other's signal: they share one generator.
+        cluster share one generator: they are alike in their fields and in their time courses.
     cluster_log_evidence_ : ndarray, shape (n_groups,)
         Log evidence lost by taking out the whole cluster of that position, in nats; 0 where
         inactive.
