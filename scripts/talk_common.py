@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -15,15 +15,22 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
+from joblib import Parallel, delayed
 from PIL import Image
+from tqdm.auto import tqdm
 
 from meg_vae.viz.style import PALETTE, RC
 
 HERE = Path(__file__).resolve().parent
 Quick = Annotated[bool, typer.Option(help="A small version, under a minute.")]
-Out = Annotated[Path, typer.Option(help="Folder for the figure and the table.")]
+Out = Annotated[
+    Path, typer.Option(help="Folder for the figure and the table.", callback=lambda out: _made(out))
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Jobs = Annotated[int, typer.Option(help="Processes; the results do not depend on it.")]
 OUT = HERE.parent / "data" / "talk"
+JOBS = 2
+STYLE = {**RC, "font.size": 9}
 
 #: One colour and marker per method, the same in every figure.
 LOOKS = {
@@ -35,6 +42,12 @@ LOOKS = {
     "multi-task lasso": {"color": PALETTE[2], "marker": "x", "linestyle": ":"},
     "matching pursuit": {"color": "#666666", "marker": "+", "linestyle": ":"},
 }
+
+
+def _made(out: Path) -> Path:
+    """Make the folder before the work, not after it."""
+    out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def check_sizes(n_channels: int, n_dipoles: int, n_active: int, n_samples: int =
     ValueError
         If a size is impossible, with the reason.
     """
-    if min(n_channels, n_dipoles, n_samples) < 1 or n_active < 0:
+    if min(n_channels, n_dipoles, n_samples, n_active) < 1:
         raise ValueError(
             f"sizes must be positive, got d={n_channels}, K={n_dipoles}, n={n_samples}, "
             f"ρ0={n_active}"
@@ -165,6 +178,44 @@ def refit(problem: Problem, U: np.ndarray) -> np.ndarray:
     return out
 
 
+def collect(
+    work: Callable[..., list[dict[str, Any]]],
+    cells: Sequence[tuple[Any, ...]],
+    *,
+    desc: str,
+    unit: str,
+    jobs: int = 1,
+) -> pd.DataFrame:
+    """Do independent pieces of work in several processes, with a progress bar.
+
+    Parameters
+    ----------
+    work : callable
+        Turns the arguments of one piece into rows of the table.
+    cells : sequence of tuple
+        Arguments of every piece.
+    desc, unit : str
+        What the progress bar says, and what it counts.
+    jobs : int
+        Processes, each with one thread.
+
+    Returns
+    -------
+    table : DataFrame
+        All rows, in the order of the cells.
+
+    Raises
+    ------
+    ValueError
+        If there is no process to work in.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs} must be at least 1")
+    done = Parallel(n_jobs=jobs, return_as="generator")(delayed(work)(*cell) for cell in cells)
+    bar = tqdm(done, desc=desc, unit=unit, total=len(cells))
+    return pd.DataFrame([row for rows in bar for row in rows])
+
+
 def write(
     name: str, table: pd.DataFrame, draw: Callable[[pd.DataFrame], plt.Figure], out: Path
 ) -> None:
@@ -181,13 +232,35 @@ def write(
     out : Path
         Folder.
     """
-    out.mkdir(parents=True, exist_ok=True)
     _replace(out / f"{name}.csv", lambda path: table.to_csv(path, index=False, float_format="%.6g"))
-    with mpl.rc_context({**RC, "font.size": 9}):
+    with mpl.rc_context(STYLE):
         figure = draw(table)
         _replace(out / f"{name}.png", lambda path: _save_picture(figure, path))
         plt.close(figure)
     typer.echo(f"wrote {out / name}.csv and .png ({len(table)} rows)")
+
+
+def show(name: str, draw: Callable[[pd.DataFrame], plt.Figure], folder: Path = OUT) -> pd.DataFrame:
+    """Draw a table that was written before, and return it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table.
+    draw : callable
+        Makes the figure from the table.
+    folder : Path
+        Where the table is.
+
+    Returns
+    -------
+    table : DataFrame
+        What was measured.
+    """
+    table = pd.read_csv(folder / f"{name}.csv")
+    with mpl.rc_context(STYLE):
+        draw(table)
+    return table
 
 
 def _save_picture(figure: plt.Figure, path: Path) -> None:
@@ -218,6 +291,6 @@ def run(main: Callable[..., None]) -> None:
     torch.set_num_threads(1)  # the problems are small
     try:
         typer.run(main)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None

@@ -6,9 +6,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from talk_common import OUT, Out, Problem, Quick, Seed, check_sizes, run, sparse_problem, write
+from talk_common import (
+    JOBS,
+    OUT,
+    Jobs,
+    Out,
+    Problem,
+    Quick,
+    Seed,
+    check_sizes,
+    collect,
+    run,
+    sparse_problem,
+    write,
+)
 from torch import nn
-from tqdm.auto import tqdm
 
 from meg_vae.model.decoders import HiddenDecoder, RowScaleDecoder, WarpedDecoder
 from meg_vae.model.encoders import TrainedEncoder
@@ -107,7 +119,47 @@ def row_norms(problem: Problem, name: str, seed: int) -> np.ndarray:
     return U.norm(dim=1).numpy()
 
 
-def experiment(actives: list[int], bends: list[float], n_seeds: int, seed: int) -> pd.DataFrame:
+def try_all(n_active: int, bend: float, seed: int) -> list[dict[str, object]]:
+    """Train every decoder on one problem.
+
+    Parameters
+    ----------
+    n_active : int
+        ρ0.
+    bend : float
+        How far from Gaussian the rows are.
+    seed : int
+        Seed of the problem and of the weights.
+
+    Returns
+    -------
+    rows : list of dict
+        A row per decoder.
+    """
+    problem = make_problem(n_active, bend, seed)
+    true = problem.U.any(axis=1)
+    rows: list[dict[str, object]] = []
+    for name in DECODERS:
+        norms = row_norms(problem, name, seed)
+        kept = norms > KEPT * norms.max()
+        rows.append(
+            {
+                "n_active": n_active,
+                "bend": bend,
+                "seed": seed,
+                "decoder": name,
+                "n_kept": int(kept.sum()),
+                "share_of_true_rows_kept": float(kept[true].mean()),
+                "spurious_rows": int((kept & ~true).sum()),
+                "right": bool((kept == true).all()),
+            }
+        )
+    return rows
+
+
+def experiment(
+    actives: list[int], bends: list[float], n_seeds: int, seed: int, jobs: int = 1
+) -> pd.DataFrame:
     """Train every decoder on every problem.
 
     Parameters
@@ -120,6 +172,8 @@ def experiment(actives: list[int], bends: list[float], n_seeds: int, seed: int) 
         Problems for each.
     seed : int
         First seed.
+    jobs : int
+        Processes.
 
     Returns
     -------
@@ -127,27 +181,8 @@ def experiment(actives: list[int], bends: list[float], n_seeds: int, seed: int) 
         A row per problem and decoder.
     """
     check_sizes(CHANNELS, DIPOLES, max(actives))
-    rows = []
     cells = [(rho, bend, seed + k) for rho in actives for bend in bends for k in range(n_seeds)]
-    for rho, bend, k in tqdm(cells, desc="decoders", unit="problem"):
-        problem = make_problem(rho, bend, k)
-        true = problem.U.any(axis=1)
-        for name in DECODERS:
-            norms = row_norms(problem, name, k)
-            kept = norms > KEPT * norms.max()
-            rows.append(
-                {
-                    "n_active": rho,
-                    "bend": bend,
-                    "seed": k,
-                    "decoder": name,
-                    "n_kept": int(kept.sum()),
-                    "share_of_true_rows_kept": float(kept[true].mean()),
-                    "spurious_rows": int((kept & ~true).sum()),
-                    "right": bool((kept == true).all()),
-                }
-            )
-    return pd.DataFrame(rows)
+    return collect(try_all, cells, desc="decoders", unit="problem", jobs=jobs)
 
 
 def draw(table: pd.DataFrame) -> plt.Figure:
@@ -194,13 +229,10 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0) -> None:
+def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0, jobs: Jobs = JOBS) -> None:
     """Train linear and nonlinear decoders, and count the rows they keep."""
-    if quick:
-        table = experiment([3, 8], [0.0], 1, seed)
-    else:
-        table = experiment([5, 11, 13, 14], [0.0, 2.0], 2, seed)
-    write("talk_decoders", table, draw, out)
+    actives, bends, n_seeds = ([3, 8], [0.0], 1) if quick else ([3, 7, 11, 14], [0.0, 2.0], 3)
+    write("talk_decoders", experiment(actives, bends, n_seeds, seed, jobs), draw, out)
 
 
 if __name__ == "__main__":

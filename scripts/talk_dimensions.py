@@ -6,8 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from talk_common import OUT, Out, Quick, Seed, run, write
-from tqdm.auto import tqdm
+from talk_common import JOBS, OUT, Jobs, Out, Quick, Seed, collect, run, write
 
 from meg_vae.model.networks import NetworkDecoder, NetworkEncoder
 from meg_vae.model.train import train
@@ -56,7 +55,7 @@ def manifold(dimension: int, n_channels: int, n_samples: int, seed: int) -> np.n
 
 
 def posterior_variances(
-    X: np.ndarray, seed: int, n_latents: int = LATENTS
+    X: np.ndarray, seed: int, n_latents: int = LATENTS, n_steps: int = STEPS
 ) -> tuple[np.ndarray, float, float]:
     """Train a VAE of networks and read off what its latents carry.
 
@@ -68,6 +67,8 @@ def posterior_variances(
         Seed of the weights.
     n_latents : int
         Latent dimension.
+    n_steps : int
+        Steps of Adam.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def posterior_variances(
         noise_variance="learn",
         optimizer="adam",
         learning_rate=LEARNING_RATE,
-        max_iter=STEPS,
+        max_iter=n_steps,
         tol=-np.inf,
         n_draws=1,
         random_state=seed,
@@ -100,7 +101,34 @@ def posterior_variances(
     return variances, residual, float(result.noise_variance)
 
 
-def experiment(dimensions: list[int], n_seeds: int, seed: int) -> pd.DataFrame:
+def count(dimension: int, seed: int) -> list[dict[str, object]]:
+    """Estimate the dimension of one manifold.
+
+    Parameters
+    ----------
+    dimension : int
+        Its dimension r.
+    seed : int
+        Seed of the manifold and of the weights.
+
+    Returns
+    -------
+    rows : list of dict
+        A row per latent.
+    """
+    X = manifold(dimension, CHANNELS, SAMPLES, seed)
+    variances, residual, noise = posterior_variances(X, seed)
+    what = {
+        "dimension": dimension,
+        "seed": seed,
+        "n_active": int((variances < ACTIVE).sum()),
+        "residual": residual,
+        "noise_variance": noise,
+    }
+    return [{**what, "latent": i + 1, "posterior_variance": v} for i, v in enumerate(variances)]
+
+
+def experiment(dimensions: list[int], n_seeds: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Estimate the dimension of several manifolds.
 
     Parameters
@@ -111,29 +139,16 @@ def experiment(dimensions: list[int], n_seeds: int, seed: int) -> pd.DataFrame:
         Manifolds for each.
     seed : int
         First seed.
+    jobs : int
+        Processes.
 
     Returns
     -------
     table : DataFrame
         A row per manifold and latent.
     """
-    rows = []
     cells = [(r, seed + k) for r in dimensions for k in range(n_seeds)]
-    for r, k in tqdm(cells, desc="dimensions", unit="manifold"):
-        variances, residual, noise = posterior_variances(manifold(r, CHANNELS, SAMPLES, k), k)
-        rows += [
-            {
-                "dimension": r,
-                "seed": k,
-                "n_active": int((variances < ACTIVE).sum()),
-                "residual": residual,
-                "noise_variance": noise,
-                "latent": i + 1,
-                "posterior_variance": v,
-            }
-            for i, v in enumerate(variances)
-        ]
-    return pd.DataFrame(rows)
+    return collect(count, cells, desc="dimensions", unit="manifold", jobs=jobs)
 
 
 def draw(table: pd.DataFrame) -> plt.Figure:
@@ -178,10 +193,10 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0) -> None:
+def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0, jobs: Jobs = JOBS) -> None:
     """Count the dimensions of manifolds by the active latents of a trained VAE."""
-    table = experiment([2, 5] if quick else [1, 2, 3, 5, 7], 1 if quick else 4, seed)
-    write("talk_dimensions", table, draw, out)
+    dimensions, n_seeds = ([2, 5], 1) if quick else ([1, 2, 3, 4, 5, 6, 7], 5)
+    write("talk_dimensions", experiment(dimensions, n_seeds, seed, jobs), draw, out)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from talk_common import LOOKS, OUT, Out, Problem, Quick, Seed, recovered, run, sparse_problem, write
-from tqdm.auto import tqdm
+from talk_common import (
+    JOBS,
+    LOOKS,
+    OUT,
+    Jobs,
+    Out,
+    Problem,
+    Quick,
+    Seed,
+    check_sizes,
+    collect,
+    recovered,
+    run,
+    sparse_problem,
+    write,
+)
 
 from meg_vae import SparseAutoencoder
 from meg_vae.model.encoders import optimal_encoder
@@ -25,21 +40,26 @@ SAME = 1e-3  # energies closer than this are one minimum, nats × 2 per sample
 
 @dataclass(frozen=True)
 class Regime:
-    """Sizes of a problem, as fractions of d, and how far its row norms spread."""
+    """Sizes of a problem, as fractions of d, how far its row norms spread, and what is promised."""
 
     name: str
     active: float
     samples: float
     decades: float
+    inside: bool
+
+    def sizes(self, n_channels: int) -> tuple[int, int]:
+        """Give ρ0 and n for a number of channels d."""
+        return int(self.active * n_channels), max(1, int(self.samples * n_channels))
 
 
 REGIMES = (
-    Regime("spread norms\nρ₀ = ⅔d, n = d", 2 / 3, 1, 2),
-    Regime("spread norms\nρ₀ = d−1, n = d", 0.999, 1, 2),
-    Regime("equal norms\nρ₀ = d−1, n = d", 0.999, 1, 0),
-    Regime("spread norms\nρ₀ = d, n = d", 1, 1, 2),
-    Regime("equal norms\nρ₀ = ⅔d, n = 3", 2 / 3, 0.2, 0),
-    Regime("spread norms\nρ₀ = ⅔d, n = 1", 2 / 3, 0, 2),
+    Regime("spread norms\nρ₀ = ⅔d, n = d", 2 / 3, 1, 2, True),
+    Regime("spread norms\nρ₀ = d−1, n = d", 0.999, 1, 2, True),
+    Regime("equal norms\nρ₀ = d−1, n = d", 0.999, 1, 0, False),
+    Regime("spread norms\nρ₀ = d, n = d", 1, 1, 2, False),
+    Regime("equal norms\nρ₀ = ⅔d, n = d/5", 2 / 3, 0.2, 0, False),
+    Regime("spread norms\nρ₀ = ⅔d, n = 1", 2 / 3, 0, 2, False),
 )
 TWINS = {
     "autoencoder, ℓ2,p": {"penalty": "lp", "decoder_penalty": "bounded", "anneal": False},
@@ -48,7 +68,25 @@ TWINS = {
 }
 
 
-def vae_from(problem: Problem, seed: int) -> tuple[float, bool]:
+class End(NamedTuple):
+    """Where a descent ended.
+
+    Attributes
+    ----------
+    energy : float
+        Per sample.
+    recovered : bool
+        Whether U was recovered.
+    certificate : float
+        How far from a stationary point it stopped: its largest relative gradient.
+    """
+
+    energy: float
+    recovered: bool
+    certificate: float
+
+
+def vae_from(problem: Problem, seed: int) -> End:
     """Descend the VAE's energy at fixed λ from a random γ.
 
     Parameters
@@ -60,10 +98,8 @@ def vae_from(problem: Problem, seed: int) -> tuple[float, bool]:
 
     Returns
     -------
-    energy : float
-        J at the end.
-    success : bool
-        Whether U was recovered.
+    end : End
+        With the certificate over all positions.
     """
     d, K = problem.Phi.shape
     dictionary = Dictionary(problem.Phi)
@@ -86,10 +122,10 @@ def vae_from(problem: Problem, seed: int) -> tuple[float, bool]:
     U = np.zeros_like(problem.U)
     encoder = optimal_encoder(dictionary.Phi[:, active] * w_x[active], noise[0])
     U[active.numpy()] = (w_x[active, None] * (encoder.W_z @ X)).numpy()
-    return float(found.energy[0]), recovered(U, problem.U)
+    return End(float(found.energy[0]), recovered(U, problem.U), float(found.certificate[0]))
 
 
-def twin_from(problem: Problem, seed: int, **options: object) -> tuple[float, bool]:
+def twin_from(problem: Problem, seed: int, **options: object) -> End:
     """Descend the autoencoder's energy from one random start.
 
     Parameters
@@ -103,10 +139,8 @@ def twin_from(problem: Problem, seed: int, **options: object) -> tuple[float, bo
 
     Returns
     -------
-    energy : float
-        Its energy at the end.
-    success : bool
-        Whether U was recovered.
+    end : End
+        With the relative change of the row norms in a last step.
     """
     options = {"noise_variance": NOISE * float(np.mean(problem.X**2))} | options
     model = SparseAutoencoder(
@@ -116,7 +150,7 @@ def twin_from(problem: Problem, seed: int, **options: object) -> tuple[float, bo
         # a start that creeps is counted where it is
         warnings.filterwarnings("ignore", "stopped by max_iter", RuntimeWarning)
         model.fit(problem.Phi, problem.X)
-    return model.energy_, recovered(model.U_, problem.U)
+    return End(model.energy_, recovered(model.U_, problem.U), model.certificate_)
 
 
 def n_minima(energies: pd.Series) -> int:
@@ -135,6 +169,42 @@ def n_minima(energies: pd.Series) -> int:
     return 1 + int((np.diff(np.sort(energies)) > SAME).sum())
 
 
+def try_all(
+    n_channels: int, n_dipoles: int, regime: Regime, seed: int, start: int
+) -> list[dict[str, object]]:
+    """Start every method at random on one problem.
+
+    Parameters
+    ----------
+    n_channels, n_dipoles : int
+        d and K.
+    regime : Regime
+        Kind of problem.
+    seed, start : int
+        Seeds of the problem and of the start.
+
+    Returns
+    -------
+    rows : list of dict
+        A row per method.
+    """
+    rho, n = regime.sizes(n_channels)
+    problem = sparse_problem(n_channels, n_dipoles, rho, n, decades=regime.decades, seed=seed)
+    ends = {"VAE": vae_from(problem, start)}
+    ends |= {name: twin_from(problem, start, **options) for name, options in TWINS.items()}
+    what = {
+        "regime": regime.name.replace("\n", ", "),
+        "inside": regime.inside,
+        "n_channels": n_channels,
+        "n_dipoles": n_dipoles,
+        "n_active": rho,
+        "n_samples": n,
+        "problem": seed,
+        "start": start,
+    }
+    return [{**what, "method": name, **end._asdict()} for name, end in ends.items()]
+
+
 def experiment(
     n_channels: int,
     n_dipoles: int,
@@ -142,6 +212,7 @@ def experiment(
     n_starts: int,
     n_problems: int,
     seed: int,
+    jobs: int = 1,
 ) -> pd.DataFrame:
     """Start every method at random on every problem.
 
@@ -155,39 +226,23 @@ def experiment(
         Starts per problem, and problems per regime.
     seed : int
         First seed.
+    jobs : int
+        Processes.
 
     Returns
     -------
     table : DataFrame
-        A row per start.
+        A row per start and method.
     """
-    rows = []
-    cells = [(r, k) for r in regimes for k in range(n_problems)]
-    for regime, k in tqdm(cells, desc="minima", unit="problem"):
-        rho = int(regime.active * n_channels)
-        n = max(1, int(regime.samples * n_channels))
-        problem = sparse_problem(
-            n_channels, n_dipoles, rho, n, decades=regime.decades, seed=seed + k
-        )
-        for start in range(n_starts):
-            ends = {"VAE": vae_from(problem, start)}
-            ends |= {name: twin_from(problem, start, **o) for name, o in TWINS.items()}
-            rows += [
-                {
-                    "regime": regime.name.replace("\n", ", "),
-                    "n_channels": n_channels,
-                    "n_dipoles": n_dipoles,
-                    "n_active": rho,
-                    "n_samples": n,
-                    "problem": seed + k,
-                    "start": start,
-                    "method": name,
-                    "energy": energy,
-                    "recovered": success,
-                }
-                for name, (energy, success) in ends.items()
-            ]
-    return pd.DataFrame(rows)
+    for regime in regimes:
+        check_sizes(n_channels, n_dipoles, *regime.sizes(n_channels))
+    cells = [
+        (n_channels, n_dipoles, regime, seed + k, start)
+        for regime in regimes
+        for k in range(n_problems)
+        for start in range(n_starts)
+    ]
+    return collect(try_all, cells, desc="minima", unit="start", jobs=jobs)
 
 
 def draw(table: pd.DataFrame) -> plt.Figure:
@@ -211,26 +266,12 @@ def draw(table: pd.DataFrame) -> plt.Figure:
         len(methods), 1, figsize=(8.6, 7.4), sharex=True, layout="constrained"
     )
     for ax, name in zip(axes, methods, strict=True):
+        part = table[table["method"] == name]
         color = LOOKS[name.removesuffix(", annealed")]["color"]
         for x, regime in enumerate(regimes):
-            cell = table[(table["method"] == name) & (table["regime"] == regime)]
-            shift = (cell["start"] / cell["start"].max() - 0.5) * 0.5 + x
-            good = cell["recovered"].to_numpy(bool)
-            ax.scatter(shift[good], cell["excess"][good], s=11, color=color)
-            ax.scatter(shift[~good], cell["excess"][~good], s=11, facecolor="none", edgecolor=color)
-            minima = cell.groupby("problem")["energy"].agg(n_minima).mean()
-            ax.text(
-                x,
-                0.97,
-                f"{minima:.3g} minim{'um' if minima == 1 else 'a'}\n{100 * good.mean():.0f}% right",
-                ha="center",
-                va="top",
-                transform=ax.get_xaxis_transform(),
-                fontsize=8,
-            )
+            _draw_starts(ax, x, part[part["regime"] == regime], color)
         ax.set_yscale("symlog", linthresh=1e-3)
-        top = table[table["method"] == name]["excess"].max()
-        ax.set_ylim(-5e-4, max(300 * top, 1e3))
+        ax.set_ylim(-5e-4, max(300 * part["excess"].max(), 1e3))
         ax.set_yticks([0, 1e-2, 1, 1e2])
         ax.minorticks_off()
         ax.set_title(name, loc="left", fontsize=9.5, color=color, fontweight="bold")
@@ -239,22 +280,48 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     first = table.iloc[0]
     n_starts = table["start"].nunique()
     figure.suptitle(
-        f"{n_starts} random starts a problem, Φ {first['n_channels']} × {first['n_dipoles']}; "
-        "filled: U recovered, open: not",
+        f"{n_starts} random starts for each of {table['problem'].nunique()} problems, "
+        f"Φ {first['n_channels']} × {first['n_dipoles']}; filled: U recovered, open: not; "
+        "shaded: the theorem's regime",
         fontsize=10,
     )
     return figure
 
 
+def _draw_starts(ax: plt.Axes, x: int, cell: pd.DataFrame, color: str) -> None:
+    """Draw the starts of one method in one regime, and say what they came to."""
+    if cell["inside"].all():
+        ax.axvspan(x - 0.5, x + 0.5, color="0.93", zorder=0)
+    shift = (cell["start"] / cell["start"].max() - 0.5) * 0.5 + x
+    good = cell["recovered"].to_numpy(bool)
+    ax.scatter(shift[good], cell["excess"][good], s=11, color=color)
+    ax.scatter(shift[~good], cell["excess"][~good], s=11, facecolor="none", edgecolor=color)
+    minima = cell.groupby("problem")["energy"].agg(n_minima).mean()
+    ax.text(
+        x,
+        0.97,
+        f"{minima:.3g} minim{'um' if minima == 1 else 'a'}\n{100 * good.mean():.0f}% right",
+        ha="center",
+        va="top",
+        transform=ax.get_xaxis_transform(),
+        fontsize=8,
+    )
+
+
 def main(
-    quick: Quick = False, out: Out = OUT, seed: Seed = 0, n_channels: int = 15, n_dipoles: int = 40
+    quick: Quick = False,
+    out: Out = OUT,
+    seed: Seed = 0,
+    jobs: Jobs = JOBS,
+    n_channels: int = 15,
+    n_dipoles: int = 40,
 ) -> None:
     """Count the minima that random starts end in."""
     if quick:
-        some = (REGIMES[0], REGIMES[2], REGIMES[5])
-        table = experiment(n_channels, n_dipoles, some, 6, 1, seed)
+        regimes, n_starts, n_problems = (REGIMES[0], REGIMES[2], REGIMES[5]), 6, 1
     else:
-        table = experiment(n_channels, n_dipoles, REGIMES, 16, 2, seed)
+        regimes, n_starts, n_problems = REGIMES, 20, 4
+    table = experiment(n_channels, n_dipoles, regimes, n_starts, n_problems, seed, jobs)
     write("talk_minima", table, draw, out)
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 import torch
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
-from talk_common import OUT, Out, Quick, Seed, run, write
-from tqdm.auto import tqdm
+from talk_common import JOBS, OUT, Jobs, Out, Quick, Seed, collect, run, write
 
 from meg_vae.model.decoders import FreeDecoder
 from meg_vae.model.train import train
@@ -94,7 +93,42 @@ def fit(X: np.ndarray, n_latents: int, seed: int) -> dict[str, np.ndarray | floa
     }
 
 
-def experiment(latents: list[int], n_seeds: int, seed: int) -> pd.DataFrame:
+def measure(data: str, n_latents: int, noise_sd: float, seed: int) -> list[dict[str, object]]:
+    """Fit one data set.
+
+    Parameters
+    ----------
+    data : str
+        What the data are called.
+    n_latents : int
+        Latent dimension.
+    noise_sd : float
+        Standard deviation of the noise.
+    seed : int
+        Seed of the data and of the start.
+
+    Returns
+    -------
+    rows : list of dict
+        A row per latent direction.
+    """
+    result = fit(low_rank_data(CHANNELS, SAMPLES, RANK, noise_sd, seed), n_latents, seed)
+    what = {
+        "data": data,
+        "n_latents": n_latents,
+        "rank": RANK,
+        "seed": seed,
+        "noise_variance": result["noise_variance"],
+        "mean_discarded_eigenvalue": result["discarded"],
+        "sklearn_noise_variance": result["sklearn"],
+        "angle_rad": result["angle"],
+        "n_active": result["n_active"],
+    }
+    variances = np.atleast_1d(result["variances"])
+    return [{**what, "direction": i + 1, "posterior_variance": v} for i, v in enumerate(variances)]
+
+
+def experiment(latents: list[int], n_seeds: int, seed: int, jobs: int = 1) -> pd.DataFrame:
     """Fit noisy data with few latents, and noiseless data with as many latents as channels.
 
     Parameters
@@ -105,34 +139,17 @@ def experiment(latents: list[int], n_seeds: int, seed: int) -> pd.DataFrame:
         Data sets.
     seed : int
         First seed.
+    jobs : int
+        Processes.
 
     Returns
     -------
     table : DataFrame
         A row per fit and latent direction.
     """
-    rows = []
-    cells = [("noisy", q, NOISE_SD) for q in latents] + [("noiseless", CHANNELS, 0.0)]
-    for data, q, noise_sd in tqdm(cells, desc="PCA", unit="fit"):
-        for k in range(n_seeds):
-            result = fit(low_rank_data(CHANNELS, SAMPLES, RANK, noise_sd, seed + k), q, seed + k)
-            rows += [
-                {
-                    "data": data,
-                    "n_latents": q,
-                    "rank": RANK,
-                    "seed": seed + k,
-                    "noise_variance": result["noise_variance"],
-                    "mean_discarded_eigenvalue": result["discarded"],
-                    "sklearn_noise_variance": result["sklearn"],
-                    "angle_rad": result["angle"],
-                    "n_active": result["n_active"],
-                    "direction": i + 1,
-                    "posterior_variance": v,
-                }
-                for i, v in enumerate(result["variances"])
-            ]
-    return pd.DataFrame(rows)
+    kinds = [("noisy", q, NOISE_SD) for q in latents] + [("noiseless", CHANNELS, 0.0)]
+    cells = [(*kind, seed + k) for kind in kinds for k in range(n_seeds)]
+    return collect(measure, cells, desc="PCA", unit="fit", jobs=jobs)
 
 
 def draw(table: pd.DataFrame) -> plt.Figure:
@@ -183,10 +200,10 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0) -> None:
+def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0, jobs: Jobs = JOBS) -> None:
     """Compare a VAE of free linear decoder with PCA and probabilistic PCA."""
-    table = experiment([2, 5] if quick else [1, 2, 3, 4, 5, 6, 8, 10], 1 if quick else 5, seed)
-    write("talk_pca", table, draw, out)
+    latents, n_seeds = ([2, 5], 1) if quick else ([1, 2, 3, 4, 5, 6, 8, 10], 10)
+    write("talk_pca", experiment(latents, n_seeds, seed, jobs), draw, out)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from talk_common import OUT, Out, Problem, Quick, Seed, recovered, run, sparse_problem, write
-from tqdm.auto import tqdm
+from matplotlib.colors import SymLogNorm
+from talk_common import (
+    JOBS,
+    OUT,
+    Jobs,
+    Out,
+    Problem,
+    Quick,
+    Seed,
+    collect,
+    recovered,
+    run,
+    sparse_problem,
+    write,
+)
 
 from meg_vae import SparseAutoencoder
 from meg_vae.model.energy import profile
-from meg_vae.model.sparse_autoencoder import twin_energy
+from meg_vae.model.penalties import row_penalty
+from meg_vae.model.reweighted import twin_energy
 from meg_vae.viz.style import PALETTE
 
 LEVELS = (1e-1, 1e-2, 1e-4, 1e-6)  # λ, relative to the data's mean power
 PLANE, PLANE_POINTS = 1e-4, 37  # the λ of the plane, and its points each way
+WAY = np.concatenate([[0.0], np.logspace(-4, -0.5, 20), np.linspace(0.35, 1, 20)])
 TRIES = 50  # starts looked through for a bad minimum
-PENALTY = {"penalty": "log"}
+PENALTY = "log"
 
 
 def bad_minimum(problem: Problem, seed: int) -> np.ndarray:
@@ -37,7 +54,7 @@ def bad_minimum(problem: Problem, seed: int) -> np.ndarray:
 
     Raises
     ------
-    RuntimeError
+    ValueError
         If every start recovers the truth.
     """
     power = float(np.mean(problem.X**2))
@@ -49,12 +66,15 @@ def bad_minimum(problem: Problem, seed: int) -> np.ndarray:
             random_state=seed + k,
             anneal=False,
             max_iter=5000,
-            **PENALTY,
+            penalty=PENALTY,
         )
         U = model.fit(problem.Phi, problem.X).U_
         if not recovered(U, problem.U):
             return U
-    raise RuntimeError(f"all {TRIES} starts recover the truth; choose another seed")
+    raise ValueError(
+        f"seed={seed}: all {TRIES} starts of the twin recover the truth, so there is no bad "
+        "minimum to look at; choose another seed, or more nonzero rows"
+    )
 
 
 def energies(problem: Problem, U: np.ndarray, level: float) -> tuple[float, float]:
@@ -79,17 +99,80 @@ def energies(problem: Problem, U: np.ndarray, level: float) -> tuple[float, floa
     """
     noise = level * float(np.mean(problem.X**2))
     n = problem.X.shape[1]
-    twin = twin_energy(problem.Phi, problem.X, U, noise_variance=noise, smoothing=level, **PENALTY)
+    penalty = row_penalty(PENALTY)
+    twin = twin_energy(problem.Phi, problem.X, U, penalty, noise_variance=noise, smoothing=level)
     C = torch.as_tensor(problem.X @ problem.X.T / n)
     gamma = torch.as_tensor((U**2).sum(1) / n)
     vae = profile(torch.as_tensor(problem.Phi), gamma, torch.tensor(noise, dtype=C.dtype), C)
     return twin, float(vae)
 
 
+def picture(problem: Problem, seed: int, n_points: int) -> list[dict[str, object]]:
+    """Evaluate the energies along a line, and over a plane, through a bad minimum and the truth.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    seed : int
+        Seed of the bad minimum.
+    n_points : int
+        Points of the line.
+
+    Returns
+    -------
+    rows : list of dict
+        A row per point.
+    """
+    bad = bad_minimum(problem, seed)
+    spread = np.linalg.pinv(problem.Phi) @ problem.X  # the solution of least norm: dense
+    points = [("line", level, t, 0.0) for level in LEVELS for t in _around(n_points)]
+    grid = np.linspace(-0.4, 1.4, PLANE_POINTS)
+    points += [("plane", PLANE, t, s) for t in grid for s in np.linspace(-0.4, 0.4, PLANE_POINTS)]
+    rows = []
+    for part, level, along, across in points:
+        middle = (1 - along) * bad + along * problem.U
+        twin, vae = energies(problem, middle + across * (spread - (bad + problem.U) / 2), level)
+        where = {"part": part, "minimum": seed, "noise_variance": level}
+        rows.append({**where, "along": along, "across": across, "autoencoder": twin, "VAE": vae})
+    return rows
+
+
+def barriers(problem: Problem, seed: int) -> list[dict[str, object]]:
+    """Measure how far each energy rises on the straight way from a bad minimum to the truth.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    seed : int
+        Seed of the bad minimum.
+
+    Returns
+    -------
+    rows : list of dict
+        A row per λ; the energies are the highest of the way above that of its beginning.
+    """
+    bad = bad_minimum(problem, seed)
+    rows = []
+    for level in LEVELS:
+        way = np.array([energies(problem, (1 - t) * bad + t * problem.U, level) for t in WAY])
+        twin, vae = (way - way[0]).max(0)
+        where = {"part": "barrier", "minimum": seed, "noise_variance": level}
+        rows.append({**where, "autoencoder": twin, "VAE": vae})
+    return rows
+
+
 def experiment(
-    n_channels: int, n_dipoles: int, n_active: int, n_points: int, seed: int
+    n_channels: int,
+    n_dipoles: int,
+    n_active: int,
+    n_points: int,
+    n_minima: int,
+    seed: int,
+    jobs: int = 1,
 ) -> pd.DataFrame:
-    """Evaluate the energies along a line, and over a plane, through the bad minimum and the truth.
+    """Compare the energies around one bad minimum, and on the way from several to the truth.
 
     Parameters
     ----------
@@ -97,8 +180,12 @@ def experiment(
         d, K and ρ0; n = d.
     n_points : int
         Points of the line.
+    n_minima : int
+        Bad minima.
     seed : int
         Seed.
+    jobs : int
+        Processes.
 
     Returns
     -------
@@ -107,27 +194,13 @@ def experiment(
         towards the dense solution of X = ΦU.
     """
     problem = sparse_problem(n_channels, n_dipoles, n_active, n_channels, decades=1, seed=seed)
-    bad = bad_minimum(problem, seed)
-    spread = np.linalg.pinv(problem.Phi) @ problem.X  # the solution of least norm: dense
-    points = [("line", level, t, 0.0) for level in LEVELS for t in _around(n_points)]
-    grid = np.linspace(-0.4, 1.4, PLANE_POINTS)
-    points += [("plane", PLANE, t, s) for t in grid for s in np.linspace(-0.4, 0.4, PLANE_POINTS)]
-    rows = []
-    for part, level, along, across in tqdm(points, desc="smoothing", unit="point"):
-        middle = (1 - along) * bad + along * problem.U
-        U = middle + across * (spread - (bad + problem.U) / 2)
-        twin, vae = energies(problem, U, level)
-        rows.append(
-            {
-                "part": part,
-                "noise_variance": level,
-                "along": along,
-                "across": across,
-                "autoencoder": twin,
-                "VAE": vae,
-            }
-        )
-    return pd.DataFrame(rows)
+    cells = [(picture, problem, seed, n_points)]
+    cells += [(barriers, problem, seed + TRIES * k) for k in range(n_minima)]
+    return collect(_call, cells, desc="smoothing", unit="minimum", jobs=jobs)
+
+
+def _call(work: Callable[..., list[dict[str, object]]], *args: object) -> list[dict[str, object]]:
+    return work(*args)
 
 
 def _around(n: int) -> np.ndarray:
@@ -137,7 +210,7 @@ def _around(n: int) -> np.ndarray:
 
 
 def draw(table: pd.DataFrame) -> plt.Figure:
-    """Draw the two energies along the line and over the plane.
+    """Draw the two energies along the line and over the plane, and the barriers.
 
     Parameters
     ----------
@@ -149,55 +222,95 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     figure : Figure
         The figure.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(8.8, 6.6), layout="constrained")
+    figure, panels = plt.subplot_mosaic(
+        [["line 0", "line 1", "barriers"], ["plane 0", "plane 1", "barriers"]],
+        figsize=(11.4, 6.4),
+        width_ratios=(1, 1, 0.9),
+        layout="constrained",
+    )
     line, plane = table[table["part"] == "line"], table[table["part"] == "plane"]
-    for column, name in enumerate(("autoencoder", "VAE")):
-        ax = axes[0, column]
-        for k, (level, part) in enumerate(line.groupby("noise_variance", sort=False)):
-            at_truth = part.loc[part["along"].sub(1).abs().idxmin(), name]
-            label = f"10$^{{{np.log10(level):.0f}}}$"
-            ax.plot(part["along"], part[name] - at_truth, color=PALETTE[k], label=label, lw=1.3)
-        ax.set_title(f"{name}: along the line", fontsize=9.5)
-        ax.set_ylabel("energy above the truth's\n(nats × 2 per sample)")
-        grid = plane.pivot(index="across", columns="along", values=name)
-        depth = np.log10(1 + grid - grid.to_numpy().min())
-        image = axes[1, column].contourf(grid.columns, grid.index, depth, 24, cmap="viridis")
-        for part in image.get_children():
-            part.set_rasterized(True)
-        figure.colorbar(image, ax=axes[1, column], label="log₁₀(1 + energy above the lowest)")
-        axes[1, column].set_title(
-            f"{name}: over a plane, λ = 10$^{{{np.log10(PLANE):.0f}}}$", fontsize=9.5
-        )
-        axes[1, column].set_ylabel("towards the dense solution")
-        axes[1, column].grid(visible=False)
-        for panel in axes[:, column]:
-            panel.axvline(0, color=PALETTE[1], lw=0.9, ls="--")
-            panel.axvline(1, color=PALETTE[2], lw=0.9, ls="--")
-        axes[0, column].set_xticks([0, 0.5, 1], ["bad\nminimum", "halfway", "truth"])
-        axes[1, column].set_xticks([0, 0.5, 1], ["bad\nminimum", "halfway", "truth"])
-    for ax in axes[0]:
-        ax.set_ylim(None, 1.3 * ax.get_ylim()[1])
-        ax.legend(
-            title="λ (part of the data's power)",
-            ncols=4,
-            fontsize=7.5,
-            title_fontsize=8,
-            columnspacing=1,
-            handlelength=1.2,
-        )
+    for k, name in enumerate(("autoencoder", "VAE")):
+        upper, lower = panels[f"line {k}"], panels[f"plane {k}"]
+        _draw_line(upper, line, name)
+        _draw_plane(lower, plane, name)
+        upper.set_title(f"{name}: along the line", fontsize=9.5)
+        lower.set_title(f"{name}: over a plane, λ = {_power(PLANE)}", fontsize=9.5)
+        for ax in (upper, lower):
+            ax.axvline(0, color=PALETTE[1], lw=0.9, ls="--")
+            ax.axvline(1, color=PALETTE[2], lw=0.9, ls="--")
+            ax.set_xticks([0, 0.5, 1], ["bad\nminimum", "halfway", "truth"])
+    figure.colorbar(
+        panels["plane 1"].collections[0],
+        ax=panels["plane 1"],
+        label="energy above the lowest\n(nats × 2 per sample)",
+        ticks=[0, 1, 3, 10, 30, 100],
+        format="%g",
+    )
+    _draw_barriers(panels["barriers"], table[table["part"] == "barrier"])
     return figure
+
+
+def _power(level: float) -> str:
+    return f"10$^{{{np.log10(level):.0f}}}$"
+
+
+def _draw_line(ax: plt.Axes, line: pd.DataFrame, name: str) -> None:
+    for k, (level, part) in enumerate(line.groupby("noise_variance", sort=False)):
+        at_truth = part.loc[part["along"].sub(1).abs().idxmin(), name]
+        ax.plot(part["along"], part[name] - at_truth, color=PALETTE[k], label=_power(level), lw=1.3)
+    ax.set_ylabel("energy above the truth's\n(nats × 2 per sample)")
+    ax.set_ylim(None, 1.35 * ax.get_ylim()[1])
+    ax.legend(
+        title="λ (part of the data's power)",
+        ncols=4,
+        fontsize=7.5,
+        title_fontsize=8,
+        columnspacing=0.8,
+        handlelength=1.0,
+    )
+
+
+def _draw_plane(ax: plt.Axes, plane: pd.DataFrame, name: str) -> None:
+    """Draw levels of the energy, closer together near its lowest, the same for both models."""
+    grid = plane.pivot(index="across", columns="along", values=name)
+    above = grid - grid.to_numpy().min()
+    levels = np.concatenate([[0], np.geomspace(0.5, 250, 22)])
+    norm = SymLogNorm(1, vmin=0, vmax=250)
+    image = ax.contourf(grid.columns, grid.index, above, levels, cmap="viridis", norm=norm)
+    image.set_rasterized(True)
+    ax.set_ylabel("towards the dense solution")
+    ax.grid(visible=False)
+
+
+def _draw_barriers(ax: plt.Axes, table: pd.DataFrame) -> None:
+    """Draw every barrier; a little to the left those of the twin, to the right the VAE's."""
+    for name, color, marker, shift in (
+        ("autoencoder", PALETTE[1], "D", 0.75),
+        ("VAE", PALETTE[0], "o", 1.33),
+    ):
+        x = table["noise_variance"] * shift
+        ax.plot(x, table[name], marker, color=color, ms=4, mfc="none", label=name)
+    ax.set_xscale("log")
+    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_ylim(-0.05, 2 * table["autoencoder"].max())
+    ax.set(xlabel="λ (part of the data's power)", ylabel="barrier (nats × 2 per sample)")
+    n = table["minimum"].nunique()
+    ax.set_title(f"highest rise on the way to the truth,\n{n} bad minima", fontsize=9.5)
+    ax.legend(loc="upper right")
 
 
 def main(
     quick: Quick = False,
     out: Out = OUT,
     seed: Seed = 0,
+    jobs: Jobs = JOBS,
     n_channels: int = 15,
     n_dipoles: int = 40,
     n_active: int = 10,
 ) -> None:
     """Compare the two energies between a bad minimum of the twin and the truth."""
-    table = experiment(n_channels, n_dipoles, n_active, 60 if quick else 160, seed)
+    n_points, n_minima = (60, 2) if quick else (160, 20)
+    table = experiment(n_channels, n_dipoles, n_active, n_points, n_minima, seed, jobs)
     write("talk_smoothing", table, draw, out)
 
 

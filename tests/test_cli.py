@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from meg_vae.cli import main
 from meg_vae.cli.inputs import DataOptions, read_inputs
 from meg_vae.cli.outputs import new_folder
+from meg_vae.cli.responses import read_responses
 
 CONDITIONS = ("First", "Second")
 PICTURES = {"time_courses.png", "residual.png", "evidence.png", "energy.png"}
@@ -157,6 +158,26 @@ def test_a_single_response_needs_no_condition(files, recording, tmp_path):
     mne.write_evokeds(folder / "x-ave.fif", recording.evoked, overwrite=True, verbose="error")
     read = read_inputs(data_options(folder))
     np.testing.assert_allclose(read.evoked.data, recording.evoked.data, rtol=1e-4)
+
+
+def test_epochs_are_averaged_and_a_recording_is_one_trial(recording, tmp_path):
+    rng = np.random.default_rng(0)
+    trials = recording.evoked.data + 1e-13 * rng.standard_normal((5, *recording.evoked.data.shape))
+    events = np.column_stack([np.arange(5), np.zeros(5, int), [1, 1, 1, 2, 2]])
+    kinds = {"left": 1, "right": 2}
+    info = recording.evoked.info
+    epochs = mne.EpochsArray(trials, info, events, -0.1, kinds, verbose="error")
+    epochs.save(tmp_path / "x-epo.fif", verbose="error")
+    left, right = read_responses(tmp_path / "x-epo.fif")
+    assert (left.comment, left.nave, right.comment, right.nave) == ("left", 3, "right", 2)
+    np.testing.assert_allclose(left.data, trials[:3].mean(0), rtol=1e-5, atol=1e-18)
+    np.testing.assert_allclose(left.times, recording.evoked.times, atol=1e-6)
+    raw = mne.io.RawArray(trials[0] + 1e-12, info, verbose="error")
+    raw.save(tmp_path / "x_raw.fif", verbose="error")
+    (one,) = read_responses(tmp_path / "x_raw.fif")
+    assert (one.comment, one.nave) == ("recording", 1)
+    expected = trials[0] - trials[0].mean(1, keepdims=True)
+    np.testing.assert_allclose(one.data, expected, rtol=1e-4, atol=1e-17)
 
 
 def test_preparation_is_that_of_mne(files, recording):

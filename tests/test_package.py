@@ -17,12 +17,13 @@ import meg_vae
 ROOT = Path(meg_vae.__file__).parent
 MAY_IMPORT = {  # part of the package: parts that it may import, nested or not
     "model": {"model"},
-    "meg": {"meg", "model", "viz"},
-    "comparison": {"comparison", "meg", "model", "viz"},
-    "report": {"report", "comparison", "meg", "viz"},
-    "cli": {"cli", "report", "comparison", "meg", "datasets", "viz"},
-    "viz": {"viz"},
-    "datasets": {"datasets"},
+    "files": {"files"},
+    "viz": {"viz", "files"},
+    "datasets": {"datasets", "files"},
+    "meg": {"meg", "model", "viz", "files"},
+    "comparison": {"comparison", "meg", "model", "viz", "datasets", "files"},
+    "report": {"report", "comparison", "meg", "viz", "files"},
+    "cli": {"cli", "report", "comparison", "meg", "datasets", "viz", "files"},
 }
 HEAVY = {"torch", "pyvista", "matplotlib", "nilearn", "sklearn"}
 

@@ -132,7 +132,7 @@ def test_bad_input_is_refused(name, problem):
         SparseVAE(**options).fit(*spoil(problem.Phi, problem.X))
 
 
-@pytest.mark.parametrize("n_effective", [0, 41, np.nan])
+@pytest.mark.parametrize("n_effective", [0, -1, np.inf, np.nan])
 def test_bad_number_of_samples_is_refused(problem, n_effective):
     with pytest.raises(ValueError, match="n_effective"):
         SparseVAE().fit(problem.Phi, problem.X, n_effective=n_effective)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Context, Exit, Option, Typer, echo
+from typer import Argument, Context, Exit, Option, Typer, echo
 
 from meg_vae._version import __version__
 from meg_vae.cli import options as o
@@ -167,6 +167,11 @@ def compare(
     baseline: o.Baseline = None,
     lowpass: o.Lowpass = None,
     reg: o.Reg = 0.0,
+    epochs: Annotated[
+        Path | None,
+        Option(metavar="X-epo.fif", help="The epochs averaged, for the held-out error."),
+    ] = None,
+    folds: Annotated[int, Option(help="Number of folds of the epochs.")] = 5,
     loose: o.Loose = "auto",
     rank: o.Rank = None,
     subject: o.Subject = None,
@@ -185,13 +190,48 @@ def compare(
     from meg_vae.cli.inputs import DataOptions
 
     data = DataOptions(
-        evoked, forward, cov, condition, tmin, tmax, bad or [], baseline, lowpass, reg
+        evoked, forward, cov, condition, tmin, tmax, bad or [], baseline, lowpass, reg, epochs
     )
     names = [name.strip() for name in methods.split(",") if name.strip()]
     head = {"subject": subject, "subjects_dir": subjects_dir}
-    options = {"loose": o.number(loose), "rank": rank}
+    options = {"loose": o.number(loose), "rank": rank, "n_folds": folds}
     with _logging(verbose):
         run(out, data, names, options, head, overwrite=overwrite, command=ctx.obj)
+
+
+@app.command()
+def benchmark(
+    ctx: Context,
+    protocol: Annotated[Path, Argument(metavar="PROTOCOL.toml", help="What to run.")],
+    out: o.Out,
+    jobs: Annotated[int, Option(help="Processes on this machine; -1 for one per core.")] = 1,
+    backend: Annotated[str, Option(help="loky (this machine) or dask (a cluster).")] = "loky",
+    scheduler: Annotated[
+        str | None, Option(metavar="ADDRESS", help="Scheduler of the dask.distributed cluster.")
+    ] = None,
+    file_format: Annotated[str, Option("--format", help="Tables as csv or parquet.")] = "csv",
+    verbose: o.Verbose = False,
+) -> None:
+    """Run inverse methods on many simulated recordings.
+
+    Stopped at any time, the same command goes on where it was.
+
+    \b
+    Example:
+      meg-vae benchmark data/benchmarks/protocol.toml --jobs 2 -o benchmark
+    """  # noqa: D301 (a backspace keeps the lines below it apart)
+    from meg_vae.cli.benchmark import benchmark as run
+
+    with _logging(verbose):
+        run(
+            protocol,
+            out,
+            n_jobs=jobs,
+            backend=backend,
+            scheduler=scheduler,
+            file_format=file_format,
+            command=ctx.obj,
+        )
 
 
 def _logging(verbose: bool) -> AbstractContextManager[None]:

@@ -65,7 +65,8 @@ def compare(
         evoked, forward, noise_cov = inputs.evoked, inputs.forward, inputs.noise_cov
         title = f"Methods compared on {window(evoked)}"
         steps.start("running the methods")
-        comparison = run_methods(evoked, forward, noise_cov, methods, verbose=bars(), **options)
+        data_of_all = {"epochs": inputs.epochs, "verbose": bars(), **options}
+        comparison = run_methods(evoked, forward, noise_cov, methods, **data_of_all)
         if not comparison.estimates:
             raise RuntimeError(f"every method failed: {'; '.join(comparison.table['note'])}")
         steps.start("drawing")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import mne
@@ -11,6 +9,7 @@ import typer
 
 from meg_vae.cli.inputs import read
 from meg_vae.cli.progress import Steps
+from meg_vae.files import whole_file
 
 ENDINGS = ("-fwd.fif", "-fwd.fif.gz", "_fwd.fif", "_fwd.fif.gz")
 
@@ -52,22 +51,19 @@ def forward(
         raise ValueError(f"the forward solution {out} must be named X{ENDINGS[0]}.")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} is there already; name another, or give --overwrite.")
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
-        with Steps("Forward", 3) as steps:
-            steps.start("reading")
-            info = read(info_file, "the positions of sensors", mne.io.read_info)
-            trans = read(trans_file, "a head to MRI transform", _read_trans)
-            src = read(src_file, "a source space", mne.read_source_spaces)
-            bem = read(bem_file, "a BEM solution", mne.read_bem_solution)
-            steps.start("computing (a minute or so)")
-            meg = bool(len(mne.pick_types(info, meg=True, exclude=[])))
-            solution = mne.make_forward_solution(
-                info, trans, src, bem, meg=meg, eeg=eeg, mindist=mindist
-            )
-            steps.start("writing")
-            part = Path(folder) / out.name
-            mne.write_forward_solution(part, solution)
-            os.replace(part, out)
+    with whole_file(out, overwrite=overwrite) as part, Steps("Forward", 3) as steps:
+        steps.start("reading")
+        info = read(info_file, "the positions of sensors", mne.io.read_info)
+        trans = read(trans_file, "a head to MRI transform", _read_trans)
+        src = read(src_file, "a source space", mne.read_source_spaces)
+        bem = read(bem_file, "a BEM solution", mne.read_bem_solution)
+        steps.start("computing (a minute or so)")
+        meg = bool(len(mne.pick_types(info, meg=True, exclude=[])))
+        solution = mne.make_forward_solution(
+            info, trans, src, bem, meg=meg, eeg=eeg, mindist=mindist
+        )
+        steps.start("writing")
+        mne.write_forward_solution(part, solution)
     offered = sum(space["nuse"] for space in src)
     typer.echo(f"{solution['nsource']} of {offered} positions, {solution['nchan']} channels: {out}")
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import mne
 import numpy as np
 
+from meg_vae.cli.responses import choose, read_responses
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -18,6 +20,7 @@ CONTENT = {
     "evoked": "evoked responses",
     "forward": "a forward solution",
     "noise_cov": "a noise covariance",
+    "epochs": "epochs",
 }
 
 
@@ -28,7 +31,7 @@ class DataOptions:
     Attributes
     ----------
     evoked, forward, noise_cov : Path
-        The files.
+        The files; the first may hold epochs or a recording too, as its name says.
     condition : str | None
         Name or number of the response; None takes the only one.
     tmin, tmax : float | None
@@ -41,6 +44,8 @@ class DataOptions:
         Low-pass filter in Hz.
     reg : float
         Regularization of the noise covariance, for every channel type.
+    epochs : Path | None
+        File of the epochs that the response is the average of.
     """
 
     evoked: Path
@@ -53,11 +58,13 @@ class DataOptions:
     baseline: tuple[float, float] | None = None
     lowpass: float | None = None
     reg: float = 0.0
+    epochs: Path | None = None
 
     @property
     def files(self) -> dict[str, Path]:
         """The files, by what they should hold."""
-        return {name: getattr(self, name) for name in CONTENT}
+        named = {name: getattr(self, name) for name in CONTENT}
+        return {name: path for name, path in named.items() if path is not None}
 
     @property
     def preparation(self) -> dict[str, object]:
@@ -77,11 +84,14 @@ class Inputs:
         The forward model.
     noise_cov : mne.Covariance
         The noise covariance of single trials.
+    epochs : mne.Epochs | None
+        The epochs of the response, prepared as it is.
     """
 
     evoked: mne.Evoked
     forward: mne.Forward
     noise_cov: mne.Covariance
+    epochs: mne.BaseEpochs | None = None
 
 
 def read(path: Path, what: str, reader: Callable[[Path], T]) -> T:
@@ -149,8 +159,8 @@ def read_inputs(options: DataOptions) -> Inputs:
     """
     for name, path in options.files.items():  # all of them before the first is read
         _check_there(path, CONTENT[name])
-    evokeds = read(options.evoked, CONTENT["evoked"], mne.read_evokeds)
-    evoked = _choose(evokeds, options.condition, options.evoked)
+    evokeds = read(options.evoked, CONTENT["evoked"], read_responses)
+    evoked = choose(evokeds, options.condition, options.evoked)
     unknown = [name for name in options.bads if name not in evoked.ch_names]
     if unknown:
         raise ValueError(f"--bad {unknown[0]!r} is no channel of {options.evoked}.")
@@ -165,26 +175,22 @@ def read_inputs(options: DataOptions) -> Inputs:
     forward = read(options.forward, CONTENT["forward"], mne.read_forward_solution)
     if options.reg:
         noise_cov = _regularize(noise_cov, evoked.info, options.reg)
-    return Inputs(evoked, forward, noise_cov)
+    return Inputs(evoked, forward, noise_cov, _epochs(options))
 
 
-def _choose(evokeds: list[mne.Evoked], condition: str | None, path: Path) -> mne.Evoked:
-    """Take the response asked for, by name or by number."""
-    evokeds = [one for one in evokeds if one.kind == "average"]
-    named = [one for one in evokeds if one.comment == condition]
-    if condition is None and len(evokeds) == 1:
-        return evokeds[0]
-    if len(named) == 1:
-        return named[0]
-    if condition is not None and not named and condition.isdigit():
-        if int(condition) < len(evokeds):
-            return evokeds[int(condition)]
-    there = ", ".join(f"{k}: {one.comment!r}" for k, one in enumerate(evokeds))
-    asked = "no --condition was given" if condition is None else f"--condition {condition!r}"
-    problem = "is there more than once" if named else "is not there"
-    if condition is None:
-        problem = "and there are several"
-    raise ValueError(f"{asked} {problem} in {path}; choose one of {there or 'none'}.")
+def _epochs(options: DataOptions) -> mne.BaseEpochs | None:
+    """Read the epochs and prepare them as their average was; `compare` takes their window."""
+    if options.epochs is None:
+        return None
+    epochs = read(options.epochs, CONTENT["epochs"], mne.read_epochs)
+    epochs.load_data()
+    if options.condition is not None and options.condition in epochs.event_id:
+        epochs = epochs[options.condition]
+    if options.lowpass is not None:
+        epochs.filter(None, options.lowpass)
+    if options.baseline is not None:
+        epochs.apply_baseline(options.baseline)
+    return epochs
 
 
 def _check_finite(evoked: mne.Evoked) -> None:

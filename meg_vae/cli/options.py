@@ -7,7 +7,13 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-EvokedFile = Annotated[Path, Argument(metavar="X-ave.fif", help="Evoked responses.")]
+EvokedFile = Annotated[
+    Path,
+    Argument(
+        metavar="X-ave.fif",
+        help="Evoked responses; X-epo.fif: averages of epochs, X_raw.fif: a recording.",
+    ),
+]
 ForwardFile = Annotated[Path, Argument(metavar="X-fwd.fif", help="Forward solution.")]
 CovFile = Annotated[Path, Argument(metavar="X-cov.fif", help="Noise covariance of single trials.")]
 Out = Annotated[Path, Option("--out", "-o", help="Folder to write.")]

@@ -110,6 +110,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[dict[str, Any
     """
     table = comparison.table
     table.to_csv(folder / "comparison.csv", index=False)
+    comparison.agreement.to_csv(folder / "agreement.csv", index_label="mm")
     for name, stc in comparison.estimates.items():
         write_estimate(stc, folder, name)
     return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -1,13 +1,32 @@
-"""Several inverse methods on the same data, side by side.
+"""Several inverse methods on the same data, side by side, and over many simulated recordings.
 
-- `meg_vae.compare`: run them and score what they find; it returns a `Comparison`.
-- `METHODS`: the methods, with the settings and the prior knowledge that each is given.
-- `meg_vae.comparison.metrics`: what the scores mean.
+- `meg_vae.compare`: run them on one recording and score what they find; returns a `Comparison`.
+- `METHODS`, `register`: the methods, with their settings and what each is told of the truth.
+- `METRICS`: what the scores mean.
+- `Recipe`, `read_recipe`, `simulate_recording`: recordings whose sources are known.
+- `Protocol`, `read_protocol`, `run_benchmark`: methods × conditions × seeds, in one table.
 """
 
 from __future__ import annotations
 
-from meg_vae.comparison.methods import METHODS, Method
+from meg_vae.comparison.benchmark import Benchmark, Protocol, read_protocol, run_benchmark
+from meg_vae.comparison.methods import METHODS, Method, register
+from meg_vae.comparison.metrics import METRICS
+from meg_vae.comparison.recipes import Recipe, read_recipe
 from meg_vae.comparison.result import Comparison
+from meg_vae.comparison.simulate import simulate_recording
 
-__all__ = ["METHODS", "Comparison", "Method"]
+__all__ = [
+    "METHODS",
+    "METRICS",
+    "Benchmark",
+    "Comparison",
+    "Method",
+    "Protocol",
+    "Recipe",
+    "read_protocol",
+    "read_recipe",
+    "register",
+    "run_benchmark",
+    "simulate_recording",
+]

@@ -9,8 +9,8 @@ import mne
 import numpy as np
 import pandas as pd
 
-from meg_vae.comparison import metrics
 from meg_vae.comparison.methods import METHODS
+from meg_vae.comparison.metrics import METRICS, active
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 COLUMNS = {
     "method": "string",
     "title": "string",
+    "status": "string",
     "n_sources": "Int64",
     "x_mm": "Float64",
     "y_mm": "Float64",
     "z_mm": "Float64",
-    "explained_variance": "Float64",
-    "localization_error_mm": "Float64",
-    "hit_rate": "Float64",
-    "n_spurious": "Int64",
-    "seconds": "Float64",
+    "agreement_mm": "Float64",
+    "heldout_error": "Float64",
+    **dict.fromkeys(METRICS, "Float64"),
     "note": "string",
 }
 
@@ -44,21 +43,26 @@ class Comparison:
         A row per method, in the order asked for; what does not apply is ``pandas.NA``:
 
         - ``method``, ``title``: name in `meg_vae.comparison.METHODS`, and in figures.
+        - ``status``: "ok", "empty" (it found nothing), "failed" or "skipped" (its package is not
+          installed); the last two have no scores.
         - ``n_sources``: active positions; missing for a map, in which all are.
         - ``x_mm``, ``y_mm``, ``z_mm``: the strongest position (MRI surface RAS); missing for an
           empty estimate.
-        - ``explained_variance``: share of the whitened power in %; missing for a dimensionless map,
-          from which no field can be computed.
-        - ``localization_error_mm``, ``hit_rate``: mean distance from the true sources, and share of
-          them found within 10 mm, as in `meg_vae.comparison.metrics.localization`; 100 mm and 0
-          for an empty estimate; missing without true sources.
-        - ``n_spurious``: active positions farther than 10 mm from every true source; missing for a
-          map, and where the truth is not known.
-        - ``seconds``: wall-clock time of the method, from these data to its estimate.
-        - ``note``: warnings of the method, or the error that stopped it; else empty.
+        - ``agreement_mm``: median over the other methods of ``agreement``.
+        - ``heldout_error``: as in `meg_vae.comparison.heldout.heldout_error`; missing without
+          epochs, and for a dimensionless map, from which no field can be computed.
+        - every score of `meg_vae.comparison.METRICS`, those against the truth only where it is
+          known, those of the field only for estimates in A·m.
+        - ``seconds``, ``cpu_seconds``, ``memory_mb``: wall-clock time, processor time and peak
+          memory of the method, from these data to its estimate.
+        - ``note``: warnings of the method, the error that stopped it, or why it was skipped; else
+          empty.
     estimates : dict of SourceEstimate
         Amplitudes by method name (A·m, or dimensionless), signed where the orientation is fixed.
         A method that failed has none.
+    agreement : pandas.DataFrame, shape (n_methods, n_methods)
+        Distance in mm between the strongest peaks of every two methods with an estimate, as in
+        `meg_vae.comparison.agreement.agreement`.
     truth : list of mne.Dipole | None
         The true sources, head coordinates.
     trans : mne.Transform
@@ -69,6 +73,7 @@ class Comparison:
 
     table: pd.DataFrame
     estimates: dict[str, mne.SourceEstimate]
+    agreement: pd.DataFrame
     truth: list[mne.Dipole] | None
     trans: mne.Transform
     subject: str | None
@@ -135,7 +140,7 @@ class Comparison:
 
 def _active_part(estimate: mne.SourceEstimate) -> mne.SourceEstimate:
     """Keep the active positions of a sparse estimate."""
-    keep = metrics.active(estimate)
+    keep = active(estimate)
     ends = np.cumsum([len(vertno) for vertno in estimate.vertices])
     vertices = [v[k] for v, k in zip(estimate.vertices, np.split(keep, ends[:-1]), strict=True)]
     return type(estimate)(

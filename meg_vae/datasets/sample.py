@@ -73,8 +73,7 @@ def sample(
     The folder is the one named by the environment variable ``MEG_VAE_SAMPLE`` where that is set,
     else where ``mne.datasets.sample.data_path()`` has put it. Nothing is downloaded.
     """
-    root = _root()
-    files = {name: _find(root, names) for name, names in _FILES.items()}
+    files = sample_files()
     evoked = _read_evoked(files["evoked"], condition)
     noise_cov = mne.read_cov(files["noise_cov"], verbose="warning")
     noise_cov = noise_cov.pick_channels(evoked.ch_names, ordered=True, verbose="warning")
@@ -85,11 +84,28 @@ def sample(
         forward=_forward(evoked.info, trans, files),
         noise_cov=noise_cov,
         truth=None,
-        subjects_dir=root / "subjects",
+        subjects_dir=_root() / "subjects",
         subject=SUBJECT,
         trans=trans,
         bem=mne.read_bem_solution(files["bem"], verbose="warning"),
     )
+
+
+def sample_files() -> dict[str, Path]:
+    """Find the files of the sample dataset.
+
+    Returns
+    -------
+    files : dict of Path
+        By what they hold: "evoked", "noise_cov", "trans", "src" and "bem".
+
+    Raises
+    ------
+    FileNotFoundError
+        If the dataset is not installed, or lacks a file.
+    """
+    root = _root()
+    return {name: _find(root, names) for name, names in _FILES.items()}
 
 
 def _root() -> Path:

@@ -149,9 +149,68 @@ def simulate(
     positions, time_courses = np.asarray(positions, int), np.asarray(time_courses, float)
     check_level(snr_db, nave)
     _check_sources(forward, info, positions, time_courses)
+    fixed = mne.convert_forward_solution(forward, force_fixed=True, verbose="warning")
+    evoked, amplitude = record(
+        fixed["sol"]["data"][:, positions],
+        time_courses,
+        info,
+        noise_cov,
+        tmin=tmin,
+        snr_db=snr_db,
+        nave=nave,
+        random_state=random_state,
+    )
+    sources = zip(
+        fixed["source_rr"][positions], fixed["source_nn"][positions], amplitude, strict=True
+    )
+    truth = [fixed_dipole(evoked.times, *source) for source in sources]
+    return evoked, truth
+
+
+def record(
+    gain: np.ndarray,
+    time_courses: np.ndarray,
+    info: mne.Info,
+    noise_cov: mne.Covariance,
+    *,
+    tmin: float = 0.0,
+    snr_db: float = 10.0,
+    nave: int = 1,
+    noise: np.ndarray | None = None,
+    random_state: int | np.random.Generator | None = None,
+) -> tuple[mne.Evoked, np.ndarray]:
+    """Put sources of given fields and a given signal-to-noise ratio on the sensors.
+
+    Parameters
+    ----------
+    gain : array, shape (n_channels, n_sources)
+        Field of each source per A·m.
+    time_courses : array, shape (n_sources, n_times)
+        Time courses at the sampling frequency of ``info``; only their shape counts.
+    info : mne.Info
+        Measurement info of the channels.
+    noise_cov : mne.Covariance
+        Noise covariance of single trials; its projectors are added and applied to the data.
+    tmin : float
+        Time of the first sample in s.
+    snr_db : float
+        Signal-to-noise ratio in dB, as `simulate` defines it.
+    nave : int
+        Number of averaged trials.
+    noise : array, shape (n_channels, n_times) | None
+        Noise of the average. None: drawn from ``noise_cov / nave``, white in time.
+    random_state : int | numpy.random.Generator | None
+        Seed of the noise.
+
+    Returns
+    -------
+    evoked : mne.Evoked
+        The data, projectors applied.
+    amplitude : array, shape (n_sources, n_times)
+        The scaled time courses in A·m.
+    """
     rng = np.random.default_rng(random_state)
     n_sources, n_times = time_courses.shape
-
     empty = np.zeros((len(info.ch_names), n_times))
     comment = f"{n_sources} simulated source{'' if n_sources == 1 else 's'}"
     evoked = mne.EvokedArray(empty, info, tmin, comment, nave, verbose="warning")
@@ -164,21 +223,15 @@ def simulate(
         return_colorer=True,
         verbose="warning",
     )
-
-    fixed = mne.convert_forward_solution(forward, force_fixed=True, verbose="warning")
-    gain = fixed["sol"]["data"][:, positions]
     level = NOISELESS_SNR_DB if np.isinf(snr_db) else snr_db
     power = rank * n_times * 10.0 ** (level / 10.0)
     amplitude = _scale(np.sqrt(nave) * whitener @ gain, time_courses, power)
     evoked.data = gain @ amplitude
     if np.isfinite(snr_db):
-        evoked.data += colorer @ rng.standard_normal((rank, n_times)) / np.sqrt(nave)
-    evoked.apply_proj(verbose="warning")
-    sources = zip(
-        fixed["source_rr"][positions], fixed["source_nn"][positions], amplitude, strict=True
-    )
-    truth = [_dipole(evoked.times, *source) for source in sources]
-    return evoked, truth
+        if noise is None:
+            noise = colorer @ rng.standard_normal((rank, n_times)) / np.sqrt(nave)
+        evoked.data += noise
+    return evoked.apply_proj(verbose="warning"), amplitude
 
 
 def check_level(snr_db: float, nave: int) -> None:
@@ -215,9 +268,27 @@ def _scale(whitened_gain: np.ndarray, time_courses: np.ndarray, power: float) ->
     return equal * np.sqrt(power) / np.linalg.norm(whitened_gain @ equal)
 
 
-def _dipole(
-    times: np.ndarray, position: np.ndarray, normal: np.ndarray, amplitude: np.ndarray
+def fixed_dipole(
+    times: np.ndarray, position: np.ndarray, direction: np.ndarray, amplitude: np.ndarray
 ) -> mne.Dipole:
+    """Make a dipole that keeps its place and direction.
+
+    Parameters
+    ----------
+    times : array, shape (n_times,)
+        Times in s.
+    position : array, shape (3,)
+        In head coordinates, m.
+    direction : array, shape (3,)
+        Unit vector in head coordinates.
+    amplitude : array, shape (n_times,)
+        In A·m.
+
+    Returns
+    -------
+    dipole : mne.Dipole
+        Its goodness of fit is 100.
+    """
     every = np.ones((len(times), 1))
     gof = np.full(len(times), 100.0)
-    return mne.Dipole(times, every * position, amplitude, every * normal, gof, verbose="warning")
+    return mne.Dipole(times, every * position, amplitude, every * direction, gof, verbose="warning")

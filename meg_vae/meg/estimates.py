@@ -1,28 +1,14 @@
-"""A sparse solution as MNE shows it: source estimates, dipoles and a table of sources."""
+"""A sparse solution as MNE shows it: source estimates and dipoles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import mne
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-COLUMNS = [
-    "hemi",
-    "vertno",
-    "x_mm",
-    "y_mm",
-    "z_mm",
-    "label",
-    "peak_nAm",
-    "peak_s",
-    "sd_nAm",
-    "log_evidence",
-]
-HEMISPHERES = ("lh", "rh")
+HEMISPHERES = {101: "lh", 102: "rh"}  # by FIFF's number of the surface
 
 
 @dataclass(frozen=True)
@@ -33,8 +19,8 @@ class Positions:
     ----------
     kind : str
         "surface", "volume", "discrete" or "mixed", as MNE calls the source space.
-    n_spaces : int
-        Number of source spaces (two for a cortex).
+    names : list of str
+        Name of each source space: "lh" and "rh" for a cortex, a segment's name for a volume.
     space : ndarray of int, shape (n_active,)
         Source space of each position.
     vertno : ndarray of int, shape (n_active,)
@@ -45,17 +31,20 @@ class Positions:
         Position in MRI surface RAS coordinates, m.
     axes : ndarray, shape (n_active, n_orient, 3)
         Directions of the dipoles in head coordinates.
+    normals : ndarray, shape (n_active, 3)
+        Cortical normal, the mean over a patch where patches are known; NaN in a volume.
     subject : str | None
         The subject, where the source space knows it.
     """
 
     kind: str
-    n_spaces: int
+    names: list[str]
     space: NDArray[np.int64]
     vertno: NDArray[np.int64]
     rr_head: NDArray[np.float64]
     rr_mri: NDArray[np.float64]
     axes: NDArray[np.float64]
+    normals: NDArray[np.float64]
     subject: str | None
 
 
@@ -81,14 +70,41 @@ def active_positions(forward: mne.Forward, active: NDArray[np.int64]) -> Positio
     to_mri = mne.transforms.invert_transform(forward["mri_head_t"])
     return Positions(
         kind=src.kind,
-        n_spaces=len(src),
+        names=_space_names(src),
         space=space[active],
         vertno=vertno[active],
         rr_head=rr_head,
         rr_mri=mne.transforms.apply_trans(to_mri, rr_head),
         axes=forward["source_nn"].reshape(len(vertno), -1, 3)[active],
+        normals=_normals(src, space[active], vertno[active]),
         subject=src._subject,
     )
+
+
+def _space_names(src: mne.SourceSpaces) -> list[str]:
+    """Name the source spaces: hemispheres, segments, or by number."""
+    return [
+        HEMISPHERES.get(int(one["id"]), f"space {k}")
+        if one["type"] == "surf"
+        else str(one.get("seg_name") or f"space {k}")
+        for k, one in enumerate(src)
+    ]
+
+
+def _normals(
+    src: mne.SourceSpaces, space: NDArray[np.int64], vertno: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Look up normals as MNE does: the mean over the patch of a vertex where patches are known."""
+    normals = np.full((len(space), 3), np.nan)
+    for k, (one, vertex) in enumerate(zip(space, vertno, strict=True)):
+        here = src[one]
+        if here["type"] == "vol":
+            continue
+        patch = [vertex]
+        if here.get("patch_inds") is not None:
+            patch = here["pinfo"][here["patch_inds"][np.searchsorted(here["vertno"], vertex)]]
+        normals[k] = here["nn"][patch].sum(0)
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
 def source_estimate(
@@ -104,8 +120,8 @@ def source_estimate(
         Activity in A·m.
     tmin, tstep : float
         First time and time step in s.
-    pick_ori : None | "vector"
-        None gives the amplitude (signed for a fixed orientation), "vector" the three components.
+    pick_ori : None | "normal" | "vector"
+        As for `pick_orientation`.
 
     Returns
     -------
@@ -115,23 +131,127 @@ def source_estimate(
     Raises
     ------
     ValueError
-        If ``pick_ori`` is unknown, or "vector" with a fixed orientation.
+        If ``pick_ori`` is unknown, or does not suit the orientation or the source space.
     """
-    if pick_ori not in (None, "vector"):
-        raise ValueError(f"pick_ori={pick_ori!r} must be None or 'vector'.")
+    return fill_estimate(positions, pick_orientation(positions, U, pick_ori), tmin, tstep)
+
+
+def check_orientation(positions: Positions, pick_ori: str | None) -> None:
+    """Refuse a component that there is not.
+
+    Parameters
+    ----------
+    positions : Positions
+        Where the active positions are.
+    pick_ori : None | "normal" | "vector"
+        Which components of the activity to give.
+
+    Raises
+    ------
+    ValueError
+        If ``pick_ori`` is unknown, needs a free orientation and there is none, or "normal" needs a
+        surface and there is none.
+    """
+    if pick_ori not in (None, "normal", "vector"):
+        raise ValueError(f"pick_ori={pick_ori!r} must be None, 'normal' or 'vector'.")
+    if pick_ori is not None and positions.axes.shape[1] == 1:
+        raise ValueError(
+            f"pick_ori={pick_ori!r} needs dipoles of free orientation; fit with loose > 0. "
+            "With a fixed one, pick_ori=None is the component along the normal."
+        )
+    if pick_ori == "normal" and positions.kind not in ("surface", "discrete"):
+        raise ValueError(
+            "pick_ori='normal' needs a surface or discrete source space, and this one is "
+            f"{positions.kind}; use 'vector'."
+        )
+
+
+def pick_orientation(
+    positions: Positions, U: NDArray[np.float64], pick_ori: str | None
+) -> NDArray[np.float64]:
+    """Take components of the activity.
+
+    Parameters
+    ----------
+    positions : Positions
+        Where the active positions are.
+    U : ndarray, shape (n_active, n_orient, n_times)
+        Activity in A·m.
+    pick_ori : None | "normal" | "vector"
+        None gives the amplitude (signed for a fixed orientation), "normal" the component along the
+        cortical normal, "vector" the three components.
+
+    Returns
+    -------
+    data : ndarray, shape (n_active, n_times) or (n_active, 3, n_times)
+        In A·m.
+    """
+    check_orientation(positions, pick_ori)
     if pick_ori == "vector":
-        if positions.axes.shape[1] == 1:
-            raise ValueError(
-                "pick_ori='vector' needs dipoles of free orientation; fit with loose > 0."
-            )
-        data = np.einsum("gak,gat->gkt", positions.axes, U)
-    else:
-        data = U[:, 0] if U.shape[1] == 1 else np.linalg.norm(U, axis=1)
-    vertices = [positions.vertno[positions.space == k] for k in range(positions.n_spaces)]
+        return np.einsum("gak,gat->gkt", positions.axes, U)
+    if pick_ori == "normal":
+        along = np.einsum("gak,gk->ga", positions.axes, positions.normals)
+        return np.einsum("ga,gat->gt", along, U)
+    return U[:, 0] if U.shape[1] == 1 else np.linalg.norm(U, axis=1)
+
+
+def pick_power(
+    positions: Positions, power: NDArray[np.float64], pick_ori: str | None
+) -> NDArray[np.float64]:
+    """Take components of the power.
+
+    Parameters
+    ----------
+    positions : Positions
+        Where the active positions are.
+    power : ndarray, shape (n_active, n_orient, n_orient)
+        Covariance of the dipoles of each source, (A·m)².
+    pick_ori : None | "normal"
+        All of it, or that along the cortical normal.
+
+    Returns
+    -------
+    data : ndarray, shape (n_active, 1)
+        In (A·m)².
+
+    Raises
+    ------
+    ValueError
+        If ``pick_ori`` is "vector", unknown, or does not suit.
+    """
+    check_orientation(positions, pick_ori)
+    if pick_ori == "vector":
+        raise ValueError("pick_ori='vector' gives no power; use None or 'normal'.")
+    if pick_ori == "normal":
+        along = np.einsum("gak,gk->ga", positions.axes, positions.normals)
+        return np.einsum("ga,gab,gb->g", along, power, along)[:, None]
+    return np.trace(power, axis1=1, axis2=2)[:, None]
+
+
+def fill_estimate(
+    positions: Positions, data: NDArray[np.float64], tmin: float, tstep: float
+) -> mne.SourceEstimate:
+    """Put values at the positions into MNE's class for that source space.
+
+    Parameters
+    ----------
+    positions : Positions
+        Where the active positions are.
+    data : ndarray, shape (n_active, n_times) or (n_active, 3, n_times)
+        The values.
+    tmin, tstep : float
+        First time and time step in s.
+
+    Returns
+    -------
+    stc : SourceEstimate | VolSourceEstimate | MixedSourceEstimate or their vector variants
+        The estimate.
+    """
     name = {"surface": "{}SourceEstimate", "mixed": "Mixed{}SourceEstimate"}.get(
         positions.kind, "Vol{}SourceEstimate"
     )
-    kind = getattr(mne, name.format("Vector" if pick_ori == "vector" else ""))
+    kind = getattr(mne, name.format("Vector" if data.ndim == 3 else ""))
+    vertices = [positions.vertno[positions.space == k] for k in range(len(positions.names))]
     return kind(data, vertices, tmin, tstep, subject=positions.subject)
 
 
@@ -170,126 +290,3 @@ def dipoles(
         ori = np.tile(axes[0], (len(times), 1)) if fixed else vector / safe
         out.append(mne.Dipole(times, np.tile(place, (len(times), 1)), amplitude, ori, fit))
     return out
-
-
-def main_axis(
-    U: NDArray[np.float64], covariance: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Project the activity of each source on its direction at the peak.
-
-    Parameters
-    ----------
-    U : ndarray, shape (n_active, n_orient, n_times)
-        Activity in A·m.
-    covariance : ndarray, shape (n_active, n_orient, n_orient)
-        Posterior covariance in (A·m)².
-
-    Returns
-    -------
-    course : ndarray, shape (n_active, n_times)
-        Signed time course; positive at its peak where the orientation is free.
-    sd : ndarray, shape (n_active,)
-        Its posterior standard deviation.
-    peak : ndarray of int, shape (n_active,)
-        Index of the peak.
-    """
-    peak = np.square(U).sum(1).argmax(1) if len(U) else np.zeros(0, dtype=int)
-    axis = np.ones((len(U), 1))
-    if U.shape[1] > 1:
-        moment = np.take_along_axis(U, peak[:, None, None], 2)[..., 0]
-        size = np.linalg.norm(moment, axis=1, keepdims=True)
-        axis = moment / np.where(size > 0, size, 1.0)
-    course = np.einsum("ga,gat->gt", axis, U)
-    return course, np.sqrt(np.einsum("ga,gab,gb->g", axis, covariance, axis)), peak
-
-
-def source_table(
-    positions: Positions,
-    U: NDArray[np.float64],
-    times: NDArray[np.float64],
-    covariance: NDArray[np.float64],
-    log_evidence: NDArray[np.float64],
-    labels: list[str],
-) -> pd.DataFrame:
-    """List the sources, in the order of the source space.
-
-    Parameters
-    ----------
-    positions : Positions
-        Where they are.
-    U : ndarray, shape (n_active, n_orient, n_times)
-        Activity in A·m.
-    times : ndarray, shape (n_times,)
-        Times in s.
-    covariance : ndarray, shape (n_active, n_orient, n_orient)
-        Posterior covariance in (A·m)².
-    log_evidence : ndarray, shape (n_active,)
-        In nats.
-    labels : list of str
-        Name of the region of each.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence``;
-        the standard deviation is that of the amplitude along the direction at the peak.
-    """
-    course, sd, peak = main_axis(U, covariance)
-    amplitude = np.take_along_axis(course, peak[:, None], 1)[:, 0]
-    hemi = [
-        HEMISPHERES[k] if positions.kind == "surface" else f"space {k}" for k in positions.space
-    ]
-    x, y, z = 1e3 * positions.rr_mri.T
-    values = [
-        hemi,
-        positions.vertno,
-        x,
-        y,
-        z,
-        labels,
-        1e9 * amplitude,
-        times[peak],
-        1e9 * sd,
-        log_evidence,
-    ]
-    return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
-
-
-def region_names(
-    positions: Positions, subject: str | None, subjects_dir: str | None, parc: str = "aparc"
-) -> list[str]:
-    """Name the cortical region of each position from an annotation, where there is one.
-
-    Parameters
-    ----------
-    positions : Positions
-        Where the sources are.
-    subject : str | None
-        Subject whose annotation to read; None takes the source space's own.
-    subjects_dir : path-like | None
-        FreeSurfer folder; None takes MNE's setting.
-    parc : str
-        Name of the annotation.
-
-    Returns
-    -------
-    names : list of str
-        Empty strings where there is no annotation or no region.
-    """
-    subject = subject or positions.subject
-    subjects_dir = mne.utils.get_subjects_dir(subjects_dir, raise_error=False)
-    names = [""] * len(positions.vertno)
-    if subject is None or subjects_dir is None or positions.kind != "surface":
-        return names
-    folder = Path(subjects_dir) / subject / "label"
-    if not all((folder / f"{hemi}.{parc}.annot").is_file() for hemi in HEMISPHERES):
-        return names
-    for label in mne.read_labels_from_annot(
-        subject, parc, subjects_dir=subjects_dir, verbose="error"
-    ):
-        inside = (positions.space == HEMISPHERES.index(label.hemi)) & np.isin(
-            positions.vertno, label.vertices
-        )
-        for k in np.flatnonzero(inside):
-            names[k] = label.name
-    return names

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import mne
 import numpy as np
-from mne.proj import make_projector
 from numpy.typing import NDArray
 
 from meg_vae.meg import estimates
 from meg_vae.meg.estimates import Positions
-from meg_vae.meg.leadfield import LeadField, evoked_data, whiten
+from meg_vae.meg.leadfield import LeadField
+from meg_vae.meg.sensors import Sensors, projected_fields
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class SourceFilter:
         Activity in A·m to sensor data, before projectors.
     whitener : ndarray, shape (rank, n_channels)
         Sensor data to whitened data, for ``nave`` averages.
+    prior : ndarray, shape (n_active, n_orient, n_orient)
+        Prior covariance of the activity for ``nave`` averages, (A·m)².
     covariance : ndarray, shape (n_active, n_orient, n_orient)
         Posterior covariance of the activity for ``nave`` averages, (A·m)².
-    ch_names : list of str
-        The channels.
+    sensors : Sensors
+        The channels, and how they were recorded.
     nave : float
-        Number of averages that whitener and covariance assume.
+        Number of averages that whitener and covariances assume.
     positions : Positions
         Where the sources are.
     """
@@ -39,10 +41,33 @@ class SourceFilter:
     inverse_map: NDArray[np.float64]
     gain: NDArray[np.float64]
     whitener: NDArray[np.float64]
+    prior: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    ch_names: list[str]
+    sensors: Sensors
     nave: float
     positions: Positions
+
+    @property
+    def ch_names(self) -> list[str]:
+        """Names of the channels."""
+        return self.sensors.ch_names
+
+    def data(self, evoked: mne.Evoked) -> NDArray[np.float64]:
+        """Pick the channels of an evoked response, and check that it was recorded alike.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked
+            Data with the channels of the filter.
+
+        Returns
+        -------
+        data : ndarray, shape (n_channels, n_times)
+            In the units of MNE.
+        """
+        return self.sensors.check_values(
+            evoked.data[self.sensors.pick(evoked.info, "evoked")], "evoked"
+        )
 
     def whiten(self, evoked: mne.Evoked) -> NDArray[np.float64]:
         """Whiten an evoked response by its own number of averages.
@@ -57,10 +82,25 @@ class SourceFilter:
         X : ndarray, shape (rank, n_times)
             Whitened data, dimensionless, of noise variance 1 if the noise covariance is right.
         """
-        return whiten(evoked, self.whitener, self.ch_names, self.nave)
+        return (evoked.nave / self.nave) ** 0.5 * (self.whitener @ self.data(evoked))
+
+    def sources(self, data: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Estimate the activity behind sensor data.
+
+        Parameters
+        ----------
+        data : ndarray, shape (n_channels, n_times)
+            Data of the channels of the filter.
+
+        Returns
+        -------
+        U : ndarray, shape (n_active, n_orient, n_times)
+            In A·m.
+        """
+        return (self.inverse_map @ data).reshape(*self.positions.axes.shape[:2], data.shape[1])
 
     def activity(self, evoked: mne.Evoked) -> NDArray[np.float64]:
-        """Estimate the activity of the sources.
+        """Estimate the activity of the sources in an evoked response.
 
         Parameters
         ----------
@@ -72,8 +112,23 @@ class SourceFilter:
         U : ndarray, shape (n_active, n_orient, n_times)
             In A·m.
         """
-        U = self.inverse_map @ evoked_data(evoked, self.ch_names)
-        return U.reshape(*self.positions.axes.shape[:2], len(evoked.times))
+        return self.sources(self.data(evoked))
+
+    def power(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Estimate the power of the sources from a covariance of sensor data.
+
+        Parameters
+        ----------
+        covariance : ndarray, shape (n_channels, n_channels)
+            Of the channels of the filter, in the square of their units.
+
+        Returns
+        -------
+        power : ndarray, shape (n_active, n_orient, n_orient)
+            Covariance of the dipoles of each source, (A·m)².
+        """
+        K = self.inverse_map.reshape(*self.positions.axes.shape[:2], len(self.ch_names))
+        return np.einsum("gad,de,gbe->gab", K, covariance, K, optimize=True)
 
     def patterns(self, evoked: mne.Evoked) -> NDArray[np.float64]:
         """Give what each source alone puts on the sensors, through the data's active projectors.
@@ -89,10 +144,10 @@ class SourceFilter:
             In the units of MNE.
         """
         active = [projector for projector in evoked.info["projs"] if projector["active"]]
-        project = make_projector(active, self.ch_names)[0]
+        out = projected_fields(active, self.ch_names)
         U = self.activity(evoked)
-        gain = (project @ self.gain).reshape(len(self.ch_names), *U.shape[:2])
-        return np.einsum("dga,gat->gdt", gain, U)
+        gain = self.gain - out @ (out.T @ self.gain)
+        return np.einsum("dga,gat->gdt", gain.reshape(len(gain), *U.shape[:2]), U)
 
     def predict(self, evoked: mne.Evoked) -> mne.Evoked:
         """Give the sensor data that the sources explain.
@@ -125,7 +180,7 @@ class SourceFilter:
             Data minus prediction, on the channels of the filter.
         """
         residual = self.predict(evoked)
-        residual.data = evoked_data(evoked, self.ch_names) - residual.data
+        residual.data = self.data(evoked) - residual.data
         return residual
 
     def explained_variance(self, evoked: mne.Evoked) -> float:
@@ -144,26 +199,6 @@ class SourceFilter:
         total = np.square(self.whiten(evoked)).sum()
         left = np.square(self.whiten(self.residual(evoked))).sum()
         return float(100 * (1 - left / total)) if total > 0 else 0.0
-
-    def estimate(self, evoked: mne.Evoked, pick_ori: str | None) -> mne.SourceEstimate:
-        """Give the activity as MNE's source estimate.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked
-            Data with the channels of the filter.
-        pick_ori : None | "vector"
-            Amplitudes, signed for a fixed orientation, or vectors.
-
-        Returns
-        -------
-        stc : SourceEstimate
-            In A·m, of the class that matches the source space.
-        """
-        tstep = 1 / evoked.info["sfreq"]
-        return estimates.source_estimate(
-            self.positions, self.activity(evoked), evoked.times[0], tstep, pick_ori
-        )
 
     def dipoles(self, evoked: mne.Evoked) -> list[mne.Dipole]:
         """Give each source as a dipole.
@@ -193,6 +228,7 @@ def source_filter(
     leadfield: LeadField,
     active_dipoles: NDArray[np.int64],
     whitened_map: NDArray[np.float64],
+    prior: NDArray[np.float64],
     covariance: NDArray[np.float64],
 ) -> SourceFilter:
     """Put a fit of whitened data in the units of the sensors and of the sources.
@@ -205,8 +241,8 @@ def source_filter(
         Columns of Φ that are active.
     whitened_map : ndarray, shape (n_active * n_orient, rank)
         Whitened data to the activity of these columns.
-    covariance : ndarray, shape (n_active, n_orient, n_orient)
-        Posterior covariance of that activity.
+    prior, covariance : ndarray, shape (n_active, n_orient, n_orient)
+        Prior and posterior covariance of that activity.
 
     Returns
     -------
@@ -216,12 +252,14 @@ def source_filter(
     n_orient = leadfield.n_orient
     weights = leadfield.weights[active_dipoles]
     by_source = weights.reshape(-1, n_orient)
+    outer = by_source[:, :, None] * by_source[:, None, :]
     return SourceFilter(
         inverse_map=weights[:, None] * (whitened_map @ leadfield.whitener),
         gain=leadfield.forward["sol"]["data"][:, active_dipoles],
         whitener=leadfield.whitener,
-        covariance=covariance * by_source[:, :, None] * by_source[:, None, :],
-        ch_names=leadfield.ch_names,
+        prior=prior * outer,
+        covariance=covariance * outer,
+        sensors=leadfield.sensors,
         nave=leadfield.nave,
         positions=estimates.active_positions(
             leadfield.forward, active_dipoles[::n_orient] // n_orient

@@ -1,4 +1,4 @@
-"""VAEInverse: fit the sources of evoked responses, and apply the fit to data."""
+"""VAEInverse: fit the sources behind sensor data, and keep the fit."""
 
 from __future__ import annotations
 
@@ -11,38 +11,34 @@ import pandas as pd
 from mne.utils import logger, use_log_level, warn
 from numpy.typing import NDArray
 
-from meg_vae.meg import estimates
-from meg_vae.meg.estimates import Positions
-from meg_vae.meg.filter import SourceFilter, source_filter
-from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
+from meg_vae.meg import table
+from meg_vae.meg.apply import SourceEstimation
+from meg_vae.meg.data import FitData
+from meg_vae.meg.export import inverse_operator
+from meg_vae.meg.filter import source_filter
+from meg_vae.meg.inputs import Instance, fit_data
+from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
-from meg_vae.meg.storage import write_state
+from meg_vae.meg.resampling import SourceBootstrap
+from meg_vae.meg.samples import band_limited_samples
+from meg_vae.meg.saving import SavedInverse
 
 if TYPE_CHECKING:
     from meg_vae.model.sparse_vae import SparseVAE
 
-# What a file keeps of the options and of the results, beside the filter and the table.
-OPTIONS = (
-    "loose",
-    "noise_variance",
-    "orientation",
-    "min_log_evidence",
-    "tol",
-    "max_iter",
-    "subject",
-)
-RESULTS = ("noise_variance_", "energy_", "history_", "certificate_", "n_effective_", "_order")
 MIN_LOG_EVIDENCE = 10.0  # nats: about the logarithm of the number of places where a source could be
 
 
-class VAEInverse(SourcePictures):
+class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse):
     """Sparse source localization by a variational autoencoder.
 
     Parameters
     ----------
-    loose : float | "auto"
-        Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free); "auto" is as
-        in MNE.
+    loose : float | "auto" | dict
+        Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free), as in MNE;
+        "auto" is 0.2 on a surface and 1 elsewhere. A dict gives it for each kind of a mixed source
+        space, as ``{"surface": 0.2, "volume": 1}``.
     rank : None | "info" | "full" | dict
         As in `mne.compute_rank`.
     noise_variance : float | "learn"
@@ -68,14 +64,21 @@ class VAEInverse(SourcePictures):
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
         ``label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+    clusters_ : ndarray of int, shape (n_sources,)
+        Number of the cluster of each row of ``sources_``. Those of one cluster share one generator,
+        and the log evidence of each is what all of them carry together.
     filter_ : SourceFilter
         The linear filter from sensors to sources.
     noise_variance_ : float | ndarray
         Noise variance λ of the whitened data; 1 when the noise covariance is right.
     energy_, history_, certificate_ : float, ndarray, float
         As in `meg_vae.SparseVAE`.
+    log_evidence_ : float
+        Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
+        the low-pass leaves: to compare forward models on identical data and noise covariance.
     n_effective_ : float
-        Independent samples that the evidence counts.
+        Independent samples that the evidence of a source counts: the fewer of those that the
+        low-pass leaves and those in the autocorrelation of the residual.
 
     Examples
     --------
@@ -89,7 +92,7 @@ class VAEInverse(SourcePictures):
     def __init__(
         self,
         *,
-        loose: float | str = "auto",
+        loose: Loose = "auto",
         rank: Any = None,
         noise_variance: float | str = "learn",
         orientation: str = "shared",
@@ -113,21 +116,32 @@ class VAEInverse(SourcePictures):
 
     def fit(
         self,
-        evoked: mne.Evoked | list[mne.Evoked],
+        evoked: Instance,
         forward: mne.Forward,
         noise_cov: mne.Covariance,
+        *,
+        info: mne.Info | None = None,
     ) -> VAEInverse:
-        """Find the sources of one evoked response, or those that several share.
+        """Find the sources behind sensor data.
 
         Parameters
         ----------
-        evoked : mne.Evoked | list of mne.Evoked
+        evoked : Evoked | list of Evoked | Epochs | Raw | Covariance
             The data, cropped to the time of interest. Responses of one list share their sources,
-            each with its own time course.
+            each with its own time course. Of epochs the average is fitted. A recording counts
+            without the mean of each channel and without samples annotated as bad. A covariance of
+            data (`mne.compute_covariance`) is fitted with as many samples as its ``nfree`` says;
+            it has no time, so in ``sources_`` its ``peak_nAm`` is the standard deviation of the
+            amplitude and its ``peak_s`` NaN. The evidence of a recording or a covariance counts the
+            samples that the low-pass leaves, and does not see how they follow each other: of slow
+            data it is too large.
         forward : mne.Forward
-            Forward model.
+            Forward model, in head coordinates.
         noise_cov : mne.Covariance
-            Noise covariance of single trials; it is divided by ``evoked.nave``.
+            Noise covariance of single trials; it is divided by the number of averages: ``nave`` of
+            an evoked response, the number of epochs, 1 for a recording or a covariance.
+        info : mne.Info | None
+            Measurement info of the data, needed with a covariance alone.
 
         Returns
         -------
@@ -136,34 +150,41 @@ class VAEInverse(SourcePictures):
 
         Raises
         ------
+        TypeError
+            If the data are of another type.
         ValueError
-            If the inputs do not fit together or are not finite.
+            If the inputs do not fit together, are empty or are not finite.
 
         Warns
         -----
         RuntimeWarning
             If no source is found.
         """
-        responses = _responses(evoked)
+        self._check_subject(forward)
         with use_log_level(self.verbose):
-            self._fit(responses, forward, noise_cov)
+            self._fit(fit_data(evoked, info), forward, noise_cov)
         return self
 
-    def _fit(
-        self, responses: list[mne.Evoked], forward: mne.Forward, noise_cov: mne.Covariance
-    ) -> None:
+    def _check_subject(self, forward: mne.Forward) -> None:
+        """Refuse a forward model of another subject."""
+        subject = forward["src"]._subject
+        if None not in (self.subject, subject) and self.subject != subject:
+            raise ValueError(
+                f"forward is of subject {subject!r}, and this inverse is for "
+                f"subject={self.subject!r}; give the forward model of that subject, or "
+                "subject=None."
+            )
+
+    def _fit(self, data: FitData, forward: mne.Forward, noise_cov: mne.Covariance) -> None:
         from meg_vae.model.sparse_vae import SparseVAE
 
-        info = responses[0].info
-        nave = min(one.nave for one in responses)
+        info = data.info
         leadfield = make_leadfield(
-            forward, info, noise_cov, nave=nave, loose=self.loose, rank=self.rank
+            forward, info, noise_cov, nave=data.nave, loose=self.loose, rank=self.rank
         )
-        whitened = [whiten(one, leadfield.whitener, leadfield.ch_names, nave) for one in responses]
-        X = np.concatenate(whitened, axis=1)
-        n, n_positions = X.shape[1], leadfield.n_positions
-        logger.info(f"Fitting {n_positions} positions to {n} samples of rank {len(X)}")
-        self.n_effective_ = n * min(1.0, 2 * info["lowpass"] / info["sfreq"])
+        X = data.whiten(leadfield)
+        n = data.n_samples
+        logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {len(X)}")
         model = SparseVAE(
             leadfield.n_orient,
             noise_variance=self.noise_variance,
@@ -171,9 +192,14 @@ class VAEInverse(SourcePictures):
             min_log_evidence=self.min_log_evidence,
             tol=self.tol,
             max_iter=self.max_iter,
-        ).fit(leadfield.Phi, X, n_effective=self.n_effective_)
-        self._responses = [one.copy() for one in responses]
-        self._store(leadfield, model)
+        ).fit(
+            leadfield.Phi,
+            X,
+            n_effective=band_limited_samples(n, info),
+            stretches=data.stretches,
+        )
+        self._responses = data.responses
+        self._store(leadfield, model, data)
         logger.info(
             f"{len(self.sources_)} sources, noise variance {np.mean(self.noise_variance_):.2f}"
         )
@@ -183,183 +209,64 @@ class VAEInverse(SourcePictures):
                 " is empty: these data look like noise alone."
             )
 
-    def _store(self, leadfield: LeadField, model: SparseVAE) -> None:
+    def _store(self, leadfield: LeadField, model: SparseVAE, data: FitData) -> None:
         """Keep what a fit leaves behind, in the units of the sensors and the sources."""
         self.filter_ = source_filter(
-            leadfield, model.active_dipoles_, model.inverse_map_, model.posterior_covariance()
+            leadfield,
+            model.active_dipoles_,
+            model.inverse_map_,
+            model.prior_covariance(),
+            model.posterior_covariance(),
         )
         self.noise_variance_ = model.noise_variance_
         self.energy_ = model.energy_
+        self.log_evidence_ = model.log_evidence_
+        self.n_effective_ = model.n_effective_
         self.history_ = model.history_
         self.certificate_ = model.certificate_
-        evidence = model.source_log_evidence_[model.active_]
-        self._order = np.argsort(-evidence, kind="stable")  # row of the filter of each table row
-        self.sources_ = self._table(evidence).iloc[self._order].reset_index(drop=True)
+        active = model.active_
+        own, joint = model.source_log_evidence_[active], model.cluster_log_evidence_[active]
+        cluster = model.cluster_[active]
+        # Row of the filter of each table row: strongest cluster first, then its strongest source.
+        self._order = np.lexsort((-own, cluster, -joint))
+        self.clusters_ = pd.factorize(cluster[self._order])[0]
+        self.sources_ = self._table(data, joint).iloc[self._order].reset_index(drop=True)
 
-    def _table(self, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
-        filter_ = self.filter_
-        return estimates.source_table(
-            filter_.positions,
-            np.concatenate([filter_.activity(one) for one in self._responses], axis=2),
-            np.concatenate([one.times for one in self._responses]),
-            filter_.covariance,
+    def _table(self, data: FitData, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
+        positions = self.filter_.positions
+        return table.source_table(
+            positions,
+            data.strength(self.filter_),
             log_evidence,
-            estimates.region_names(filter_.positions, self.subject, self.subjects_dir),
+            table.region_names(positions, self.subject, self.subjects_dir),
         )
 
-    def _fitted(self) -> SourceFilter:
-        """Give the filter of the fit."""
-        if not hasattr(self, "filter_"):
-            raise RuntimeError(
-                "this VAEInverse is not fitted yet; call fit(evoked, forward, noise_cov) first."
-            )
-        return self.filter_
+    def to_inverse_operator(
+        self, info: mne.Info, forward: mne.Forward
+    ) -> mne.minimum_norm.InverseOperator:
+        """Export to MNE's inverse operator, restricted to the sources.
 
-    def _data(self, evoked: mne.Evoked | None) -> mne.Evoked:
-        """Give the data to put through the filter: those of the fit where none are given."""
-        if evoked is not None:
-            return evoked
-        if not self._responses:
-            raise ValueError(
-                "evoked is needed: an inverse read from a file does not hold the data of its fit."
-            )
-        return self._responses[0]
-
-    def apply(self, evoked: mne.Evoked, pick_ori: str | None = None) -> mne.SourceEstimate:
-        """Estimate the time courses of the sources in an evoked response.
+        With ``method="MNE"`` and ``lambda2=1``, `mne.minimum_norm.apply_inverse`,
+        ``apply_inverse_epochs``, ``apply_inverse_raw`` and ``apply_inverse_cov`` then give what
+        `apply` and the others give.
 
         Parameters
         ----------
-        evoked : mne.Evoked
-            Data of the same sensors.
-        pick_ori : None | "vector"
-            None gives the amplitude, signed for a fixed orientation; "vector" the three components.
+        info : mne.Info
+            Measurement info of data like those of the fit.
+        forward : mne.Forward
+            The forward model of the fit.
 
         Returns
         -------
-        stc : SourceEstimate
-            In A·m, sparse, of the class that matches the source space.
+        operator : mne.minimum_norm.InverseOperator
+            Its noise covariance is λ times that of the fit, and its source covariance the prior Γ.
 
         Raises
         ------
         ValueError
-            If channels are missing or the data are not finite.
+            If there is no source, or info or forward are not like those of the fit.
+        RuntimeError
+            If this version of MNE does not use the operator in that way.
         """
-        return self._fitted().estimate(evoked, pick_ori)
-
-    def dipoles(self, evoked: mne.Evoked | None = None) -> list[mne.Dipole]:
-        """Give each source as a dipole.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-
-        Returns
-        -------
-        dipoles : list of mne.Dipole
-            One per source, in the order of the source space; its goodness of fit is the part of the
-            whitened power that is lost when it alone is taken out, in %.
-        """
-        filter_, evoked = self._fitted(), self._data(evoked)
-        return filter_.dipoles(evoked)
-
-    def residual(self, evoked: mne.Evoked | None = None) -> mne.Evoked:
-        """Sensor data that the sources leave unexplained.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-
-        Returns
-        -------
-        residual : mne.Evoked
-            On the channels of the fit.
-        """
-        filter_, evoked = self._fitted(), self._data(evoked)
-        return filter_.residual(evoked)
-
-    def explained_variance(self, evoked: mne.Evoked | None = None) -> float:
-        """Part of the whitened power that the sources explain.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-
-        Returns
-        -------
-        explained : float
-            1 − ‖X − ΦU‖² / ‖X‖² in %, 0 for data that are zero.
-        """
-        filter_, evoked = self._fitted(), self._data(evoked)
-        return filter_.explained_variance(evoked)
-
-    def save(self, fname: str | Path, *, overwrite: bool = False) -> Path:
-        """Save the fitted inverse.
-
-        Parameters
-        ----------
-        fname : path-like
-            A name that ends with ``-vae.h5``.
-        overwrite : bool
-            Whether to replace a file.
-
-        Returns
-        -------
-        fname : Path
-            The file.
-
-        Raises
-        ------
-        FileExistsError
-            If the file is there and ``overwrite`` is False.
-        """
-        self._fitted()
-        return write_state(fname, self._state(), overwrite=overwrite)
-
-    def _state(self) -> dict[str, Any]:
-        """Give all that a file keeps: plain numbers, strings and arrays."""
-        return {
-            "options": {name: getattr(self, name) for name in OPTIONS},
-            "results": {name: getattr(self, name) for name in RESULTS},
-            "sources": self.sources_.to_dict("list"),
-            "filter": {**vars(self.filter_), "positions": vars(self.filter_.positions)},
-        }
-
-    @classmethod
-    def _from_state(cls, state: dict[str, Any]) -> VAEInverse:
-        """Make a fitted inverse from what a file kept; the data of its fit it has not."""
-        inverse = cls(**state["options"])
-        for name, value in state["results"].items():
-            setattr(inverse, name, value)
-        inverse.sources_ = pd.DataFrame(state["sources"], columns=estimates.COLUMNS)
-        positions = Positions(**state["filter"]["positions"])
-        inverse.filter_ = SourceFilter(**{**state["filter"], "positions": positions})
-        inverse._responses = []
-        return inverse
-
-
-def _responses(evoked: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
-    """Check the data and give them as a list."""
-    responses = [evoked] if isinstance(evoked, mne.Evoked) else list(evoked)
-    if not responses or not all(isinstance(one, mne.Evoked) for one in responses):
-        raise TypeError(
-            f"evoked must be an mne.Evoked or a list of them, got {type(evoked).__name__}."
-        )
-    first = responses[0]
-    for one in responses:
-        if not one.nave >= 1:
-            raise ValueError(
-                f"evoked.nave={one.nave} of {one.comment!r} must be at least 1; "
-                "set it to the number of averages."
-            )
-        if len(one.times) == 0:
-            raise ValueError(f"evoked {one.comment!r} has no time point; widen the time window.")
-        if one.ch_names != first.ch_names or one.info["bads"] != first.info["bads"]:
-            raise ValueError(
-                f"evoked {one.comment!r} has other (bad) channels than {first.comment!r}; "
-                "make them equal."
-            )
-    return responses
+        return inverse_operator(self._fitted(), self.noise_variance_, info, forward, self.loose)

@@ -9,13 +9,14 @@ import mne
 import numpy as np
 import pandas as pd
 
-from meg_vae.meg import estimates
+from meg_vae.meg import table
 
 if TYPE_CHECKING:
     import matplotlib.figure
     import pyvista
     from numpy.typing import NDArray
 
+    from meg_vae.meg.bootstrap import Bootstrap
     from meg_vae.meg.filter import SourceFilter
 
 
@@ -86,12 +87,19 @@ class SourcePictures:
         return box(name, lead, facts, sources_table(self.sources_))
 
     def plot_sources(
-        self, *, arrows: bool = False, trans: mne.Transform | None = None, **kwargs: Any
+        self,
+        *,
+        bootstrap: Bootstrap | None = None,
+        arrows: bool = False,
+        trans: mne.Transform | None = None,
+        **kwargs: Any,
     ) -> pyvista.Plotter:
         """Draw the sources, sized and coloured by their amplitude.
 
         Parameters
         ----------
+        bootstrap : Bootstrap | None
+            What `bootstrap` returned: its 95 % ellipsoids are drawn in the glass brain.
         arrows : bool
             Whether to draw the direction of each source at its peak, for which ``trans`` is needed
             and a surface that is not inflated.
@@ -108,8 +116,10 @@ class SourcePictures:
         """
         from meg_vae import viz
 
-        on_cortex = self._fitted().positions.kind == "surface"
-        look = {"size_by": "peak_nAm", "surface": "inflated" if on_cortex else "glass"}
+        inside = bootstrap is not None or self._fitted().positions.kind != "surface"
+        look = {"size_by": "peak_nAm", "surface": "glass" if inside else "inflated"}
+        if bootstrap is not None:
+            look["ellipsoids"] = bootstrap.ellipsoids()
         if arrows:
             look["orientations"] = self._directions(trans)
         return viz.plot_cortex(self.sources_, trans=trans, **self._head() | look | kwargs)
@@ -179,7 +189,7 @@ class SourcePictures:
         from meg_vae import viz
 
         filter_, evoked = self._fitted(), self._data(evoked)
-        course, sd, _ = estimates.main_axis(filter_.activity(evoked), filter_.covariance)
+        course, sd, _ = table.main_axis(filter_.activity(evoked), filter_.covariance)
         sd = sd * (filter_.nave / evoked.nave) ** 0.5
         order = self._order
         return viz.plot_time_courses(

@@ -8,6 +8,7 @@ from typing import Any
 import mne
 
 from meg_vae.meg.inverse import VAEInverse
+from meg_vae.meg.orientation import Loose
 from meg_vae.meg.storage import read_state
 
 
@@ -16,7 +17,7 @@ def vae_inverse(
     forward: mne.Forward,
     noise_cov: mne.Covariance,
     *,
-    loose: float | str = "auto",
+    loose: Loose = "auto",
     rank: Any = None,
     pick_ori: str | None = None,
     verbose: bool | str | int | None = None,
@@ -31,12 +32,12 @@ def vae_inverse(
         Forward model.
     noise_cov : mne.Covariance
         Noise covariance of single trials; it is divided by ``evoked.nave``.
-    loose : float | "auto"
+    loose : float | "auto" | dict
         Weight of the dipoles across the cortical normal.
     rank : None | "info" | "full" | dict
         As in `mne.compute_rank`.
-    pick_ori : None | "vector"
-        Amplitudes or vectors.
+    pick_ori : None | "normal" | "vector"
+        Amplitudes, the component along the cortical normal, or vectors.
     verbose : bool | str | int | None
         Level of MNE's logging.
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import h5io
+import h5py
+
+from meg_vae.files import whole_file
 
 TITLE = "meg_vae"
-VERSION = 1  # of the format
+VERSION = 2  # of the format
+# What h5io may find in the file. It can also rebuild objects of any class and evaluate text, which
+# a file from elsewhere must not make it do.
+PLAIN = {"dict", "list", "tuple", "ndarray", "int", "float", "unicode", "None"}
 
 
 def write_state(fname: str | Path, state: dict[str, Any], *, overwrite: bool) -> Path:
@@ -39,14 +44,8 @@ def write_state(fname: str | Path, state: dict[str, Any], *, overwrite: bool) ->
     path = Path(fname)
     if path.suffix != ".h5":
         raise ValueError(f"fname={str(path)!r} must end with .h5.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; use overwrite=True to replace it.")
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}.h5")
-    try:
+    with whole_file(path, overwrite=overwrite) as temporary:
         h5io.write_hdf5(str(temporary), {"version": VERSION, **state}, overwrite=True, title=TITLE)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -74,12 +73,31 @@ def read_state(fname: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
     try:
+        with h5py.File(path, "r") as file:
+            _check_plain(file)
         state: dict[str, Any] = h5io.read_hdf5(str(path), title=TITLE)
-    except (OSError, ValueError, KeyError) as error:
+        version = state["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not an inverse saved by meg_vae: {error}") from error
-    if state["version"] != VERSION:
+    if version != VERSION:
+        newer = isinstance(version, int) and version > VERSION
         raise ValueError(
-            f"{path} has format version {state['version']}, this meg_vae reads version {VERSION}; "
-            "use the meg_vae that wrote it."
+            f"{path} has format version {version}, and this meg_vae reads version {VERSION}; "
+            + ("update meg_vae." if newer else "read it with the meg_vae that wrote it.")
         )
     return state
+
+
+def _check_plain(file: h5py.File) -> None:
+    """Refuse what is neither a number, a string, an array nor a collection of these."""
+    if TITLE not in file:
+        raise ValueError(f"it has no part named {TITLE}")
+
+    def check(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        kind = node.attrs.get("TITLE", "nothing")
+        kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+        plain = kind in PLAIN or kind.startswith("np_")
+        if not plain or (isinstance(node, h5py.Dataset) and node.dtype.kind == "O"):
+            raise ValueError(f"{name} holds {kind}, which is no plain number, text or array")
+
+    file.visititems(check)

@@ -1,11 +1,19 @@
-"""What speaks for each source, and how sure its time course is."""
+"""What speaks for each source and for a whole model, and how sure a time course is."""
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from meg_vae.model.encoders import OptimalEncoder
+from meg_vae.model.exact.certificate import group_blocks, pulling_rows
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.entry import best_variance
+from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.solve import data_factor
 
 
 def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
@@ -51,11 +59,84 @@ def source_log_evidence(
     evidence : Tensor, shape (n_active,)
         In nats; positive where the data need the source.
     """
+    K, M = _weighted_pulls(encoder, F)
+    change = removal_change(diagonal_blocks(K, n_orient), diagonal_blocks(M, n_orient))
+    return n_effective / 2 * change
+
+
+def cluster_log_evidence(
+    encoder: OptimalEncoder, F: Tensor, n_orient: int, n_effective: float, cluster: Tensor
+) -> Tensor:
+    """Log evidence lost by taking out each whole cluster of sources.
+
+    It is the formula of `source_log_evidence` with the blocks of all dipoles of a cluster.
+
+    Parameters
+    ----------
+    encoder : OptimalEncoder
+        The posterior over the active dipoles.
+    F : Tensor, shape (n_channels, k)
+        Factor of the data covariance, C = F Fᵀ.
+    n_orient : int
+        Dipoles per position.
+    n_effective : float
+        Number of independent samples.
+    cluster : Tensor of int, shape (n_active,)
+        Number of the cluster that each source belongs to.
+
+    Returns
+    -------
+    evidence : Tensor, shape (n_active,)
+        In nats, the same for all sources of a cluster.
+    """
+    K, M = _weighted_pulls(encoder, F)
+    evidence = F.new_zeros(len(cluster))
+    for number in cluster.unique():
+        members = cluster == number
+        dipoles = members.repeat_interleave(n_orient)
+        change = removal_change(K[dipoles][:, dipoles], M[dipoles][:, dipoles])
+        evidence[members] = n_effective / 2 * change
+    return evidence
+
+
+def _weighted_pulls(encoder: OptimalEncoder, F: Tensor) -> tuple[Tensor, Tensor]:
+    """K and M between all active dipoles, weighted by their prior."""
     seen = encoder.W_z @ F
     K = -encoder.covariance
     K.diagonal().add_(1.0)
-    change = removal_change(diagonal_blocks(K, n_orient), diagonal_blocks(seen @ seen.T, n_orient))
-    return n_effective / 2 * change
+    return K, seen @ seen.T
+
+
+def shared_signal(
+    encoder: OptimalEncoder, decoder: Tensor, F: Tensor, noise: Tensor, n_orient: int
+) -> Tensor:
+    """How alike the signals are that each two sources are taken to have put in the data.
+
+    Parameters
+    ----------
+    encoder : OptimalEncoder
+        The posterior over the active dipoles.
+    decoder : Tensor, shape (n_channels, n_active * n_orient)
+        Columns weighted by the prior, P = ΦR.
+    F : Tensor, shape (n_channels, k)
+        Factor of the data covariance.
+    noise : Tensor, shape (n_channels,)
+        Noise variance, by which the signals are whitened.
+    n_orient : int
+        Dipoles per position.
+
+    Returns
+    -------
+    share : Tensor, shape (n_active, n_active)
+        Squared cosine between the signals P_g W_g F: the part of the power of one that the other
+        explains by its own field and time course together, from 0 to 1.
+    """
+    m = decoder.shape[1] // n_orient
+    seen = encoder.W_z @ F
+    product = (decoder.T @ (decoder / noise[:, None])) * (seen @ seen.T)
+    inner = product.reshape(m, n_orient, m, n_orient).sum((1, 3))
+    power = inner.diagonal().clamp_min(torch.finfo(inner.dtype).tiny)
+    return inner.square() / (power[:, None] * power)
 
 
 def source_covariance(encoder: OptimalEncoder, factor: Tensor) -> Tensor:
@@ -77,3 +158,146 @@ def source_covariance(encoder: OptimalEncoder, factor: Tensor) -> Tensor:
         In the square of the unit of U; the same at every sample.
     """
     return factor @ diagonal_blocks(encoder.covariance, factor.shape[-1]) @ factor.mT
+
+
+def effective_samples(residual: Tensor, dictionary: Dictionary) -> float:
+    r"""Count the independent samples in noise, from the autocorrelation of a residual.
+
+    .. math:: n_\mathrm{eff} = n \Big/ \Big(1 + 2 \sum_{k=1}^{n-1} (1 - k/n) ρ_k^2\Big)
+
+    The data enter the energy through their covariance C alone. For stationary noise whose samples
+    have the correlation matrix T, an entry of C fluctuates as if it were the mean over
+    (tr T)² / tr T² independent samples (Bartlett 1946; Satterthwaite 1946, who matches two
+    moments), which is the formula above. Noise that is white up to a frequency f, at a sampling
+    frequency f_s, has n · 2f / f_s of them.
+
+    The autocorrelation ρ is that of the fields of the sources, φ_gᵀ(X − ΦU) pooled over all
+    columns of unit-norm groups, which is where the evidence looks: background activity of the
+    brain is slower than the noise of the sensors, and a mean over channels would drown it.
+
+    Parameters
+    ----------
+    residual : Tensor, shape (n_channels, n_samples)
+        What a fit leaves unexplained, in the order of time.
+    dictionary : Dictionary
+        Φ, prepared.
+
+    Returns
+    -------
+    n_effective : float
+        From 1 to ``n_samples``; ``n_samples`` where the residual is zero.
+    """
+    n, weight = residual.shape[1], dictionary.eigenvalues
+    seen = weight.sqrt()[:, None] * (dictionary.basis.T @ residual)
+    power = torch.fft.rfft(seen, 2 * n, dim=1).abs().square().sum(0)
+    covariance = torch.fft.irfft(power, 2 * n)[:n]
+    if not covariance[0] > 0:
+        return float(n)
+    age = torch.arange(1, n, dtype=residual.dtype, device=residual.device)
+    rho = covariance[1:] / covariance[0] / (1 - age / n)  # the mean over the pairs that there are
+    spread = ((1 - age / n) * rho.square()).sum()
+    # Where nothing is correlated, chance alone gives ρ² one over pairs times directions.
+    chance = (n - 1) / n * weight.square().sum() / weight.sum() ** 2
+    return float(n / (1 + 2 * (spread - chance).clamp_min(0.0)))
+
+
+def model_log_evidence(
+    energy: float, n_channels: int, n_effective: float, n_groups: int, n_active: int, n_free: int
+) -> float:
+    r"""Log evidence of a whole fit, to choose between dictionaries for the same data.
+
+    .. math::
+        \log p(X) ≈ -\tfrac{n}{2} (J + d \log 2π) - \tfrac{p k}{2} \log n - \log \binom{N}{k}
+
+    The first term is the type-II likelihood at its optimum. It has no Occam factor for the k
+    variances that were fitted, nor for their choice among N positions, so a finer source space or
+    a freer orientation could only win; the other two are those of the extended Bayesian
+    information criterion (Chen & Chen 2008) with p parameters a source. The noise variance is left
+    out: it costs every model of the same data the same.
+
+    Parameters
+    ----------
+    energy : float
+        J, nats × 2 per sample.
+    n_channels : int
+        d, channels of the whitened data.
+    n_effective : float
+        n, independent samples.
+    n_groups : int
+        N, positions.
+    n_active : int
+        k, those with a source.
+    n_free : int
+        p, parameters of the prior of one source.
+
+    Returns
+    -------
+    log_evidence : float
+        In nats. Differences mean something only between fits of identical whitened data.
+    """
+    likelihood = -n_effective / 2 * (energy + n_channels * math.log(2 * math.pi))
+    choice = math.lgamma(n_groups + 1) - math.lgamma(n_active + 1)
+    choice -= math.lgamma(n_groups - n_active + 1)
+    return likelihood - n_active * n_free / 2 * math.log(n_effective) - choice
+
+
+def possible_gain(
+    dictionary: Dictionary,
+    positions: Tensor,
+    factor: Tensor,
+    noise: Tensor,
+    X: Tensor,
+    *,
+    full: bool,
+    n_effective: float,
+) -> Tensor:
+    """Log evidence that each position of a dictionary could add to a model.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        All positions.
+    positions : Tensor of int, shape (m,)
+        Those with a source in the model.
+    factor : Tensor, shape (m, n_orient, n_orient)
+        Their prior factors.
+    noise : Tensor, shape (1,) or (n_channels,)
+        Noise variance.
+    X : Tensor, shape (n_channels, n_samples)
+        Data.
+    full : bool
+        Whether a new source learns its orientation.
+    n_effective : float
+        Independent samples.
+
+    Returns
+    -------
+    gain : Tensor, shape (n_groups,)
+        In nats, each with its best variance; 0 for those in the model.
+    """
+    F = data_factor(X)[None]
+    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
+    noise = noise.expand(dictionary.n_channels)[None]
+    point = evaluate(Candidates(columns, F, full, "none"), factor[None], noise)
+    T, weights = pulling_rows(point.L, point.B)
+    gain = torch.zeros_like(dictionary.norms)
+    for part in torch.arange(dictionary.n_groups, device=gain.device).split(4096):
+        K, M = (blocks[0] for blocks in group_blocks(T, weights, dictionary.columns(part)))
+        gain[part] = n_effective / 2 * _best_fall(K, M, full)
+    gain[positions] = 0.0
+    return gain.masked_fill(dictionary.silent, 0.0)
+
+
+def _best_fall(K: Tensor, M: Tensor, full: bool) -> Tensor:
+    """Give the most by which one position alone, entering from nothing, lowers J."""
+    if full:
+        floor = K.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(K.shape[1]).to(K)
+        L = torch.linalg.cholesky(K + 1e-12 * floor + torch.finfo(K.dtype).tiny)
+        half = torch.linalg.solve_triangular(L, M, upper=False)
+        ratio = torch.linalg.eigvalsh(torch.linalg.solve_triangular(L, half.mT, upper=False))
+        ratio = ratio.clamp_min(1.0)
+        return (ratio - 1 - ratio.log()).sum(1)
+    gamma = best_variance(K, M)[:, None]
+    k, V = torch.linalg.eigh(K)
+    m = (V.mT @ M @ V).diagonal(dim1=1, dim2=2)
+    return (gamma * m / (1 + gamma * k) - torch.log1p(gamma * k)).sum(1).clamp_min(0.0)

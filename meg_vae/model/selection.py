@@ -1,21 +1,32 @@
-"""Keep the sources that the data speak for: backward elimination by log evidence."""
+"""Keep the sources that the data speak for: backward elimination by log evidence.
+
+One generator between two positions gives a source to each of them and splits its evidence. Such
+neighbours are judged together, by what is lost when all of them are taken out.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from meg_vae.model.encoders import optimal_encoder
-from meg_vae.model.evidence import source_log_evidence
-from meg_vae.model.exact.descent import Trace, descend
-from meg_vae.model.exact.point import Candidates, Point, evaluate
-from meg_vae.model.exact.rounds import FLOOR
-
-COUPLED = (
-    0.3  # two sources that share more than this of what they explain are not taken out together
+from meg_vae.model.evidence import (
+    cluster_log_evidence,
+    effective_samples,
+    shared_signal,
+    source_log_evidence,
 )
+from meg_vae.model.exact.descent import Trace, descend
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
+from meg_vae.model.exact.rounds import FLOOR, Solution
+from meg_vae.model.solve import LEARN, data_factor, in_range
+
+COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
+SAME = 0.5  # sources that explain more than this of each other's signal share one generator
 
 
 @dataclass(frozen=True)
@@ -25,22 +36,141 @@ class Selection:
     Attributes
     ----------
     kept : Tensor of int, shape (n_kept,)
-        Which of the given sources.
+        Which of the given sources, or which positions.
     factor : Tensor, shape (n_kept, n_orient, n_orient)
         Their prior factors, settled anew.
     noise_variance : Tensor, shape (n_channels,)
         Noise variance, settled anew where it is learnt.
     log_evidence : Tensor, shape (n_kept,)
-        Log evidence of each, in nats.
+        Log evidence lost by taking out that source alone, in nats.
+    cluster : Tensor of int, shape (n_kept,)
+        Number of the cluster of each, from 0; sources of one cluster share one generator.
+    cluster_log_evidence : Tensor, shape (n_kept,)
+        Log evidence lost by taking out the whole cluster of the source, in nats.
     energy : Tensor, shape ()
         The energy J of this smaller model.
+    n_effective : float
+        Independent samples that the evidence counts.
     """
 
     kept: Tensor
     factor: Tensor
     noise_variance: Tensor
     log_evidence: Tensor
+    cluster: Tensor
+    cluster_log_evidence: Tensor
     energy: Tensor
+    n_effective: float
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Sources with what speaks for them."""
+
+    kept: Tensor
+    candidates: Candidates
+    point: Point
+    own: Tensor
+    cluster: Tensor
+    joint: Tensor
+    tied: Tensor  # bool, shape (m, m): not to be taken out together
+
+
+def independent_samples(
+    dictionary: Dictionary,
+    positions: Tensor,
+    factor: Tensor,
+    noise: Tensor,
+    X: Tensor,
+    stretches: Sequence[int],
+) -> float:
+    """Count the independent samples in what some sources leave of the data, X − ΦU.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Φ, prepared.
+    positions : Tensor of int, shape (m,)
+        The sources.
+    factor : Tensor, shape (m, n_orient, n_orient)
+        Their prior factors.
+    noise : Tensor, shape () or (n_channels,)
+        Noise variance.
+    X : Tensor, shape (n_channels, n_samples)
+        Data.
+    stretches : sequence of int
+        Lengths of the stretches of consecutive samples in X.
+
+    Returns
+    -------
+    n : float
+        The sum of `meg_vae.model.evidence.effective_samples` over the stretches.
+    """
+    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
+    decoder = weighted_columns(columns, factor[None])[0]
+    residual = X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
+    return sum(effective_samples(part, dictionary) for part in residual.split(list(stretches), 1))
+
+
+def select_sources(
+    dictionary: Dictionary,
+    solution: Solution,
+    X: Tensor,
+    *,
+    noise_variance: float | str,
+    orientation: str,
+    n_effective: float,
+    min_log_evidence: float,
+    tol: float,
+    stretches: Sequence[int] | None = None,
+) -> Selection:
+    """Keep the sources of a solution that carry enough evidence.
+
+    Where the samples follow each other in time, their independent ones are counted in what the
+    sources with enough evidence leave of the data, and those that then have too little go too.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        Φ, prepared.
+    solution : Solution
+        A minimum over all positions.
+    X : Tensor, shape (n_channels, n_samples)
+        Its data.
+    noise_variance, orientation : float | str, str
+        As it was solved with.
+    n_effective : float
+        Independent samples, at most.
+    min_log_evidence : float
+        Evidence below which a source goes, in nats.
+    tol : float
+        To which the rest is settled.
+    stretches : sequence of int | None
+        Lengths of the stretches of consecutive samples in X; None takes all as independent.
+
+    Returns
+    -------
+    selection : Selection
+        What is left; ``kept`` are positions of the dictionary, increasing.
+    """
+    learn = LEARN.get(str(noise_variance), "none")
+    found = solution.gamma.nonzero()[:, 0]
+    F = data_factor(X)[None]
+    seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
+    columns = seen.columns(found) * seen.norms[found, None]
+    candidates = Candidates(columns, F, orientation == "full" and dictionary.n_orient > 1, learn)
+    factor, noise = solution.factor[found], solution.noise_variance
+    n, enough = n_effective, {"min_log_evidence": min_log_evidence, "tol": tol}
+    if stretches is not None:
+        n = min(n, independent_samples(dictionary, found, factor, noise, X, stretches))
+    chosen = select(candidates, factor, noise.expand(F.shape[1]), n_effective=n, **enough)
+    if stretches is not None:
+        left, noise = found[chosen.kept], chosen.noise_variance
+        own = noise if learn == "per_channel" else noise[0]
+        n = min(n, independent_samples(dictionary, left, chosen.factor, own, X, stretches))
+        again = select(candidates.only(chosen.kept), chosen.factor, noise, n_effective=n, **enough)
+        chosen = replace(again, kept=chosen.kept[again.kept])
+    return replace(chosen, kept=found[chosen.kept])
 
 
 def select(
@@ -54,8 +184,10 @@ def select(
 ) -> Selection:
     """Take out the weakest sources, settle the rest, and repeat until all carry enough evidence.
 
-    One source that two neighbouring positions share splits its evidence between them. Taking out
-    the weaker of the two hands its share to the other, so such a source is kept, once.
+    A cluster goes where all of it together carries too little. In one that stays, the members
+    that carry too little go one by one, each handing its share to the others, as long as the
+    cluster keeps enough evidence without it. So a generator between positions is reported once,
+    or as a cluster where no single position can explain it, and never lost by being split.
 
     Parameters
     ----------
@@ -78,39 +210,103 @@ def select(
         What is left; possibly nothing.
     """
     kept = torch.arange(len(factor), device=factor.device)
-    F = candidates.F[0]
-    floor = FLOOR * float(F.square().sum() / len(F))
     point = evaluate(candidates, factor[None], noise[None])
+    now = _judge(kept, candidates, point, n_effective)
+    spared = torch.zeros_like(kept, dtype=torch.bool)  # of all given
     while True:
-        evidence, coupling = _judge(candidates, point, n_effective)
-        weak = evidence < min_log_evidence
-        if not weak.any():
-            return Selection(kept, point.R[0], point.noise[0], evidence, point.J[0])
-        stay = ~_weakest(evidence, coupling, weak)
-        kept, candidates = kept[stay], candidates.only(stay)
-        point = evaluate(candidates, point.R[:, stay], point.noise)
-        point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([], 200))
-        alive = point.active[0]
-        if not alive.all():
-            kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)
+        go = _weakest(now, spared[now.kept], min_log_evidence)
+        if not go.any():
+            return Selection(
+                now.kept,
+                now.point.R[0],
+                now.point.noise[0],
+                now.own,
+                now.cluster,
+                now.joint,
+                now.point.J[0],
+                n_effective,
+            )
+        after = _without(now, go, n_effective, tol)
+        split = _split(now, go, after, min_log_evidence)
+        if split.any():
+            spared[now.kept[split]] = True
+        else:
+            now = after
 
 
-def _judge(candidates: Candidates, point: Point, n_effective: float) -> tuple[Tensor, Tensor]:
-    """Evidence of each source, and how much each two share, from 0 to 1."""
+def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: float) -> _Judged:
+    """Find the evidence of each source and of its cluster."""
     o = candidates.Phi.shape[2]
-    encoder = optimal_encoder(point.P[0], point.noise[0])
-    evidence = source_log_evidence(encoder, candidates.F[0], o, n_effective)
-    m = len(evidence)
+    encoder, F = optimal_encoder(point.P[0], point.noise[0]), candidates.F[0]
+    share = shared_signal(encoder, point.P[0], F, point.noise[0], o)
+    cluster = _connected(share > SAME)
+    m = len(kept)
     K = torch.eye(m * o, dtype=point.J.dtype, device=point.J.device) - encoder.covariance
     size = K.reshape(m, o, m, o).square().sum((1, 3)).sqrt()
-    own = size.diagonal().sqrt()
-    return evidence, size / (own[:, None] * own)
+    length = size.diagonal().sqrt()
+    return _Judged(
+        kept=kept,
+        candidates=candidates,
+        point=point,
+        own=source_log_evidence(encoder, F, o, n_effective),
+        cluster=cluster,
+        joint=cluster_log_evidence(encoder, F, o, n_effective, cluster),
+        tied=(size > COUPLED * length[:, None] * length) | (cluster[:, None] == cluster),
+    )
 
 
-def _weakest(evidence: Tensor, coupling: Tensor, weak: Tensor) -> Tensor:
-    """Choose weak sources to take out, weakest first, none coupled to one that goes already."""
+def _connected(linked: Tensor) -> Tensor:
+    """Count the connected components of a symmetric graph, in the order of their first member."""
+    label = torch.arange(len(linked), device=linked.device)
+    linked = linked | torch.eye(len(linked), dtype=torch.bool, device=linked.device)
+    while len(label):
+        lower = torch.where(linked, label, len(label)).amin(1)
+        if torch.equal(lower, label):
+            break
+        label = lower
+    return label.unique(return_inverse=True)[1]
+
+
+def _weakest(now: _Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
+    """Choose what goes next, weakest first: whole weak clusters, and single weak members."""
+    hopeless = now.joint < min_log_evidence
+    weak = hopeless | ((now.own < min_log_evidence) & ~spared)
     go = torch.zeros_like(weak)
-    for g in evidence.argsort().tolist():
-        if weak[g] and not (coupling[g] > COUPLED)[go].any():
-            go[g] = True
+    for g in torch.where(hopeless, now.joint, now.own).argsort().tolist():
+        members = (now.cluster == now.cluster[g]) if hopeless[g] else _only(g, weak)
+        if weak[g] and not go[g] and not now.tied[members][:, go].any():
+            go |= members
+        if 2 * go.sum() >= weak.sum():  # the other half may be stronger once these are gone
+            break
     return go
+
+
+def _only(g: int, like: Tensor) -> Tensor:
+    mask = torch.zeros_like(like)
+    mask[g] = True
+    return mask
+
+
+def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judged:
+    """Take out some sources and settle the rest."""
+    kept, candidates = now.kept[~go], now.candidates.only(~go)
+    point = evaluate(candidates, now.point.R[:, ~go], now.point.noise)
+    F = candidates.F[0]
+    floor = FLOOR * float(F.square().sum() / len(F))
+    point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([point.J], 200))
+    alive = point.active[0]
+    if not alive.all():
+        kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)
+    return _judge(kept, candidates, point, n_effective)
+
+
+def _split(now: _Judged, go: Tensor, after: _Judged, min_log_evidence: float) -> Tensor:
+    """Find clusters that had enough evidence and lost it with the member that went."""
+    joint = now.joint.new_zeros(len(now.kept))
+    joint[torch.isin(now.kept, after.kept)] = after.joint
+    lost = torch.zeros_like(go)
+    for number in now.cluster[go & (now.joint >= min_log_evidence)].unique():
+        members = now.cluster == number
+        if joint[members].max() < min_log_evidence:
+            lost |= members
+    return lost

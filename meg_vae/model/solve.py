@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
+from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
 
+from meg_vae.model.checks import check_noise_variance, check_option, check_positive
+from meg_vae.model.exact.batch import first, join, silence, together
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.rounds import CANDIDATES, FLOOR, Solution, minimise
+from meg_vae.model.exact.point import compressed
+from meg_vae.model.exact.rounds import FLOOR, Solution, minimise
 from meg_vae.model.exact.sweeps import sweep
 
 SWEEPS = 12  # over all positions, before the descent
@@ -24,8 +29,8 @@ LEARN = {
     "per_channel": "per_channel",
 }  # options of the noise variance that leave it free
 START_NOISE = 0.3  # where a learnt noise variance starts, relative to the data's mean power
+BLOCKS = 4  # of a batch for each process: one that meets hard items is not left alone at the end
 ANNEAL_STEPS, ANNEAL_SWEEPS = 30, 5  # from START_NOISE to FLOOR
-BATCH_BYTES = 2**30  # memory for what an accelerator solves together
 
 
 def data_factor(X: Tensor) -> Tensor:
@@ -41,8 +46,7 @@ def data_factor(X: Tensor) -> Tensor:
     F : Tensor, shape (..., n_channels, min(n_channels, n_samples))
         F Fᵀ = X Xᵀ / n_samples.
     """
-    d, n = X.shape[-2:]
-    return (X if n <= d else torch.linalg.qr(X.mT, mode="r").R.mT) / n**0.5
+    return compressed(X) / X.shape[-1] ** 0.5
 
 
 def in_range(dictionary: Dictionary, F: Tensor) -> tuple[Dictionary, Tensor]:
@@ -81,6 +85,7 @@ def solve(
     orientation: str = "shared",
     tol: float = 1e-3,
     max_iter: int = 2000,
+    n_jobs: int | None = None,
 ) -> Solution:
     """Find row-sparse activity that explains data, by minimising the profile J of the linear VAE.
 
@@ -99,11 +104,18 @@ def solve(
         Target of the certificate.
     max_iter : int
         Most accepted steps of the descent.
+    n_jobs : int | None
+        Processes that share a batch on the CPU, as in joblib; None is one.
 
     Returns
     -------
     solution : Solution
         The minimum, in the units of X and Φ.
+
+    Raises
+    ------
+    ValueError
+        If the data do not fit or are not finite, or an option is not one of those above.
 
     Warns
     -----
@@ -111,6 +123,7 @@ def solve(
         If ``max_iter`` ended the descent before the certificate reached ``tol``, if the data are
         zero, or if a learnt noise variance fell to its floor.
     """
+    X = _checked(X, dictionary, noise_variance, orientation, tol, max_iter)
     items = X if X.ndim == 3 else X[None]
     learn = LEARN.get(str(noise_variance), "none")
     F = data_factor(items)
@@ -119,52 +132,83 @@ def solve(
     scale = (F.square().sum((1, 2)) / F.shape[1]).sqrt()
     silent = scale == 0
     if silent.any():
-        warnings.warn(
-            "the data are zero, so there is no source to find", RuntimeWarning, stacklevel=2
-        )
+        _warn("the data are zero, so there is no source to find")
         white = torch.eye(*F.shape[1:], dtype=F.dtype, device=F.device)
         F, scale = torch.where(silent[:, None, None], white, F), scale.masked_fill(silent, 1.0)
-    chunk = 1  # a processor is fastest one by one: each item then keeps to its own few positions
-    if F.device.type != "cpu":
-        size = 6 * F.shape[1] + 6 * CANDIDATES * dictionary.n_orient + dictionary.Phi.shape[1]
-        chunk = max(1, BATCH_BYTES // (8 * F.shape[1] * size))
-    parts = [
-        _solve_chunk(
-            dictionary,
-            f / a[:, None, None],
-            a,
-            noise_variance,
-            learn,
-            orientation == "full",
-            tol,
-            max_iter,
-        )
-        for f, a in zip(F.split(chunk), scale.split(chunk), strict=True)
-    ]
-    solution = _silence(_join(parts), silent, noise_variance)
-    solution = solution if X.ndim == 3 else _first(solution)
+    whitened = F / scale[:, None, None]
+    work = partial(
+        _solve_block,
+        dictionary,
+        noise_variance=noise_variance,
+        learn=learn,
+        full=orientation == "full",
+        tol=tol,
+        max_iter=max_iter,
+    )
+    n_processes = effective_n_jobs(n_jobs) if F.device.type == "cpu" else 1
+    block = max(1, -(-len(F) // (BLOCKS * n_processes))) if n_processes > 1 else len(F)
+    blocks = zip(whitened.split(block), scale.split(block), strict=True)
+    parts = Parallel(n_processes)(delayed(work)(*items) for items in blocks)
+    solution = silence(join(parts), silent, noise_variance, dictionary.n_channels)
+    solution = solution if X.ndim == 3 else first(solution)
     if learn != "none" and not silent.any() and _collapsed(solution, X):
-        warnings.warn(
+        _warn(
             "the learnt noise variance fell to its floor: the data are free of noise "
-            "(noise_variance='anneal'), or Phi can explain their noise too (hold noise_variance)",
-            RuntimeWarning,
-            stacklevel=2,
+            "(noise_variance='anneal'), or Phi can explain their noise too (hold noise_variance)"
         )
     worst = float(solution.certificate.max())
     if worst > tol:
-        warnings.warn(
+        _warn(
             f"stopped at a certificate of {worst:.2g}, above tol={tol:.2g}; "
-            f"raise max_iter={max_iter}, or tol where rounding is the limit",
-            RuntimeWarning,
-            stacklevel=2,
+            f"raise max_iter={max_iter}, or tol where rounding is the limit"
         )
     return solution
+
+
+def _checked(
+    X: Tensor,
+    dictionary: Dictionary,
+    noise_variance: float | str,
+    orientation: str,
+    tol: float,
+    max_iter: int,
+) -> Tensor:
+    """Refuse what cannot be solved; the data on the device of the dictionary, in float64."""
+    if X.ndim not in (2, 3) or 0 in X.shape or X.shape[-2] != dictionary.n_channels:
+        raise ValueError(
+            "X must have shape (n_channels, n_samples) or (batch, n_channels, n_samples) with "
+            f"n_channels={dictionary.n_channels} as in Phi, got {tuple(X.shape)}."
+        )
+    if not torch.isfinite(X).all():
+        raise ValueError("X has NaN or infinite entries; drop or interpolate them first.")
+    check_noise_variance(noise_variance)
+    check_option("orientation", orientation, ("shared", "full"))
+    check_positive("tol", tol)
+    check_positive("max_iter", max_iter)
+    return X.to(dictionary.Phi)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _solve_block(
+    dictionary: Dictionary,
+    F: Tensor,
+    scale: Tensor,
+    **options: Any,
+) -> Solution:
+    """Solve items of a batch, as many together as is fastest."""
+    chunk = together(dictionary, F)
+    items = zip(F.split(chunk), scale.split(chunk), strict=True)
+    return join([_solve_chunk(dictionary, f, a, **options) for f, a in items])
 
 
 def _solve_chunk(
     dictionary: Dictionary,
     F: Tensor,
     scale: Tensor,
+    *,
     noise_variance: float | str,
     learn: str,
     full: bool,
@@ -213,49 +257,6 @@ def _solve_chunk(
     )
 
 
-def _join(parts: list[Solution]) -> Solution:
-    """Put the chunks of a batch together; a history that ended early stays at its last energy."""
-    longest = max(len(part.history) for part in parts)
-    histories = [
-        torch.cat([p.history, p.history[-1:].expand(longest - len(p.history), -1)]) for p in parts
-    ]
-    return Solution(
-        factor=torch.cat([p.factor for p in parts]),
-        noise_variance=torch.cat([p.noise_variance for p in parts]),
-        energy=torch.cat([p.energy for p in parts]),
-        history=torch.cat(histories, 1),
-        certificate=torch.cat([p.certificate for p in parts]),
-        timings={k: sum(p.timings[k] for p in parts) for k in parts[0].timings},
-    )
-
-
-def _silence(solution: Solution, silent: Tensor, noise_variance: float | str) -> Solution:
-    """Give items whose data are zero no source, and the noise held or the smallest there is."""
-    if not silent.any():
-        return solution
-    noise = FLOOR if isinstance(noise_variance, str) else noise_variance
-    return replace(
-        solution,
-        factor=solution.factor.masked_fill(silent[:, None, None, None], 0.0),
-        noise_variance=torch.where(
-            silent.reshape(-1, *[1] * (solution.noise_variance.ndim - 1)),
-            noise,
-            solution.noise_variance,
-        ),
-    )
-
-
 def _collapsed(solution: Solution, X: Tensor) -> bool:
     """Whether a noise variance is nothing beside the power of the data."""
     return bool((solution.noise_variance.min() <= 10 * FLOOR * X.square().mean()).any())
-
-
-def _first(batch: Solution) -> Solution:
-    return Solution(
-        batch.factor[0],
-        batch.noise_variance[0],
-        batch.energy[0],
-        batch.history[:, 0],
-        batch.certificate[0],
-        batch.timings,
-    )

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from meg_vae.model.checks import check_data, check_option, check_positive
+from meg_vae.model.checks import check_positive
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.penalties import row_penalty
+from meg_vae.model.reweighted import SMOOTHING, Reweighted
+from meg_vae.model.row_sparse import RowSparseModel
 from meg_vae.model.solve import data_factor
 
 FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power, as in SparseVAE
 START, LATEST = 0.3, 1e-6  # where annealing starts: the first start, and the last of the others
 LEVELS, STEPS = 40, 10  # of the annealing, and steps at each level
-SMOOTHING = (
-    1e-10  # variance below which a row norm is rounded off, relative to the data's mean power
-)
 WEAK = 1e-4  # part of the largest row norm below which a row counts as zero
 SPREAD = 2.0  # standard deviation of log γ in a random start
 
 
-class SparseAutoencoder:
+class SparseAutoencoder(RowSparseModel):
     r"""Row-sparse multiple-response regression by an autoencoder, shaped like `SparseVAE`.
 
     Parameters
@@ -159,27 +158,18 @@ class SparseAutoencoder:
         RuntimeWarning
             If the best start did not settle within ``max_iter`` steps.
         """
+        penalty = row_penalty(self.penalty, self.p, self.decoder_penalty)
         self._check_options()
-        dictionary = Phi if isinstance(Phi, Dictionary) else Dictionary(Phi, self.n_orient)
-        if dictionary.n_orient != self.n_orient:
-            raise ValueError(
-                f"Phi was prepared with n_orient={dictionary.n_orient}, the model has "
-                f"{self.n_orient}."
-            )
-        data = check_data(X, dictionary.n_channels)
+        dictionary, data = self._prepare(Phi, X)
         scale = float(np.sqrt(np.mean(data**2)))
         if scale == 0:
             raise ValueError("X is zero everywhere, so there is nothing to encode.")
-        twin = _Twin(dictionary, data_factor(torch.as_tensor(data / scale)), self._penalty())
-        gamma, level = self._starts(dictionary)
+        twin = Reweighted(dictionary, data_factor(torch.as_tensor(data / scale)), penalty)
         lowered = isinstance(self.noise_variance, str)
         final = FLOOR if lowered else float(self.noise_variance) / scale**2
+        gamma, level = self._starts(dictionary)
         if self.anneal:
-            for part in torch.linspace(0, 1, LEVELS, dtype=level.dtype):
-                smoothing = level ** (1 - part) * SMOOTHING**part
-                noise = smoothing if lowered else torch.full_like(level, final)
-                for _ in range(STEPS):
-                    gamma = twin.step(gamma, noise, smoothing).gamma
+            gamma = self._lower(twin, gamma, level, None if lowered else final)
         energies, change, gamma = self._settle(twin, gamma, torch.full_like(level, final))
         best = int(energies[-1].argmin())
         self.history_ = energies[:, best].numpy()
@@ -189,40 +179,31 @@ class SparseAutoencoder:
         self.noise_variance_ = final * scale**2
         self._keep(twin, gamma[best], final, scale)
         self.U_ = self.transform(data)
+        self._warn_if_unsettled()
+        return self
+
+    def _warn_if_unsettled(self) -> None:
         if self.certificate_ > self.tol:
             warnings.warn(
                 f"stopped by max_iter={self.max_iter} while row norms changed by "
                 f"{self.certificate_:.2g} of the largest, above tol={self.tol:.2g}; raise max_iter",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self
 
     def _check_options(self) -> None:
-        check_option("penalty", self.penalty, ("l21", "lp", "log"))
-        check_option("decoder_penalty", self.decoder_penalty, ("squared", "bounded"))
-        if isinstance(self.noise_variance, str) and not self.anneal:
-            raise ValueError("noise_variance='anneal' needs anneal=True; or give λ as a number.")
-        if not 0 < self.p < 1:
-            raise ValueError(f"p={self.p!r} must lie between 0 and 1; for 1 use penalty='l21'.")
         if isinstance(self.noise_variance, str):
             if self.noise_variance != "anneal":
                 raise ValueError(
                     f"noise_variance={self.noise_variance!r} must be positive or 'anneal'; an "
                     "autoencoder cannot learn it, since a perfect fit drives it to zero."
                 )
+            if not self.anneal:
+                raise ValueError("noise_variance='anneal' needs anneal=True; or give λ a number.")
         else:
             check_positive("noise_variance", self.noise_variance)
         for name in ("tol", "max_iter", "n_starts"):
             check_positive(name, getattr(self, name))
-
-    def _penalty(self) -> _Penalty:
-        if self.penalty == "log":
-            return _Penalty(0.0, 1.0, self.decoder_penalty == "squared")
-        p = 1.0 if self.penalty == "l21" else self.p
-        if self.decoder_penalty == "bounded":
-            return _Penalty(p, 1.0, False)
-        return _Penalty(2 * p / (p + 2), (p / 2) ** (2 / (p + 2)) + (p / 2) ** (-p / (p + 2)), True)
 
     def _starts(self, dictionary: Dictionary) -> tuple[Tensor, Tensor]:
         """Draw starting γ, shape (n_starts, n_groups), and levels to anneal from, (n_starts,)."""
@@ -234,7 +215,18 @@ class SparseAutoencoder:
         gamma = torch.as_tensor(np.exp(logs)) * (dictionary.n_channels / dictionary.n_groups)
         return gamma * ~dictionary.silent, torch.as_tensor(np.exp(levels))
 
-    def _settle(self, twin: _Twin, gamma: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _lower(self, twin: Reweighted, gamma: Tensor, level: Tensor, noise: float | None) -> Tensor:
+        """Lower the smoothing of every start from its level, and λ with it unless it is held."""
+        for part in torch.linspace(0, 1, LEVELS, dtype=level.dtype):
+            smoothing = level ** (1 - part) * SMOOTHING**part
+            now = smoothing if noise is None else torch.full_like(level, noise)
+            for _ in range(STEPS):
+                gamma = twin.step(gamma, now, smoothing).gamma
+        return gamma
+
+    def _settle(
+        self, twin: Reweighted, gamma: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Step at the final λ until nothing changes; energies, last changes and γ."""
         energies: list[Tensor] = []
         before = change = torch.full_like(gamma, torch.inf)
@@ -247,144 +239,20 @@ class SparseAutoencoder:
                 break
         return torch.stack(energies), change, gamma
 
-    def _keep(self, twin: _Twin, gamma: Tensor, noise: float, scale: float) -> None:
+    def _keep(self, twin: Reweighted, gamma: Tensor, noise: float, scale: float) -> None:
         """Keep encoder and decoder of one solution, in the units of X and Φ."""
         dictionary = twin.dictionary
-        repeated = gamma.repeat_interleave(self.n_orient)
-        B = (
-            repeated[:, None]
-            * torch.linalg.solve(twin.covariance(gamma, torch.tensor(noise)), dictionary.Phi).T
-        )
-        rows = (B @ twin.F).square().sum(1).reshape(-1, self.n_orient).sum(1).sqrt()
+        inverse_map = twin.inverse_map(gamma, torch.tensor(noise))
+        rows = (inverse_map @ twin.F).square().sum(1).reshape(-1, self.n_orient).sum(1).sqrt()
         active = rows > WEAK * rows.max()
         w = torch.where(active, twin.penalty.scales(rows), 0.0)
-        inner = torch.where(active, 1 / w, 0.0).repeat_interleave(self.n_orient)
-        self.active_: NDArray[np.bool_] = active.numpy()
+        self.active_ = active.numpy()
         # the decoder carries the units: Φ's column norms and the size of X
         units = scale / dictionary.norms
         self.w_x_: NDArray[np.float64] = (w * units).repeat_interleave(self.n_orient).numpy()
-        self.W_z_: NDArray[np.float64] = (inner[:, None] * B / scale).numpy()
+        used = self.active_dipoles_
+        inner = (w.repeat_interleave(self.n_orient)[used] * scale).reciprocal()
+        self._W_z: NDArray[np.float64] = (inner[:, None] * inverse_map[used]).numpy()
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Estimate the activity behind new data with the fitted model.
-
-        Parameters
-        ----------
-        X : array_like, shape (n_channels, n_samples)
-            Data.
-
-        Returns
-        -------
-        U : ndarray, shape (n_dipoles, n_samples)
-            diag(w_x) W_z X.
-        """
-        U: NDArray[np.float64] = self.w_x_[:, None] * (
-            self.W_z_ @ check_data(X, self.W_z_.shape[1])
-        )
-        return U
-
-
-def twin_energy(
-    Phi: ArrayLike,
-    X: ArrayLike,
-    U: ArrayLike,
-    *,
-    noise_variance: float,
-    smoothing: float = SMOOTHING,
-    **options: object,
-) -> float:
-    """Evaluate the autoencoder's energy per sample at any activity, at the best decoder scales.
-
-    Parameters
-    ----------
-    Phi : array_like, shape (n_channels, n_groups)
-        Dictionary; one column per position.
-    X : array_like, shape (n_channels, n_samples)
-        Data.
-    U : array_like, shape (n_groups, n_samples)
-        Activity; rows outside the row space of X are out of an encoder's reach.
-    noise_variance : float
-        λ, in the unit of X squared.
-    smoothing : float
-        Variance below which a row norm is rounded off, relative to the data's mean power.
-    **options : object
-        ``penalty``, ``p`` and ``decoder_penalty`` of `SparseAutoencoder`.
-
-    Returns
-    -------
-    energy : float
-        Energy per sample in the units of `SparseAutoencoder`.
-    """
-    model = SparseAutoencoder(noise_variance=noise_variance, **options)  # type: ignore[arg-type]
-    model._check_options()
-    dictionary = Dictionary(Phi)
-    data = check_data(X, dictionary.n_channels)
-    scale = float(np.sqrt(np.mean(data**2)))
-    rows = torch.as_tensor(np.asarray(U, dtype=np.float64) / scale) * dictionary.norms[:, None]
-    n = data.shape[1]
-    residual = (torch.as_tensor(data / scale) - dictionary.Phi @ rows).square().sum() / n
-    noise = noise_variance / scale**2
-    penalty = model._penalty().value(rows.square().sum(1) / n + smoothing).sum()
-    return float(residual / noise + len(data) * np.log(noise) + penalty)
-
-
-@dataclass(frozen=True)
-class _Penalty:
-    """Cost of a row of norm r at the best w_x: weight · r^power, or log r² at power 0."""
-
-    power: float
-    weight: float
-    decays: bool
-
-    def value(self, square: Tensor) -> Tensor:
-        if self.power == 0:
-            return square.log() + float(self.decays)
-        return self.weight * square ** (self.power / 2)
-
-    def variance(self, square: Tensor) -> Tensor:
-        """One over the slope of the penalty in r²: the γ of the least squares that bounds it."""
-        if self.power == 0:
-            return square
-        return 2 / (self.weight * self.power) * square ** (1 - self.power / 2)
-
-    def scales(self, norms: Tensor) -> Tensor:
-        """Best decoder scales for rows of these norms."""
-        if self.power == 0 or not self.decays:
-            return torch.ones_like(norms)
-        p = 2 * self.power / (2 - self.power)
-        return (p / 2 * norms**p) ** (1 / (p + 2))
-
-
-@dataclass(frozen=True)
-class _Step:
-    """Energy, shape (n_starts,), and row norms at a step, and γ after it, (n_starts, n_groups)."""
-
-    energy: Tensor
-    norms: Tensor
-    gamma: Tensor
-
-
-@dataclass(frozen=True)
-class _Twin:
-    """The problem: a dictionary, a factor F of the data covariance, and a penalty."""
-
-    dictionary: Dictionary
-    F: Tensor
-    penalty: _Penalty
-
-    def covariance(self, gamma: Tensor, noise: Tensor) -> Tensor:
-        Phi = self.dictionary.Phi
-        weighted = gamma.repeat_interleave(self.dictionary.n_orient, -1)[..., None, :] * Phi
-        return weighted @ Phi.T + noise[..., None, None] * torch.eye(len(Phi), dtype=Phi.dtype)
-
-    def step(self, gamma: Tensor, noise: Tensor, smoothing: Tensor) -> _Step:
-        """Solve the reweighted least squares for every start, and weigh anew."""
-        Y = torch.cholesky_solve(self.F, torch.linalg.cholesky(self.covariance(gamma, noise)))
-        seen = (self.dictionary.Phi.T @ Y).square().sum(2)
-        square = gamma**2 * seen.reshape(*gamma.shape, -1).sum(2)
-        # the residual of the least squares is λY
-        fit = noise * Y.square().sum((1, 2)) + len(self.F) * noise.log()
-        visible = ~self.dictionary.silent
-        rounded = square + smoothing[:, None]
-        energy = fit + self.penalty.value(rounded[:, visible]).sum(1)
-        return _Step(energy, square.sqrt(), self.penalty.variance(rounded) * visible)
+    def _active_maps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self._W_z, self.w_x_[self.active_dipoles_, None] * self._W_z

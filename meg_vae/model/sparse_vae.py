@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -11,18 +13,19 @@ from meg_vae.model.checks import check_data, check_noise_variance, check_option,
 from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
 from meg_vae.model.encoders import OptimalEncoder, optimal_encoder
 from meg_vae.model.energy import energy_terms
-from meg_vae.model.evidence import source_covariance
+from meg_vae.model.evidence import model_log_evidence, source_covariance
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.point import Candidates, weighted_columns
+from meg_vae.model.exact.point import weighted_columns
 from meg_vae.model.exact.rounds import Solution
-from meg_vae.model.selection import select
-from meg_vae.model.solve import LEARN, data_factor, in_range, solve
+from meg_vae.model.row_sparse import RowSparseModel
+from meg_vae.model.selection import Selection, select_sources
+from meg_vae.model.solve import solve
 from meg_vae.model.train import train
 
 VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go
 
 
-class SparseVAE:
+class SparseVAE(RowSparseModel):
     """Row-sparse multiple-response regression by a linear VAE whose decoder is Φ diag(w_x).
 
     Parameters
@@ -38,8 +41,8 @@ class SparseVAE:
     solver : "exact" | "gradient"
         Certified second-order minimiser, or gradient training of the same energy.
     min_log_evidence : float
-        Sources that carry less log evidence are taken out after the fit, the weakest first, in
-        nats. At 0 all stay.
+        Sources that carry less log evidence, together with those that share their generator, are
+        taken out after the fit, the weakest first, in nats. At 0 all stay.
     tol : float
         Target of the certificate (exact), dimensionless.
     max_iter : int
@@ -70,6 +73,17 @@ class SparseVAE:
         gradient training, which gives none.
     source_log_evidence_ : ndarray, shape (n_groups,)
         Log evidence lost by taking out that position alone, in nats; 0 where inactive.
+    cluster_ : ndarray of int, shape (n_groups,)
+        Number of the cluster of each active position, from 0, and −1 where inactive. Those of one
+        cluster explain more than half of each other's signal: they share one generator.
+    cluster_log_evidence_ : ndarray, shape (n_groups,)
+        Log evidence lost by taking out the whole cluster of that position, in nats; 0 where
+        inactive.
+    log_evidence_ : float
+        Log evidence of the whole model in nats, to compare dictionaries on identical data; see
+        `meg_vae.model.evidence.model_log_evidence`.
+    n_effective_ : float
+        Independent samples that the evidence of the sources counts.
 
     Notes
     -----
@@ -112,7 +126,12 @@ class SparseVAE:
         self.progress = progress
 
     def fit(
-        self, Phi: ArrayLike | Dictionary, X: ArrayLike, *, n_effective: float | None = None
+        self,
+        Phi: ArrayLike | Dictionary,
+        X: ArrayLike,
+        *,
+        n_effective: float | None = None,
+        stretches: Sequence[int] | None = None,
     ) -> SparseVAE:
         """Fit the decoder and the noise to data.
 
@@ -123,7 +142,12 @@ class SparseVAE:
         X : array_like, shape (n_channels, n_samples)
             Data.
         n_effective : float | None
-            Independent samples that the evidence counts; None counts all.
+            Independent samples that the evidence counts; None counts the columns of X. It may be
+            more than these where X is a factor of the covariance of many samples.
+        stretches : sequence of int | None
+            Lengths of the stretches of consecutive time points in X, which add up to its samples.
+            The evidence of the sources then counts only the independent samples, by the
+            autocorrelation of the residual. None takes the samples as independent.
 
         Returns
         -------
@@ -136,27 +160,31 @@ class SparseVAE:
             If a shape, an entry or an option is wrong.
         """
         self._check_options()
-        dictionary = (
-            Phi
-            if isinstance(Phi, Dictionary)
-            else Dictionary(Phi, self.n_orient, device=self.device)
-        )
-        if dictionary.n_orient != self.n_orient:
-            raise ValueError(
-                f"Phi was prepared with n_orient={dictionary.n_orient}, not {self.n_orient}."
-            )
-        data = torch.as_tensor(check_data(X, dictionary.n_channels), device=dictionary.Phi.device)
+        dictionary, checked = self._prepare(Phi, X, self.device)
+        data = torch.as_tensor(checked, device=dictionary.Phi.device)
         n = data.shape[1]
-        if n_effective is not None and not 0 < n_effective <= n:
-            raise ValueError(
-                f"n_effective={n_effective!r} must be above 0 and at most the {n} samples of X."
-            )
+        if n_effective is not None:
+            check_positive("n_effective", n_effective)
         solution = (
             self._solve(dictionary, data)
             if self.solver == "exact"
             else self._train(dictionary, data)
         )
-        self._select(dictionary, solution, data, n if n_effective is None else n_effective)
+        if stretches is not None and (min(stretches, default=0) < 1 or sum(stretches) != n):
+            raise ValueError(
+                f"stretches={list(stretches)!r} must be positive and add up to the {n} samples."
+            )
+        n_model = float(n if n_effective is None else n_effective)
+        chosen = self._select(dictionary, solution, data, n_model, stretches)
+        o = self.n_orient
+        self.log_evidence_ = model_log_evidence(
+            self.energy_,
+            n_channels=len(chosen.noise_variance),
+            n_effective=n_model,
+            n_groups=dictionary.n_groups,
+            n_active=len(chosen.kept),
+            n_free=o * (o + 1) // 2 if self.orientation == "full" else 1,
+        )
         self.history_ = _numpy(solution.history)
         self.certificate_ = float(solution.certificate)
         self.timings_ = solution.timings
@@ -214,27 +242,32 @@ class SparseVAE:
         )
 
     def _select(
-        self, dictionary: Dictionary, solution: Solution, X: Tensor, n_effective: float
-    ) -> None:
+        self,
+        dictionary: Dictionary,
+        solution: Solution,
+        X: Tensor,
+        n_effective: float,
+        stretches: Sequence[int] | None,
+    ) -> Selection:
         """Keep the sources with evidence, and what later calls need of them."""
         self._Phi = dictionary.Phi * dictionary.norms.repeat_interleave(self.n_orient)
-        found = solution.gamma.nonzero()[:, 0]
-        learn = LEARN.get(str(self.noise_variance), "none")
-        F = data_factor(X)[None]
-        seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
-        columns = seen.columns(found) * seen.norms[found, None]
-        chosen = select(
-            Candidates(columns, F, self.orientation == "full" and self.n_orient > 1, learn),
-            solution.factor[found],
-            solution.noise_variance.expand(F.shape[1]),
+        chosen = select_sources(
+            dictionary,
+            solution,
+            X,
+            noise_variance=self.noise_variance,
+            orientation=self.orientation,
             n_effective=n_effective,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
+            stretches=stretches,
         )
-        self._active = found[chosen.kept]
+        self.n_effective_ = chosen.n_effective
+        self._active = chosen.kept
         self._factor = chosen.factor
         noise = chosen.noise_variance
-        self._noise = noise if learn == "per_channel" else noise[0]
+        per_channel = self.noise_variance == "per_channel"
+        self._noise = noise if per_channel else noise[0]
         self._decoder = weighted_columns(
             dictionary.columns(self._active) * dictionary.norms[self._active, None],
             self._factor[None],
@@ -244,52 +277,34 @@ class SparseVAE:
         factor[self._active] = self._factor
         evidence = torch.zeros_like(solution.gamma)
         evidence[self._active] = chosen.log_evidence
-        self.noise_variance_ = _numpy(noise) if learn == "per_channel" else float(noise[0])
+        cluster = torch.full_like(solution.gamma, -1, dtype=torch.int64)
+        cluster[self._active] = chosen.cluster
+        joint = torch.zeros_like(solution.gamma)
+        joint[self._active] = chosen.cluster_log_evidence
+        self.noise_variance_ = _numpy(noise) if per_channel else float(noise[0])
         self.gamma_ = _numpy(factor.square().sum((1, 2)) / self.n_orient)
         self.w_x_ = _numpy(torch.linalg.vector_norm(factor, dim=2).flatten())
         self.active_ = self.gamma_ > 0
         self.energy_ = float(chosen.energy)
         self.source_log_evidence_ = _numpy(evidence)
+        self.cluster_ = cluster.cpu().numpy()
+        self.cluster_log_evidence_ = _numpy(joint)
+        return chosen
 
-    @property
-    def active_dipoles_(self) -> NDArray[np.int64]:
-        """Indices of the active rows of U, shape (n_active * n_orient,)."""
-        rows = self._active[:, None] * self.n_orient + torch.arange(
-            self.n_orient, device=self._active.device
-        )
-        indices: NDArray[np.int64] = rows.flatten().cpu().numpy()
-        return indices
+    def _active_maps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        W_z = self._encoder.W_z
+        W = W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
+        return _numpy(W_z), _numpy((self._factor @ W).flatten(0, 1))
 
-    @property
-    def inverse_map_(self) -> NDArray[np.float64]:
-        """Linear map from data to the active rows of U, shape (n_active * n_orient, n_channels)."""
-        W = self._encoder.W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
-        return _numpy((self._factor @ W).flatten(0, 1))
-
-    @property
-    def W_z_(self) -> NDArray[np.float64]:
-        """Encoder mean map, shape (n_dipoles, n_channels); its inactive rows are zero."""
-        out = np.zeros((self._Phi.shape[1], len(self._Phi)))
-        out[self.active_dipoles_] = _numpy(self._encoder.W_z)
-        return out
-
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Estimate the activity behind new data with the fitted model.
-
-        Parameters
-        ----------
-        X : array_like, shape (n_channels, n_samples)
-            Data.
+    def prior_covariance(self) -> NDArray[np.float64]:
+        """Prior covariance of the dipoles of each active position.
 
         Returns
         -------
-        U : ndarray, shape (n_dipoles, n_samples)
-            Posterior mean.
+        covariance : ndarray, shape (n_active, n_orient, n_orient)
+            γ times the identity for a shared prior.
         """
-        data = check_data(X, len(self._Phi))
-        U = np.zeros((self._Phi.shape[1], data.shape[1]))
-        U[self.active_dipoles_] = self.inverse_map_ @ data
-        return U
+        return _numpy(self._factor @ self._factor.mT)
 
     def posterior_covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the dipoles of each active position.

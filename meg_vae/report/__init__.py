@@ -2,12 +2,14 @@
 
 - `localization_report` and `comparison_report`: the page, an `mne.Report`.
 - `Origin`: what was put in, and how, for both.
+- `benchmark_figures` and `benchmark_report`: the figures and the page of a benchmark.
 - `save_report`: writes it, whole or not at all.
 - `localization_pictures` and `comparison_pictures`: its pictures as files.
 """
 
 from __future__ import annotations
 
+from .benchmark import benchmark_figures, benchmark_report
 from .facts import versions
 from .origin import Origin
 from .pages import comparison_report, localization_report, save_report
@@ -15,6 +17,8 @@ from .pictures import comparison_pictures, localization_pictures
 
 __all__ = [
     "Origin",
+    "benchmark_figures",
+    "benchmark_report",
     "comparison_pictures",
     "comparison_report",
     "localization_pictures",

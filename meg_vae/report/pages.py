@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 
 import mne
 
-from meg_vae.viz.files import whole
+from meg_vae.files import whole_file
 from meg_vae.viz.interactive import frame
 
 from . import facts, text
 from .origin import Origin
 from .pictures import comparison_pictures, localization_pictures
-from .tables import comparison_table, facts_table, html_table, sources_table, truth_table
+from .tables import (
+    agreement_table,
+    comparison_table,
+    facts_table,
+    html_table,
+    sources_table,
+    truth_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -216,9 +223,7 @@ def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = Fals
     path = Path(fname)
     if path.suffix != ".html":
         raise ValueError(f"fname={str(path)!r} must end in .html.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; use overwrite=True to replace it.")
-    with whole(path) as part:
+    with whole_file(path, overwrite=overwrite) as part:
         report.save(part, open_browser=False, overwrite=True, verbose="error")
     return path
 
@@ -240,11 +245,20 @@ def _compared(comparison: Comparison) -> str:
     parts = [html_table(comparison_table(comparison.table)), text.COMPARED]
     if comparison.truth is not None:
         parts.append(text.SCORES)
+    if comparison.table["heldout_error"].notna().any():
+        parts.append(text.HELDOUT)
+    if len(comparison.agreement) > 1:
+        titles = {name: METHODS[name].title for name in comparison.agreement}
+        table = html_table(agreement_table(comparison.agreement, titles))
+        parts += ["<h5>Distance between the strongest peaks of two methods</h5>", table]
     said = {row.title: row.note for row in comparison.table.itertuples() if row.note}
     if said:
         parts += ["<h5>What the methods warned of</h5>", facts_table(said)]
     methods = [METHODS[name] for name in comparison.table["method"]]
-    knobs = {one.title: f"{one.knobs} {one.reference}." for one in methods}
+    knobs = {
+        one.title: f"{one.knobs} Told {one.oracle or 'nothing'}. {one.reference}."
+        for one in methods
+    }
     return "\n".join([*parts, "<h5>Settings and references</h5>", facts_table(knobs)])
 
 

@@ -82,10 +82,10 @@ def localization_pictures(
         page=folder / "cortex.html",
     )
     return sources | {
-        "time_courses": _save(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
-        "residual": _save(inverse.plot_residual(evoked), folder / "residual.png"),
-        "evidence": _save(inverse.plot_evidence(), folder / "evidence.png"),
-        "energy": _save(inverse.plot_energy(), folder / "energy.png"),
+        "time_courses": save_figure(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
+        "residual": save_figure(inverse.plot_residual(evoked), folder / "residual.png"),
+        "evidence": save_figure(inverse.plot_evidence(), folder / "evidence.png"),
+        "energy": save_figure(inverse.plot_energy(), folder / "energy.png"),
     }
 
 
@@ -208,8 +208,21 @@ def _leave_out(name: str, why: str) -> None:
     warn(f"the cortex is not drawn ({name} is left out): {why.rstrip('.')}.")
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    """Write a figure and close it."""
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure and close it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    path : Path
+        The same.
+    """
     from matplotlib import pyplot as plt
 
     figure.savefig(path, dpi=DPI)

@@ -12,6 +12,8 @@ from scipy.spatial.distance import cdist
 from meg_vae.viz import source_names
 from meg_vae.viz.tables import (
     NOTHING,
+    agreement_table,
+    benchmark_table,
     comparison_table,
     facts_table,
     html_table,
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
     from meg_vae.meg.inverse import VAEInverse
 
-__all__ = ["comparison_table", "facts_table", "html_table", "sources_table", "truth_table"]
+__all__ = [
+    "agreement_table",
+    "benchmark_table",
+    "comparison_table",
+    "facts_table",
+    "html_table",
+    "sources_table",
+    "truth_table",
+]
 
 TRUTH = ("True source", "True peak (nAm)", "Found peak (nAm)", "Error (mm)", "Found source")
 
@@ -46,7 +56,7 @@ def truth_table(truth: list[mne.Dipole], inverse: VAEInverse) -> pd.DataFrame:
     """
     found = inverse.dipoles()
     # Dipoles come in the order of the source space, sources_ in that of the evidence.
-    names = source_names(inverse.sources_.sort_values(["hemi", "vertno"]))
+    names = np.array(source_names(inverse.sources_))[np.argsort(inverse._order)]
     places = ([one.pos[np.abs(one.amplitude).argmax()] for one in some] for some in (truth, found))
     distance = 1e3 * cdist(*(np.reshape(some, (-1, 3)) for some in places))
     partner = dict(zip(*linear_sum_assignment(distance), strict=True))

@@ -30,13 +30,45 @@ raises the energy. <b>λ</b> is the noise variance of the whitened data.</p>"""
 COMPARED = """<p>All methods got the same data, channels, forward model and whitening.
 <b>x, y, z</b> is where an estimate is strongest, in MRI surface RAS coordinates. A map gives every
 place a value, so it has no number of sources; where it is dimensionless, no field can be computed
-from it and so no explained variance. The time includes everything from these data to the
-estimate.</p>"""
+from it and so no explained variance. <b>Residual whiteness</b> is the largest eigenvalue of what is
+left, over that of white noise: about 1 where only noise is left, more where structure is, less
+where noise was fitted. <b>Agreement</b> is the median distance of a method's strongest peaks to
+those of the others. The time includes everything from these data to the estimate.</p>"""
+
+HELDOUT = """<p>The <b>held-out error</b> needs no truth: each method is run on some of the epochs,
+and its field is compared with the average of the others, whitened by their own noise. 1 is the
+noise itself, which no method can predict; the folds are the same for all.</p>"""
 
 SCORES = """<p>The truth is known here. The <b>localization error</b> is the mean distance between
 each true source and the peak paired with it, of as many peaks as there are sources; the <b>hit
-rate</b> is the share of true sources with a peak within 10 mm; <b>extra</b> sources are farther
-than that from every true one.</p>"""
+rate</b> is the share of true sources with such a peak within the radius (10 mm). <b>False
+positives</b> are peaks beyond it, and <b>F1</b> weighs both; of a map they are means over
+thresholds from 10 to 90 % of its largest value.</p>"""
+
+BENCHMARK = """<p>Means over all conditions with sources, for the methods that ran in each of them.
+Every method got the same recordings, whitened by the same covariance. A map is scored at its local
+maxima, over thresholds from 10 to 90 % of its largest value, a sparse estimate at the places it
+names. A run that failed counts as one that found nothing. The two null methods, which find nothing
+or guess, are what knowing nothing scores.</p>"""
+
+BENCHMARK_PICTURES = {
+    "ranking": (
+        "F1 of sources",
+        "Means over seeds, in each condition and over all; 1 is best. Bold: best of the condition.",
+    ),
+    "error_against_snr": (
+        "Error against noise",
+        "Mean and 95 % bootstrap confidence interval, a panel per family; 100 mm: not found.",
+    ),
+    "hits": (
+        "Hits against false positives",
+        "The upper left corner is best. Mean and 95 % bootstrap confidence intervals.",
+    ),
+    "time": (
+        "Time against accuracy",
+        "Over all conditions with sources. Mean and 95 % bootstrap confidence intervals.",
+    ),
+}
 
 LOCALIZATION_PICTURES = {
     "sources": (

@@ -17,13 +17,16 @@ _HOMES = {
     "plot_slices": "slices",
     "plot_brain": "brain",
     "plot_comparison": "comparison",
+    "plot_error_against_snr": "benchmark",
+    "plot_hits_against_false_positives": "benchmark",
+    "plot_ranking": "benchmark",
+    "plot_time_against_accuracy": "benchmark",
     "dipole_table": "places",
     "plot_fit": "sensors",
     "plot_time_courses": "plots",
     "plot_energy": "plots",
     "plot_evidence": "evidence",
     "source_names": "evidence",
-    "plot_error_curves": "curves",
     "plot_hit_curves": "curves",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meg_vae.files import whole_file
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from os import PathLike
 
     import numpy as np
@@ -55,7 +54,7 @@ def save_picture(plotter: CortexPlotter | FlatPicture, path: str | PathLike) -> 
 
     path = check_suffix(path, ".png")
     image = picture(plotter)
-    with whole(path) as part:
+    with whole_file(path) as part:
         part.write_bytes(png_of(image))
     return path
 
@@ -92,7 +91,7 @@ def save_page(plotter: CortexPlotter, path: str | PathLike) -> Path:
             "plot_estimate."
         )
     page = scene_page(plotter.scene)
-    with whole(path) as part:
+    with whole_file(path) as part:
         part.write_text(page, encoding="utf-8")
     return path
 
@@ -103,14 +102,3 @@ def check_suffix(path: str | PathLike, *suffixes: str) -> Path:
     if path.suffix not in suffixes:
         raise ValueError(f"path must end in {' or '.join(suffixes)}; got {str(path)!r}.")
     return path
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to, and rename the file when it is whole."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meg_vae.files import whole_file
+
 from .drawing import Stage
 from .estimate import (
     UNITS,
@@ -18,7 +20,7 @@ from .estimate import (
     unit_scale,
     value_layers,
 )
-from .files import check_suffix, whole
+from .files import check_suffix
 from .graphics import has_opengl
 from .ground import Extras, Ground, lay_ground
 from .layout import arrange, check_views, sheet
@@ -135,7 +137,7 @@ def save_movie(
     look = {"threshold": threshold / 100 * largest * factor, "source_size": source_size}
     frames = _frames(stage, rows, ground, scale, stc, values * factor, samples, title, look)
     try:
-        with whole(path) as part:
+        with whole_file(path) as part:
             _write(frames, len(samples), part, fps)
     finally:
         stage.plotter.close()

@@ -28,15 +28,36 @@ SOURCES = {
 }
 COMPARISON = {
     "title": ("Method", "{}"),
+    "status": ("Result", "{}"),
     "n_sources": ("Sources", "{:.0f}"),
     "x_mm": ("x (mm)", "{:.1f}"),
     "y_mm": ("y (mm)", "{:.1f}"),
     "z_mm": ("z (mm)", "{:.1f}"),
     "localization_error_mm": ("Localization error (mm)", "{:.1f}"),
     "hit_rate": ("Hit rate (%)", "{:.0f}"),
-    "n_spurious": ("Extra sources", "{:.0f}"),
+    "false_positives": ("False positives", "{:.1f}"),
+    "f1": ("F1", "{:.2f}"),
     "explained_variance": ("Explained variance (%)", "{:.1f}"),
+    "residual_whiteness": ("Residual whiteness", "{:.2f}"),
+    "heldout_error": ("Held-out error", "{:.3f}"),
+    "agreement_mm": ("Agreement (mm)", "{:.1f}"),
     "seconds": ("Time (s)", "{:.2f}"),
+    "memory_mb": ("Memory (MB)", "{:.0f}"),
+}
+BENCHMARK = {
+    "title": ("Method", "{}"),
+    "f1": ("F1", "{:.2f}"),
+    "localization_error_mm": ("Localization error (mm)", "{:.1f}"),
+    "hit_rate": ("Hit rate", "{:.2f}"),
+    "false_positives": ("False positives", "{:.1f}"),
+    "a_prime": ("A′", "{:.2f}"),
+    "aggregate_performance": ("Aggregate performance", "{:.2f}"),
+    "roc_auc": ("ROC-AUC", "{:.2f}"),
+    "average_precision": ("Average precision", "{:.2f}"),
+    "emd_mm": ("Earth mover's distance (mm)", "{:.0f}"),
+    "explained_variance": ("Explained variance (%)", "{:.0f}"),
+    "residual_whiteness": ("Residual whiteness", "{:.2f}"),
+    "cpu_seconds": ("Processor time (s)", "{:.2f}"),
 }
 MOST_ROWS = 20  # of a box in a notebook
 # Colours that suit light and dark pages alike: those of the page, and a translucent grey.
@@ -82,6 +103,45 @@ def comparison_table(table: pd.DataFrame) -> pd.DataFrame:
     if "hit_rate" in said:
         said = said.assign(hit_rate=100 * said["hit_rate"])
     return readable(said, COMPARISON)
+
+
+def benchmark_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Make a ranking of methods readable.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `meg_vae.comparison.benchmark.ranking` gives it.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text, a row per method, in the same order.
+    """
+    return readable(table, BENCHMARK)
+
+
+def agreement_table(agreement: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Make a table of agreement between methods readable.
+
+    Parameters
+    ----------
+    agreement : pandas.DataFrame
+        As `Comparison.agreement`.
+    titles : mapping of str
+        Titles by name of the method.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text: distances in mm, a row and a column per method.
+    """
+    shown = pd.DataFrame({"mm between": [titles[name] for name in agreement.index]})
+    for name in agreement:
+        shown[titles[name]] = [
+            NOTHING if pd.isna(value) else f"{value:.1f}" for value in agreement[name]
+        ]
+    return shown
 
 
 def readable(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.DataFrame:

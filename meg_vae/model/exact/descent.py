@@ -1,4 +1,4 @@
-"""Second-order descent on a set of candidates: take out, move, let in.
+"""Second-order descent on a set of candidates: take out, and move.
 
 No accepted step raises the energy.
 """
@@ -10,16 +10,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.certificate import steepest_direction
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
 from meg_vae.model.exact.slopes import Slopes, frame, slopes, symmetric_basis
+from meg_vae.model.exact.small import eigh
 
 SHRINK, GROW = 3.0, 30.0  # furthest that one step changes a variance: e^-3 and 31 times
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
-MOST_ENTRIES = 32  # positions let in at once
-COHERENT = (
-    0.5  # of two positions that see each other more than this, only the steeper one is let in
-)
+SPAN = 0.75  # of the directions: candidates that span less are looked at in their span
 
 
 @dataclass
@@ -29,7 +26,7 @@ class Trace:
     Attributes
     ----------
     energies : list of Tensor, each of shape (batch,)
-        Energy after every accepted step.
+        Energy at the start and after every accepted step.
     left : int
         Steps still allowed.
     """
@@ -37,15 +34,16 @@ class Trace:
     energies: list[Tensor]
     left: int
 
-    def add(self, point: Point) -> None:
+    def add(self, before: Point, after: Point) -> None:
         """Note an accepted step.
 
         Parameters
         ----------
-        point : Point
-            Where it led.
+        before, after : Point
+            Where it came from and where it led, in the same coordinates: no rounding between
+            coordinates enters.
         """
-        self.energies.append(point.J)
+        self.energies.append(self.energies[-1] + (after.J - before.J))
         self.left -= 1
 
 
@@ -74,36 +72,45 @@ def descend(
     steepest : Tensor, shape (batch,)
         The largest derivative there.
     """
-    all_R = point.R
-    index = torch.arange(all_R.shape[1], device=all_R.device)
+    whole, size = candidates, point.R.shape[1]
+    index = torch.arange(size, device=point.R.device)
     damping = torch.full_like(point.J, DAMPING)
     stuck = torch.zeros_like(point.J, dtype=torch.bool)
     while True:
         keep = point.active.any(0)
         if not keep.all():
             index, candidates, point = index[keep], candidates.only(keep), point.only(keep)
+        if _spans_little(candidates, point):
+            candidates = candidates.in_span()
+            point = evaluate(candidates, point.R, point.noise[:, : len(candidates.Phi)])
         if candidates.full:
             point = _principal_axes(candidates, point)
         at = slopes(candidates, point)
         removed, any_removed = _remove(candidates, point, at)
         if any_removed.any() and trace.left > 0:
+            trace.add(point, removed)
             point = removed
             stuck &= ~any_removed
-            trace.add(point)
             continue
         steepest = _largest(_free_gradient(candidates, point, at, floor).abs())
         open_items = (steepest > tol) & ~stuck
         if trace.left <= 0 or not open_items.any():
             break
+        before = point
         point, damping, moved = _move(candidates, point, at, damping, open_items, floor)
         stuck |= open_items & ~moved
-        trace.add(point)
-    R = torch.zeros_like(all_R)
-    R[:, index] = point.R
-    batch, d, size = point.P.shape
-    P = point.P.new_zeros(batch, d, all_R.shape[1], all_R.shape[2])
-    P[:, :, index] = point.P.reshape(batch, d, -1, all_R.shape[2])
-    return replace(point, R=R, P=P.flatten(2)), steepest
+        trace.add(before, point)
+    if candidates.n_rest > whole.n_rest:
+        noise = point.noise[:, :1].expand(-1, len(whole.Phi)).contiguous()
+        point = evaluate(whole.only(index), point.R, noise)
+    return point.among(index, size), steepest
+
+
+def _spans_little(candidates: Candidates, point: Point) -> bool:
+    """Whether the span of the candidates is small enough to be worth moving to."""
+    d, m, o = candidates.Phi.shape
+    small = candidates.learn != "per_channel" and 0 < m * o < SPAN * d
+    return small and bool((point.noise == point.noise[:, :1]).all())
 
 
 def _largest(values: Tensor) -> Tensor:
@@ -197,14 +204,11 @@ def _apply(
         noise = (noise * _factor(step[:, n_prior:])).clamp_min(floor)
     if not candidates.full:
         return point.R * _factor(step[:, :n_prior, None, None]).sqrt(), noise
-    E = torch.einsum(
-        "zgk,kab->zgab", step[:, :n_prior].reshape(batch, m, -1), symmetric_basis(o, step)
-    )
+    basis = symmetric_basis(o, step)
+    E = torch.einsum("zgk,kab->zgab", step[:, :n_prior].reshape(batch, m, len(basis)), basis)
     real = point.R.any(2)
     turning = real[..., :, None] != real[..., None, :]
-    size, axes = torch.linalg.eigh(
-        E * (1 + turning.to(E))
-    )  # half of a turn is lost with the zero columns
+    size, axes = eigh(E * (1 + turning.to(E)))  # half of a turn is lost with the zero columns
     moved = frame(point.R) @ (axes * _factor(size).sqrt()[..., None, :]) @ axes.mT
     return moved * real[..., None, :], noise
 
@@ -212,115 +216,3 @@ def _apply(
 def _factor(step: Tensor) -> Tensor:
     """Factor on a variance: growing adds, shrinking never reaches zero."""
     return torch.where(step > 0, 1 + step, step.clamp_max(0.0).exp())
-
-
-def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, Tensor]:
-    """Let in candidates that want to grow from nothing, each at its best size.
-
-    Parameters
-    ----------
-    candidates : Candidates
-        Data and columns.
-    point : Point
-        A point, stationary in its active positions.
-    tol : float
-        A position wants to grow where q_g / s_g − 1 is above this.
-
-    Returns
-    -------
-    point : Point
-        With the new positions.
-    entered : Tensor of bool, shape (batch,)
-        Items whose energy fell.
-    """
-    d, m, o = candidates.Phi.shape
-    if m == 0:
-        return point, torch.zeros_like(point.J, dtype=torch.bool)
-    A = torch.linalg.solve_triangular(point.L, candidates.Phi.reshape(d, m * o), upper=False)
-    K, M = _own_blocks(A, point.B, m)
-    ratio, direction = _wish(K, M, candidates.full)
-    room = ~point.R.any(2).all(2) if candidates.full else ~point.active
-    wish = torch.where(room, ratio - 1, -1.0)
-    chosen = _apart(A, wish, tol)
-    if candidates.full:
-        size = ((ratio - 1).clamp_min(0.0)).sqrt()
-        slot = (~point.R.any(2)).to(torch.int8).argmax(2)  # the first free column
-        column = torch.nn.functional.one_hot(slot, o).to(K)
-        addition = (size[..., None] * direction)[..., None] * column[..., None, :]
-    else:
-        eye = torch.eye(o, dtype=K.dtype, device=K.device)
-        addition = best_variance(K, M).sqrt()[..., None, None] * eye
-    addition = addition * chosen[..., None, None]
-    waiting = chosen.any(1)
-    entered = torch.zeros_like(waiting)
-    result = point
-    for shrink in (1.0, 0.25, 0.05, 0.01, 1e-3, 1e-4):
-        if not waiting.any():
-            break
-        trial = evaluate(candidates, point.R + shrink * addition, point.noise)
-        better = waiting & (trial.J < point.J)
-        result = trial.where(better, result)
-        entered |= better
-        waiting &= ~better
-    return result, entered
-
-
-def _wish(K: Tensor, M: Tensor, full: bool) -> tuple[Tensor, Tensor]:
-    if full:
-        return steepest_direction(K, M)
-    s, q = (T.diagonal(dim1=-2, dim2=-1).sum(-1) for T in (K, M))
-    return q / s.clamp_min(torch.finfo(s.dtype).tiny), torch.empty(0)
-
-
-def _own_blocks(A: Tensor, B: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Give the blocks K_gg and M_gg of m positions, from L⁻¹Φ and L⁻¹F."""
-    batch, d, size = A.shape
-    columns = A.reshape(batch, d, m, size // m).permute(0, 2, 3, 1)
-    Q = (A.mT @ B).reshape(batch, m, size // m, -1)
-    return columns @ columns.mT, Q @ Q.mT
-
-
-def _apart(A: Tensor, wish: Tensor, tol: float) -> Tensor:
-    """Choose the steepest, leaving out those that see nearly the same as a steeper one."""
-    most = min(MOST_ENTRIES, wish.shape[1])
-    best, where = wish.topk(most, 1)
-    o = A.shape[2] // wish.shape[1]
-    columns = (where[..., None] * o + torch.arange(o, device=A.device)).flatten(1)
-    seen = A.gather(2, columns[:, None].expand(-1, A.shape[1], -1))
-    seen = seen / torch.linalg.vector_norm(seen, dim=1, keepdim=True).clamp_min(1e-300)
-    overlap = (seen.mT @ seen).abs().reshape(len(A), most, o, most, o).amax((2, 4)) > COHERENT
-    chosen = best > tol
-    for k in range(1, most):
-        chosen[:, k] &= ~(overlap[:, k, :k] & chosen[:, :k]).any(1)
-    return torch.zeros_like(wish, dtype=torch.bool).scatter(1, where, chosen)
-
-
-def best_variance(K: Tensor, M: Tensor) -> Tensor:
-    """Variance at which one position alone, entering from nothing, lowers the energy most.
-
-    Minimises Σ_i log(1 + γk_i) − γm_i / (1 + γk_i) over γ, with k and m the blocks in the
-    eigenvectors of K.
-
-    Parameters
-    ----------
-    K, M : Tensor, shape (..., o, o)
-        Blocks of the position.
-
-    Returns
-    -------
-    gamma : Tensor, shape (...,)
-        The variance; 0 where the position does not want to grow.
-    """
-    k, V = torch.linalg.eigh(K)
-    m = (V.mT @ M @ V).diagonal(dim1=-2, dim2=-1)
-    total = k.sum(-1).clamp_min(torch.finfo(k.dtype).tiny)
-    excess = m.sum(-1) / total - 1
-    gamma = excess.clamp_min(0.0) * k.shape[-1] / total  # exact for one dipole
-    for _ in range(20 if k.shape[-1] > 1 else 0):
-        x = gamma[..., None] * k
-        den = 1 + x
-        slope = (x / den - gamma[..., None] * m / den**2).sum(-1)
-        bend = (x / den**2 + gamma[..., None] * m * (x - 1) / den**3).sum(-1)
-        step = torch.where(bend > 0, -slope / bend, -slope.sign())
-        gamma = gamma * step.nan_to_num().clamp(-2, 2).exp()
-    return gamma

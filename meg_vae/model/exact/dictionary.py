@@ -80,7 +80,12 @@ class Dictionary:
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
-        values, vectors = torch.linalg.eigh(self.Phi @ self.Phi.T)
+        d, step = self.n_channels, -(-self.n_channels // 4)
+        gram = self.Phi.new_zeros(d, d)
+        for row in range(0, d, step):  # the lower triangle is all that eigh reads
+            upto = row + step
+            gram[row:upto, :upto] = self.Phi[row:upto] @ self.Phi[:upto].T
+        values, vectors = torch.linalg.eigh(gram)
         return values.flip(0).clamp_min(0.0), vectors.flip(1)
 
     @property

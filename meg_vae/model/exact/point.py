@@ -3,6 +3,10 @@
 The prior of the position g is Γ_g = R_g R_gᵀ: √γ_g I where one variance is shared by its dipoles,
 any 3 × 3 factor where the orientation is learnt. Σ = diag(λ) + Σ_g Φ_g Γ_g Φ_gᵀ. Every tensor has a
 leading batch dimension: one item is one right-hand side on the same dictionary.
+
+What the candidates cannot reach is noise alone. With one noise variance, the data and the columns
+can therefore be described in the span of the columns, exactly, and the rest of the data enters by
+its power only.
 """
 
 from __future__ import annotations
@@ -27,12 +31,18 @@ class Candidates:
         Whether each position learns a full covariance instead of one variance.
     learn : str
         "none", "scalar" or "per_channel": which noise variances are free.
+    n_rest : int
+        Directions left out because no candidate reaches them.
+    rest : Tensor, shape () or (batch,)
+        Power of the data in those directions.
     """
 
     Phi: Tensor
     F: Tensor
     full: bool
     learn: str
+    n_rest: int = 0
+    rest: Tensor = torch.zeros(())
 
     def only(self, keep: Tensor) -> Candidates:
         """Restrict to some of the candidates.
@@ -48,6 +58,41 @@ class Candidates:
             The restricted set.
         """
         return replace(self, Phi=self.Phi[:, keep])
+
+    def in_span(self) -> Candidates:
+        """Describe columns and data in the span of the columns.
+
+        Returns
+        -------
+        candidates : Candidates
+            The same problem in fewer directions, where one noise variance serves all.
+        """
+        Q = torch.linalg.qr(self.Phi.flatten(1)).Q
+        F = Q.mT @ self.F
+        return replace(
+            self,
+            Phi=(Q.mT @ self.Phi.flatten(1)).unflatten(1, self.Phi.shape[1:]),
+            F=compressed(F),
+            n_rest=self.n_rest + len(Q) - Q.shape[1],
+            rest=self.rest + (self.F - Q @ F).square().sum((1, 2)),
+        )
+
+
+def compressed(F: Tensor) -> Tensor:
+    """Find a factor of the same covariance with at most as many columns as rows.
+
+    Parameters
+    ----------
+    F : Tensor, shape (..., d, k)
+        A factor, C = F Fᵀ.
+
+    Returns
+    -------
+    F : Tensor, shape (..., d, min(d, k))
+        Another.
+    """
+    d, k = F.shape[-2:]
+    return F if k <= d else torch.linalg.qr(F.mT, mode="r").R.mT
 
 
 @dataclass(frozen=True)
@@ -119,8 +164,30 @@ class Point:
             The same point on fewer candidates.
         """
         batch, d, _ = self.P.shape
-        P = self.P.reshape(batch, d, len(keep), -1)[:, :, keep].flatten(2)
+        P = self.P.reshape(batch, d, *self.R.shape[1:3])[:, :, keep].flatten(2)
         return replace(self, R=self.R[:, keep], P=P)
+
+    def among(self, index: Tensor, size: int) -> Point:
+        """Put the candidates back among others, whose prior is zero.
+
+        Parameters
+        ----------
+        index : Tensor of int, shape (m,)
+            Where they belong.
+        size : int
+            How many there are in all.
+
+        Returns
+        -------
+        point : Point
+            The same point on more candidates.
+        """
+        batch, d, _ = self.P.shape
+        o = self.R.shape[3]
+        R = self.R.new_zeros(batch, size, o, o)
+        P = self.P.new_zeros(batch, d, size, o)
+        R[:, index], P[:, :, index] = self.R, self.P.reshape(batch, d, -1, o)
+        return replace(self, R=R, P=P.flatten(2))
 
 
 def weighted_columns(Phi: Tensor, R: Tensor) -> Tensor:
@@ -162,6 +229,8 @@ def evaluate(candidates: Candidates, R: Tensor, noise: Tensor) -> Point:
     L, failed = torch.linalg.cholesky_ex(P @ P.mT + torch.diag_embed(noise))
     B = torch.linalg.solve_triangular(L, candidates.F, upper=False)
     J = 2 * L.diagonal(dim1=1, dim2=2).log().sum(1) + B.square().sum((1, 2))
+    if candidates.n_rest:
+        J = J + candidates.n_rest * noise[:, 0].log() + candidates.rest / noise[:, 0]
     return Point(
         R,
         noise,

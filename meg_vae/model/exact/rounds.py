@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.certificate import growth
-from meg_vae.model.exact.descent import Trace, descend, let_in
+from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.entry import let_in
 from meg_vae.model.exact.point import Candidates, Point, evaluate
 
-CANDIDATES = 256  # positions settled together
+START = 128  # strongest positions after the sweeps, settled first
+CANDIDATES = 256  # positions that may enter in one round
 NEARLY = -0.02  # growth above which a position may soon want to enter
 ROUGH, SHARPEN = 0.1, 0.1  # tolerance of the first round; of the next, relative to what is left
+ROUGHLY, PRECISELY = 3.0, 10.0  # by how much the descent is finer than the entries, and at the end
 FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
 
 
@@ -95,31 +98,31 @@ def minimise(
     clock = _Clock()
     o = dictionary.n_orient
     eye = torch.eye(o, dtype=torch.float64, device=F.device)
-    chosen = _strongest(gamma, gamma > 0)
+    chosen = _strongest(gamma, gamma > 0, START)
     candidates = Candidates(dictionary.columns(chosen), F, full and o > 1, learn)
     point = evaluate(candidates, gamma[:, chosen, None, None].sqrt() * eye, noise)
     trace = Trace([point.J], max_iter)
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])
-    dtype, aim = torch.float32, ROUGH
+    aim = ROUGH
     while True:
-        point, steepest, entered = _settle(candidates, point, tol=aim, floor=floor, trace=trace)
+        settled = aim / (ROUGHLY if aim > tol else PRECISELY)
+        point, steepest, entered = _settle(
+            candidates, point, tol=aim, settled=settled, floor=floor, trace=trace
+        )
         clock.lap("descent")
-        wish = growth(dictionary, point, full=candidates.full, dtype=dtype)
-        wish[:, chosen] = torch.where(point.active, -1.0, wish[:, chosen])
+        wish = growth(dictionary, point, chosen, full=candidates.full)
         clock.lap("certificate")
         largest = float(wish.max())
         # Where only candidates still want to enter and none could, rounding hides the gain.
         known = not bool((wish > tol).index_fill(1, chosen, False).any())
-        done = trace.left <= 0 or (largest <= tol and aim <= tol)
-        if dtype == torch.float64 and (done or (aim <= tol and not entered and known)):
+        if trace.left <= 0 or (aim <= tol and (largest <= tol or (known and not entered))):
             break
-        dtype = torch.float64 if done or not entered else torch.float32
         aim = max(tol, min(aim, SHARPEN * largest))
         if largest <= tol:
             continue
         factor = _scatter(point.R, chosen, dictionary.n_groups)
         active = factor.flatten(2).any(2).any(0)
-        eager = _strongest(wish, wish > NEARLY)
+        eager = _strongest(wish, wish > NEARLY, CANDIDATES)
         chosen = torch.cat([active.nonzero()[:, 0], eager[~active[eager]]])
         candidates = Candidates(dictionary.columns(chosen), F, candidates.full, learn)
         point = evaluate(candidates, factor[:, chosen], point.noise)
@@ -135,25 +138,32 @@ def minimise(
 
 
 def _settle(
-    candidates: Candidates, point: Point, *, tol: float, floor: float, trace: Trace
+    candidates: Candidates,
+    point: Point,
+    *,
+    tol: float,
+    settled: float,
+    floor: float,
+    trace: Trace,
 ) -> tuple[Point, Tensor, bool]:
     """Descend among the candidates until none of them wants to enter."""
     any_entered = False
     while True:
-        point, steepest = descend(candidates, point, tol=tol / 10, floor=floor, trace=trace)
+        point, steepest = descend(candidates, point, tol=settled, floor=floor, trace=trace)
         if trace.left <= 0:
             return point, steepest, any_entered
+        before = point
         point, entered = let_in(candidates, point, tol=tol)
         if not entered.any():
             return point, steepest, any_entered
         any_entered = True
-        trace.add(point)
+        trace.add(before, point)
 
 
-def _strongest(score: Tensor, eligible: Tensor) -> Tensor:
+def _strongest(score: Tensor, eligible: Tensor, most: int) -> Tensor:
     """Give the union over the batch of each item's strongest eligible positions."""
     score = torch.where(eligible, score, -torch.inf)
-    most = min(CANDIDATES, score.shape[1])
+    most = min(most, score.shape[1])
     best, where = score.topk(most, 1)
     return where[best > -torch.inf].unique()
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.point import Candidates, Point, weighted_columns
+from meg_vae.model.exact.small import eigh
 
 
 def symmetric_basis(n_orient: int, like: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ def removal_change(K: Tensor, M: Tensor) -> Tensor:
         Positive where the position is needed; twice the evidence per sample that it carries, in
         nats.
     """
-    values, vectors = torch.linalg.eigh(K)
+    values, vectors = eigh(K)
     values = values.clamp_max(1 - torch.finfo(K.dtype).eps)
     projected = (vectors.mT @ M @ vectors).diagonal(dim1=-2, dim2=-1)
     change: Tensor = (torch.log1p(-values) + projected / (1 - values)).sum(-1)
@@ -184,7 +185,7 @@ def _self_term(G: Tensor, R: Tensor, basis: Tensor) -> Tensor:
 
 
 def _positive_part(G: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(G)
+    values, vectors = eigh(G)
     return (vectors * values.clamp_min(0.0)[..., None, :]) @ vectors.mT
 
 
@@ -244,6 +245,9 @@ def _with_noise(
             T.sum(1, keepdim=True) for T in (cross_average, cross_fisher)
         )
         own_average, own_fisher = (T.sum((1, 2), keepdim=True) for T in (own_average, own_fisher))
+        rest = (candidates.rest / point.noise[:, 0])[:, None]  # of directions that see noise alone
+        own = own + candidates.n_rest - rest
+        own_average, own_fisher = own_average + rest[..., None], own_fisher + candidates.n_rest
     return (
         torch.cat([gradient, own], 1),
         _border(average, cross_average, own_average),

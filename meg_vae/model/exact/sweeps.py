@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.certificate import group_pulls, joint_diagonal
+from meg_vae.model.exact.certificate import group_pulls, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
 
 HIDDEN = 0.03  # directions whose prior variance is below this part of the noise are left out
@@ -100,19 +100,15 @@ def sweep(
             best = torch.where(rose, torch.inf, best)
             continue
         best = J
-        T, c = joint_diagonal(L, B)
-        s, q = group_pulls(T, c, Phi, dictionary.n_orient)
+        T, weights = pulling_rows(L, B)
+        s, q = group_pulls(T, weights, Phi, dictionary.n_orient)
         if not len(kept):
             break
         ratio = q / s.clamp_min(torch.finfo(dtype).tiny)
-        power = (
-            T.double().square().sum(2)
-        )  # Σ⁻¹ = TᵀT, so tr Σ⁻¹ and tr Σ⁻¹CΣ⁻¹ are sums over T's rows
-        noise_ratio = (
-            torch.ones_like(noise)
-            if not learn
-            else ((c * power).sum(1) + rest / noise**2) / (power.sum(1) + n_rest / noise)
-        )
+        noise_ratio = torch.ones_like(noise)
+        if learn:  # tr Σ⁻¹CΣ⁻¹ / tr Σ⁻¹, from the rows of T
+            traces = (weights @ T.square().sum(2, keepdim=True)).double()[..., 0]
+            noise_ratio = (traces[:, 1] + rest / noise**2) / (traces[:, 0] + n_rest / noise)
         before = (small, noise, ratio, noise_ratio)
         small = small * ratio
         noise = noise * noise_ratio

@@ -1,8 +1,6 @@
-"""How far an estimate is from the truth, and how much of the data it explains.
+"""Where an estimate has its peaks, and how they pair with true sources.
 
-All distances are in mm and Euclidean. The same rules score every method, and they lean towards
-maps: only the score is told how many sources there are, and of a map it takes that many whole
-hills, not positions.
+All distances are in mm and Euclidean.
 """
 
 from __future__ import annotations
@@ -13,9 +11,6 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist, pdist
-
-from meg_vae.meg.estimates import active_positions
-from meg_vae.meg.leadfield import LeadField, whiten
 
 HIT_MM = 10.0  # a source found within this distance is a hit
 MISSING_MM = 100.0  # the error of a source that is not found, and the largest of one that is
@@ -151,35 +146,6 @@ def match(true: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.f
     return distance
 
 
-def localization(
-    estimate: mne.SourceEstimate, forward: mne.Forward, true: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Measure how far an estimate is from true sources.
-
-    As many strongest `peaks` are taken as there are true sources, and paired with them by `match`.
-
-    Parameters
-    ----------
-    estimate : SourceEstimate
-        Amplitudes or vectors.
-    forward : mne.Forward
-        The forward model.
-    true : ndarray, shape (n_true, 3)
-        Places of the true sources in mm, head coordinates; at least one.
-
-    Returns
-    -------
-    error : float
-        Mean distance of the pairs in mm, from 0 to 100.
-    hit_rate : float
-        Share of the true sources that are found within 10 mm, from 0 to 1.
-    """
-    points = 1e3 * forward["source_rr"][positions_of(estimate, forward)]
-    top = peaks(peak_magnitude(estimate), points, len(true), peak_radius(true))
-    distance = match(true, points[top])
-    return float(distance.mean()), float((distance <= HIT_MM).mean())
-
-
 def active(estimate: mne.SourceEstimate) -> NDArray[np.bool_]:
     """Tell which positions of a sparse estimate are active.
 
@@ -196,71 +162,3 @@ def active(estimate: mne.SourceEstimate) -> NDArray[np.bool_]:
     """
     magnitude = peak_magnitude(estimate)
     return (magnitude > 0) & (magnitude >= ACTIVE_SHARE * magnitude.max(initial=0.0))
-
-
-def spurious(
-    estimate: mne.SourceEstimate, forward: mne.Forward, true: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Tell which positions of a sparse estimate are active where no true source is.
-
-    Parameters
-    ----------
-    estimate : SourceEstimate
-        Amplitudes or vectors.
-    forward : mne.Forward
-        The forward model.
-    true : ndarray, shape (n_true, 3)
-        Places of the true sources in mm, head coordinates; possibly none.
-
-    Returns
-    -------
-    spurious : ndarray of bool, shape (n_vertices,)
-        Whether a position is `active` and more than 10 mm from every true source.
-    """
-    points = 1e3 * forward["source_rr"][positions_of(estimate, forward)]
-    nearest = cdist(points, true).min(axis=1, initial=np.inf)
-    far: NDArray[np.bool_] = active(estimate) & (nearest > HIT_MM)
-    return far
-
-
-def explained_variance(
-    estimate: mne.SourceEstimate, evoked: mne.Evoked, leadfield: LeadField
-) -> float:
-    """Measure the part of the whitened power that an estimate explains.
-
-    Parameters
-    ----------
-    estimate : SourceEstimate
-        In A·m: vectors for a free orientation, signed amplitudes for a fixed one.
-    evoked : mne.Evoked
-        The data.
-    leadfield : LeadField
-        Of these data.
-
-    Returns
-    -------
-    explained : float
-        1 − ‖X − ΦU‖² / ‖X‖² in %; below 0 where the estimate is farther from the data than nothing
-        is; 0 for data that are zero.
-
-    Raises
-    ------
-    ValueError
-        If the estimate has amplitudes where vectors are needed.
-    """
-    index = positions_of(estimate, leadfield.forward)
-    axes = active_positions(leadfield.forward, index).axes
-    n_orient = leadfield.n_orient
-    if estimate.data.ndim != (3 if n_orient > 1 else 2):
-        raise ValueError("estimate must hold vectors if the orientation is free, else amplitudes.")
-    data = (
-        estimate.data[:, None] if n_orient == 1 else np.einsum("gak,gkt->gat", axes, estimate.data)
-    )
-    columns = (index[:, None] * n_orient + np.arange(n_orient)).ravel()
-    field = leadfield.forward["sol"]["data"][:, columns] @ data.reshape(
-        len(columns), data.shape[-1]
-    )
-    X = whiten(evoked, leadfield.whitener, leadfield.ch_names, leadfield.nave)
-    total = np.square(X).sum()
-    left = np.square(X - leadfield.whitener @ field).sum()
-    return float(100 * (1 - left / total)) if total > 0 else 0.0

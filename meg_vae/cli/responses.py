@@ -1,0 +1,81 @@
+"""A file of evoked responses, of epochs or of a recording, read as evoked responses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mne
+
+from meg_vae.meg.inputs import average
+
+EPOCHS = ("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")
+RECORDING = ("raw.fif", "raw_sss.fif", "raw_tsss.fif", "_meg.fif", "_eeg.fif")
+RECORDING += tuple(f"{ending}.gz" for ending in RECORDING)
+
+
+def read_responses(path: Path) -> list[mne.Evoked]:
+    """Read what a file holds, by the ending that MNE gives such files.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    evokeds : list of mne.Evoked
+        The responses; of epochs the average of each kind of event; a recording as one response of
+        one trial, less the mean of each channel.
+    """
+    if path.name.endswith(EPOCHS):
+        epochs = mne.read_epochs(path)
+        kinds = [(name, epochs[name]) for name in epochs.event_id if len(epochs[name])]
+        evokeds = [average(trials) for _, trials in kinds]
+        for evoked, (name, _) in zip(evokeds, kinds, strict=True):
+            evoked.comment = name
+        return evokeds
+    if path.name.endswith(RECORDING):
+        raw = mne.io.read_raw_fif(path)
+        data = raw.get_data()
+        data -= data.mean(1, keepdims=True)
+        return [mne.EvokedArray(data, raw.info, comment="recording", nave=1)]
+    return mne.read_evokeds(path)
+
+
+def choose(evokeds: list[mne.Evoked], condition: str | None, path: Path) -> mne.Evoked:
+    """Take the response asked for, by name or by number.
+
+    Parameters
+    ----------
+    evokeds : list of mne.Evoked
+        The responses.
+    condition : str | None
+        Name or number; None takes the only one.
+    path : Path
+        The file, for errors.
+
+    Returns
+    -------
+    evoked : mne.Evoked
+        The response.
+
+    Raises
+    ------
+    ValueError
+        If it is not there, or there are several.
+    """
+    evokeds = [one for one in evokeds if one.kind == "average"]
+    named = [one for one in evokeds if one.comment == condition]
+    if condition is None and len(evokeds) == 1:
+        return evokeds[0]
+    if len(named) == 1:
+        return named[0]
+    if condition is not None and not named and condition.isdigit():
+        if int(condition) < len(evokeds):
+            return evokeds[int(condition)]
+    there = ", ".join(f"{k}: {one.comment!r}" for k, one in enumerate(evokeds))
+    asked = "no --condition was given" if condition is None else f"--condition {condition!r}"
+    problem = "is there more than once" if named else "is not there"
+    if condition is None:
+        problem = "and there are several"
+    raise ValueError(f"{asked} {problem} in {path}; choose one of {there or 'none'}.")

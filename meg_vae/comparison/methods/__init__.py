@@ -1,0 +1,21 @@
+"""The inverse methods that can be compared.
+
+Each file enters its methods with `register`; to add one, write such a file and import it here, or
+call `register` from your own code before `meg_vae.compare` or a benchmark runs.
+"""
+
+from __future__ import annotations
+
+# In the order of tables and figures.
+from meg_vae.comparison.methods import (  # noqa: F401  isort: skip
+    vae,
+    sparse,
+    third_party,
+    minimum_norm,
+    scanning,
+    dipole_fits,
+    null,
+)
+from meg_vae.comparison.methods.registry import FAMILIES, METHODS, Method, register
+
+__all__ = ["FAMILIES", "METHODS", "Method", "register"]

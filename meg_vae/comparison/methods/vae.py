@@ -1,0 +1,70 @@
+"""The VAE with each orientation prior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mne
+
+import meg_vae.model.sparse_vae  # noqa: F401 (here, so that loading torch is not timed as solving)
+from meg_vae.comparison.methods.conversions import along_normals, is_fixed
+from meg_vae.comparison.methods.registry import AM, Method, register
+from meg_vae.comparison.metrics.pairing import positions_of
+from meg_vae.meg.inverse import MIN_LOG_EVIDENCE, VAEInverse
+
+_KNOBS = (
+    f"Its defaults: a source is reported from {MIN_LOG_EVIDENCE:g} nats of log evidence on; the "
+    "noise variance and the sparsity are learnt. "
+)
+_WIPF = "Wipf (2023), Marginalization is not Marginal, ICML"
+
+
+def _vae(prior: float | str | None = None, orientation: str | None = None) -> Any:
+    """Make a run with an orientation prior of its own; None takes the one that is asked for."""
+
+    def run(
+        evoked: mne.Evoked,
+        forward: mne.Forward,
+        noise_cov: mne.Covariance,
+        *,
+        loose: float | str,
+        rank: Any,
+    ) -> mne.SourceEstimate:
+        own = loose if prior is None else prior
+        options = {} if orientation is None else {"orientation": orientation}
+        inverse = VAEInverse(loose=own, rank=rank, **options).fit(evoked, forward, noise_cov)
+        if not is_fixed(forward, own):
+            return inverse.apply(evoked, "vector")
+        stc = inverse.apply(evoked)
+        if is_fixed(forward, loose):
+            return stc
+        return along_normals(stc, forward, positions_of(stc, forward), evoked)
+
+    return run
+
+
+def _enter(name: str, title: str, knobs: str, run: Any) -> None:
+    register(
+        Method(
+            name=name,
+            title=title,
+            family="VAE",
+            unit=AM,
+            sparse=True,
+            knobs=_KNOBS + knobs,
+            reference=_WIPF,
+            run=run,
+        )
+    )
+
+
+_enter("vae", "VAE", "The orientation constraint asked for.", _vae())
+_enter("vae_fixed", "VAE (fixed)", "Along the cortical normal.", _vae(0.0))
+_enter("vae_loose", "VAE (loose)", "Loose orientation, 0.2.", _vae(0.2))
+_enter("vae_free", "VAE (free)", "Free orientation, one variance a position.", _vae(1.0))
+_enter(
+    "vae_full",
+    "VAE (full)",
+    "Free orientation, a full 3 × 3 prior covariance a position.",
+    _vae(1.0, "full"),
+)

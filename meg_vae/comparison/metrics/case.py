@@ -1,0 +1,154 @@
+"""Scored: one estimate with all that its scores need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from meg_vae.comparison.metrics import pairing as p
+from meg_vae.meg.leadfield import LeadField
+
+THRESHOLDS = tuple(np.arange(1, 10) / 10)  # of its largest value, at which a map is scored
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True sources.
+
+    Attributes
+    ----------
+    places : ndarray, shape (n_true, 3)
+        In mm, head coordinates.
+    courses : list of ndarray, shape (n_times,)
+        Their time courses in A·m.
+    radius : float
+        Distance within which a source counts as found, in mm.
+    """
+
+    places: NDArray[np.float64]
+    courses: list[NDArray[np.float64]]
+    radius: float = p.HIT_MM
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """An estimate, the data it is of, and the truth where it is known.
+
+    Attributes
+    ----------
+    estimate : SourceEstimate
+        Amplitudes or vectors.
+    sparse : bool
+        Whether it names few positions; otherwise it is a map.
+    has_field : bool
+        Whether it is in A·m, so that a field can be computed.
+    evoked : mne.Evoked
+        The data.
+    leadfield : LeadField
+        Of these data.
+    forward : mne.Forward
+        The forward model that it was made of, with all of its components.
+    truth : Truth | None
+        The true sources.
+    """
+
+    estimate: mne.SourceEstimate
+    sparse: bool
+    has_field: bool
+    evoked: mne.Evoked
+    leadfield: LeadField
+    forward: mne.Forward
+    truth: Truth | None
+
+    @cached_property
+    def index(self) -> NDArray[np.int64]:
+        """Row of the forward model's positions for each row of the estimate."""
+        return p.positions_of(self.estimate, self.leadfield.forward)
+
+    @cached_property
+    def source_rr(self) -> NDArray[np.float64]:
+        """Places of all positions in mm, head coordinates, shape (n_positions, 3)."""
+        rr: NDArray[np.float64] = 1e3 * self.leadfield.forward["source_rr"]
+        return rr
+
+    @cached_property
+    def magnitude(self) -> NDArray[np.float64]:
+        """Largest magnitude over time of each row; what counts as zero in a sparse one is zero."""
+        magnitude = p.peak_magnitude(self.estimate)
+        return np.where(p.active(self.estimate), magnitude, 0.0) if self.sparse else magnitude
+
+    @cached_property
+    def strength(self) -> NDArray[np.float64]:
+        """Root mean square over time of each row that is not zero, in the estimate's unit."""
+        data = self.estimate.data
+        power = np.square(data).sum(axis=tuple(range(1, data.ndim)))
+        strength = np.sqrt(power / max(data.shape[-1], 1))
+        return np.where(self.magnitude > 0, strength, 0.0)
+
+    @cached_property
+    def everywhere(self) -> NDArray[np.float64]:
+        """Magnitude at every position of the forward model."""
+        full = np.zeros(len(self.source_rr))
+        full[self.index] = self.magnitude
+        return full
+
+    @cached_property
+    def peak_rows(self) -> NDArray[np.int64]:
+        """Rows of all peaks, strongest first."""
+        places = np.zeros((0, 3)) if self.truth is None else self.truth.places
+        rr = self.source_rr[self.index]
+        return p.peaks(self.magnitude, rr, len(rr), p.peak_radius(places))
+
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """Shares of the largest value at which peaks are counted: 0 alone where it is sparse."""
+        return (0.0,) if self.sparse else THRESHOLDS
+
+    def peaks_above(self, share: float) -> NDArray[np.int64]:
+        """Give the rows of the peaks of at least a share of the largest one.
+
+        Parameters
+        ----------
+        share : float
+            From 0 to 1.
+
+        Returns
+        -------
+        rows : ndarray of int, shape (n_found,)
+            Strongest first.
+        """
+        height = self.magnitude[self.peak_rows]
+        return self.peak_rows[height >= share * height.max(initial=0.0)]
+
+    @cached_property
+    def n_places(self) -> int:
+        """How many peaks the source space could hold: a greedy packing of radius 20 mm."""
+        return n_places(self.source_rr)
+
+
+def n_places(source_rr: NDArray[np.float64], radius: float = p.PEAK_RADIUS_MM) -> int:
+    """Count places that are pairwise farther apart than a radius, taken greedily in order.
+
+    Parameters
+    ----------
+    source_rr : ndarray, shape (n_positions, 3)
+        Positions in mm.
+    radius : float
+        In mm.
+
+    Returns
+    -------
+    count : int
+        Number of places.
+    """
+    tree, free, count = cKDTree(source_rr), np.ones(len(source_rr), bool), 0
+    for k in range(len(source_rr)):
+        if free[k]:
+            count += 1
+            free[tree.query_ball_point(source_rr[k], radius)] = False
+    return count

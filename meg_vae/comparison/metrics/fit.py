@@ -1,0 +1,103 @@
+"""Data and estimate: what it explains, what it leaves, what it would predict."""
+
+from __future__ import annotations
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+from meg_vae.comparison.metrics.case import Scored
+from meg_vae.comparison.metrics.pairing import positions_of
+from meg_vae.meg.estimates import active_positions
+from meg_vae.meg.leadfield import LeadField, whiten
+
+
+def whitened_field(
+    estimate: mne.SourceEstimate, leadfield: LeadField, forward: mne.Forward
+) -> NDArray[np.float64]:
+    """Compute what an estimate puts on the whitened sensors.
+
+    Parameters
+    ----------
+    estimate : SourceEstimate
+        In A·m: vectors for a free orientation, signed amplitudes for a fixed one.
+    leadfield : LeadField
+        The lead field.
+    forward : mne.Forward
+        The forward model of the same channels that it was made of: where the lead field has one
+        component a position and the estimate has three, its axes are those that count.
+
+    Returns
+    -------
+    field : ndarray, shape (rank, n_times)
+        ΦU, dimensionless.
+
+    Raises
+    ------
+    ValueError
+        If the estimate has amplitudes where vectors are needed.
+    """
+    is_vector = estimate.data.ndim == 3
+    used = forward if is_vector and leadfield.n_orient == 1 else leadfield.forward
+    index = positions_of(estimate, used)
+    axes = active_positions(used, index).axes
+    n_orient = axes.shape[1] if len(index) else 3 if is_vector else 1
+    if is_vector != (n_orient == 3):
+        raise ValueError("estimate must hold vectors if the orientation is free, else amplitudes.")
+    data = (
+        estimate.data[:, None] if n_orient == 1 else np.einsum("gak,gkt->gat", axes, estimate.data)
+    )
+    columns = (index[:, None] * n_orient + np.arange(n_orient)).ravel()
+    gain = used["sol"]["data"][:, columns]
+    field: NDArray[np.float64] = leadfield.whitener @ (
+        gain @ data.reshape(len(columns), data.shape[-1])
+    )
+    return field
+
+
+def _data(scored: Scored) -> NDArray[np.float64]:
+    used = scored.leadfield
+    return whiten(scored.evoked, used.whitener, used.ch_names, used.nave)
+
+
+def explained_variance(scored: Scored) -> float:
+    """Measure the part of the whitened power that an estimate explains.
+
+    Parameters
+    ----------
+    scored : Scored
+        The estimate and the data.
+
+    Returns
+    -------
+    explained : float
+        1 − ‖X − ΦU‖² / ‖X‖² in %; below 0 where the estimate is farther from the data than nothing
+        is; 0 for data that are zero.
+    """
+    X = _data(scored)
+    total = np.square(X).sum()
+    left = np.square(X - whitened_field(scored.estimate, scored.leadfield, scored.forward)).sum()
+    return float(100 * (1 - left / total)) if total > 0 else 0.0
+
+
+def residual_whiteness(scored: Scored) -> float:
+    """Compare the largest eigenvalue of the residual's covariance with that of white noise.
+
+    λ_max(RRᵀ/n) / (1 + √(d/n))², R = X − ΦU with d whitened channels and n samples: the edge of
+    Marchenko and Pastur for noise of variance 1.
+
+    Parameters
+    ----------
+    scored : Scored
+        The estimate and the data.
+
+    Returns
+    -------
+    ratio : float
+        Dimensionless: about 1 for white noise, above it where structure is left, below it where
+        noise is fitted.
+    """
+    residual = _data(scored) - whitened_field(scored.estimate, scored.leadfield, scored.forward)
+    d, n = residual.shape
+    largest = np.square(np.linalg.norm(residual, 2)) / n
+    return float(largest / (1 + np.sqrt(d / n)) ** 2)

@@ -1,0 +1,267 @@
+"""A fitted inverse applied to data: evoked responses, epochs, a recording, a covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mne
+import numpy as np
+from mne.utils import ProgressBar, use_log_level
+
+from meg_vae.meg import estimates
+from meg_vae.meg.data import covariance_data
+from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.inputs import no_epochs
+from meg_vae.meg.recording import CHUNK
+
+
+class SourceEstimation:
+    """What a fitted inverse can say of data.
+
+    Attributes
+    ----------
+    verbose : bool | str | int | None
+        Level of MNE's logging.
+    """
+
+    verbose: bool | str | int | None
+    _responses: list[mne.Evoked]
+    filter_: SourceFilter
+
+    def _fitted(self) -> SourceFilter:
+        """Give the filter of the fit."""
+        if not hasattr(self, "filter_"):
+            raise RuntimeError(
+                "this VAEInverse is not fitted yet; call fit(evoked, forward, noise_cov) first."
+            )
+        return self.filter_
+
+    def _data(self, evoked: mne.Evoked | None) -> mne.Evoked:
+        """Give the data to put through the filter: those of the fit where none are given."""
+        if evoked is not None:
+            return evoked
+        if not self._responses:
+            raise ValueError(
+                "evoked is needed: this inverse holds none, since it was read from a file, or "
+                "fitted to a recording or a covariance."
+            )
+        return self._responses[0]
+
+    def apply(self, evoked: mne.Evoked, pick_ori: str | None = None) -> mne.SourceEstimate:
+        """Estimate the time courses of the sources in an evoked response.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked
+            Data of the same sensors.
+        pick_ori : None | "normal" | "vector"
+            None gives the amplitude, signed for a fixed orientation; "normal" the component along
+            the cortical normal; "vector" the three components.
+
+        Returns
+        -------
+        stc : SourceEstimate
+            In A·m, sparse, of the class that matches the source space.
+
+        Raises
+        ------
+        ValueError
+            If the data are not finite, or were not recorded like those of the fit (channels, units,
+            compensation, reference, projections).
+        """
+        filter_ = self._fitted()
+        estimates.check_orientation(filter_.positions, pick_ori)
+        _check_kind(evoked, mne.Evoked, "evoked", "apply")
+        tmin, tstep = float(evoked.times[0]), 1 / evoked.info["sfreq"]
+        U = filter_.activity(evoked)
+        return estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
+
+    def apply_epochs(
+        self,
+        epochs: mne.BaseEpochs,
+        pick_ori: str | None = None,
+        *,
+        return_generator: bool = False,
+    ) -> list[mne.SourceEstimate] | Iterator[mne.SourceEstimate]:
+        """Estimate the time courses of the sources in single trials.
+
+        Parameters
+        ----------
+        epochs : mne.Epochs
+            Data of the same sensors.
+        pick_ori : None | "normal" | "vector"
+            As for `apply`.
+        return_generator : bool
+            Give one estimate after the other, as `mne.minimum_norm.apply_inverse_epochs` does,
+            rather than a list of all.
+
+        Returns
+        -------
+        stcs : list of SourceEstimate | generator
+            One per epoch, in A·m.
+
+        Raises
+        ------
+        ValueError
+            If there is no epoch, or as for `apply`.
+        """
+        filter_ = self._fitted()
+        estimates.check_orientation(filter_.positions, pick_ori)
+        _check_kind(epochs, mne.BaseEpochs, "epochs", "apply_epochs")
+        picks = filter_.sensors.pick(epochs.info, "epochs")
+        if len(epochs.events) == 0:
+            raise no_epochs()
+        stcs = _each_epoch(filter_, epochs, picks, pick_ori)
+        if return_generator:
+            return stcs
+        with use_log_level(self.verbose):
+            return list(ProgressBar(stcs, mesg="Epochs", max_value=len(epochs.events)))
+
+    def apply_raw(
+        self,
+        raw: mne.io.BaseRaw,
+        start: int | None = None,
+        stop: int | None = None,
+        pick_ori: str | None = None,
+    ) -> mne.SourceEstimate:
+        """Estimate the time courses of the sources in a continuous recording.
+
+        It is read in pieces, so it need not fit in memory.
+
+        Parameters
+        ----------
+        raw : mne.io.BaseRaw
+            Data of the same sensors.
+        start, stop : int | None
+            First sample, and the one after the last; None: the start, the end.
+        pick_ori : None | "normal" | "vector"
+            As for `apply`.
+
+        Returns
+        -------
+        stc : SourceEstimate
+            In A·m.
+
+        Raises
+        ------
+        ValueError
+            If there is no sample, or as for `apply`.
+        """
+        filter_ = self._fitted()
+        positions, sensors = filter_.positions, filter_.sensors
+        estimates.check_orientation(positions, pick_ori)
+        _check_kind(raw, mne.io.BaseRaw, "raw", "apply_raw")
+        picks = sensors.pick(raw.info, "raw")
+        first, last, _ = slice(start, stop).indices(len(raw.times))
+        if first >= last:
+            raise ValueError(
+                f"start={start} and stop={stop} leave no sample of the {len(raw.times)} of raw."
+            )
+        shape = (len(positions.vertno), *((3,) if pick_ori == "vector" else ()), last - first)
+        out = np.empty(shape)
+        with use_log_level(self.verbose):
+            for k in ProgressBar(range(first, last, CHUNK), mesg="Recording"):
+                data = sensors.check_values(raw[picks, k : min(k + CHUNK, last)][0], "raw")
+                piece = estimates.pick_orientation(positions, filter_.sources(data), pick_ori)
+                out[..., k - first : k - first + data.shape[1]] = piece
+        return estimates.fill_estimate(positions, out, raw.times[first], 1 / raw.info["sfreq"])
+
+    def apply_cov(self, cov: mne.Covariance, pick_ori: str | None = None) -> mne.SourceEstimate:
+        """Estimate the power of the sources from a covariance of data.
+
+        Parameters
+        ----------
+        cov : mne.Covariance
+            Of the same sensors.
+        pick_ori : None | "normal"
+            All of the power, or that along the cortical normal.
+
+        Returns
+        -------
+        stc : SourceEstimate
+            Variance of the amplitude in (A·m)², one sample, as of
+            `mne.minimum_norm.apply_inverse_cov`.
+
+        Raises
+        ------
+        ValueError
+            As for `apply`.
+        """
+        filter_ = self._fitted()
+        estimates.check_orientation(filter_.positions, pick_ori)
+        _check_kind(cov, mne.Covariance, "cov", "apply_cov")
+        power = filter_.power(covariance_data(cov, filter_.sensors))
+        data = estimates.pick_power(filter_.positions, power, pick_ori)
+        return estimates.fill_estimate(filter_.positions, data, 0.0, 1.0)
+
+    def dipoles(self, evoked: mne.Evoked | None = None) -> list[mne.Dipole]:
+        """Give each source as a dipole.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+
+        Returns
+        -------
+        dipoles : list of mne.Dipole
+            One per source, in the order of the source space; its goodness of fit is the part of the
+            whitened power that is lost when it alone is taken out, in %.
+        """
+        filter_, evoked = self._fitted(), self._data(evoked)
+        return filter_.dipoles(evoked)
+
+    def residual(self, evoked: mne.Evoked | None = None) -> mne.Evoked:
+        """Sensor data that the sources leave unexplained.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+
+        Returns
+        -------
+        residual : mne.Evoked
+            On the channels of the fit.
+        """
+        filter_, evoked = self._fitted(), self._data(evoked)
+        return filter_.residual(evoked)
+
+    def explained_variance(self, evoked: mne.Evoked | None = None) -> float:
+        """Part of the whitened power that the sources explain.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+
+        Returns
+        -------
+        explained : float
+            1 − ‖X − ΦU‖² / ‖X‖² in %, 0 for data that are zero.
+        """
+        filter_, evoked = self._fitted(), self._data(evoked)
+        return filter_.explained_variance(evoked)
+
+
+def _each_epoch(
+    filter_: SourceFilter, epochs: mne.BaseEpochs, picks: list[int], pick_ori: str | None
+) -> Iterator[mne.SourceEstimate]:
+    """Estimate the sources of one epoch after the other."""
+    tmin, tstep, some = float(epochs.times[0]), 1 / epochs.info["sfreq"], False
+    for epoch in epochs:
+        some = True
+        U = filter_.sources(filter_.sensors.check_values(epoch[picks], "epochs"))
+        yield estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
+    if not some:  # all of them were dropped as they were read
+        raise no_epochs()
+
+
+def _check_kind(data: object, kind: type, name: str, verb: str) -> None:
+    """Refuse data that another verb takes."""
+    if not isinstance(data, kind):
+        raise TypeError(
+            f"{verb} takes {name}, an mne.{kind.__name__.removeprefix('Base')}, and got "
+            f"{type(data).__name__}; apply is for evoked responses, apply_epochs, apply_raw and "
+            "apply_cov for the others."
+        )

@@ -1,0 +1,158 @@
+"""What a bootstrap tells of each source: how often it is found, where, and how strong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mne
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from scipy.stats import chi2
+
+from meg_vae.meg.estimates import Positions
+from meg_vae.meg.leadfield import LeadField
+
+COLUMNS = [
+    "probability",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "semi_1_mm",
+    "semi_2_mm",
+    "semi_3_mm",
+    "amplitude_nAm",
+    "amplitude_sd_nAm",
+]
+REACH_MM = 30.0  # farthest that a sample's source is still taken for the same as the fit's
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """The sources of a fit, sought again in averages of resampled epochs.
+
+    Attributes
+    ----------
+    sources : pandas.DataFrame
+        A row per source of the fit, in its order: ``hemi, vertno, label``, the share of samples
+        in which it was found (``probability``), the mean of where (``x_mm, y_mm, z_mm``, MRI
+        surface RAS), the semi-axes of the 95 % ellipsoid (``semi_1_mm, semi_2_mm, semi_3_mm``,
+        longest first), and mean and standard deviation of the amplitude along the fit's direction
+        at the fit's peak (``amplitude_nAm, amplitude_sd_nAm``). NaN where it was never found.
+    covariance_mm2 : ndarray, shape (n_sources, 3, 3)
+        Covariance of the position in mm².
+    selection_probability : SourceEstimate
+        For every position the share of samples in which it is among the sources; of the class
+        that matches the source space, with one time point.
+    n_bootstrap : int
+        Number of samples.
+    n_positions : int
+        Positions at which the samples were fitted; the pilots chose them among all.
+    missed_log_evidence : ndarray, shape (n_checked,)
+        For a random part of the samples the most log evidence, in nats, that any other position
+        could have added.
+    """
+
+    sources: pd.DataFrame
+    covariance_mm2: NDArray[np.float64]
+    selection_probability: mne.SourceEstimate
+    n_bootstrap: int
+    n_positions: int
+    missed_log_evidence: NDArray[np.float64]
+
+    def ellipsoids(self) -> pd.DataFrame:
+        """Give what `meg_vae.viz.plot_cortex` draws as 95 % ellipsoids.
+
+        Returns
+        -------
+        ellipsoids : pandas.DataFrame
+            A row per source that was found: ``hemi``, the mean position ``x_mm, y_mm, z_mm`` and
+            its covariance ``cov_xx, cov_xy, cov_xz, cov_yy, cov_yz, cov_zz`` in mm².
+        """
+        table = self.sources[["hemi", "x_mm", "y_mm", "z_mm"]].copy()
+        for i, j in zip(*np.triu_indices(3), strict=True):
+            table[f"cov_{'xyz'[i]}{'xyz'[j]}"] = self.covariance_mm2[:, i, j]
+        return table[table["x_mm"].notna()].reset_index(drop=True)
+
+
+def follow_sources(
+    sources: pd.DataFrame,
+    order: NDArray[np.int64],
+    axis: NDArray[np.float64],
+    leadfield: LeadField,
+    places: Positions,
+    sought: NDArray[np.int64],
+    replicates: list[tuple[NDArray[np.int64], NDArray[np.float64]]],
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Follow each source of a fit through the samples.
+
+    Parameters
+    ----------
+    sources : pandas.DataFrame
+        The sources of the fit.
+    order : ndarray of int, shape (n_sources,)
+        Which of ``sought`` each row of the table is.
+    axis : ndarray, shape (n_sources, 3)
+        Direction of each of ``sought`` in head coordinates, along which amplitudes are measured.
+    leadfield : LeadField
+        The lead field of the samples.
+    places : Positions
+        All its positions.
+    sought : ndarray of int, shape (n_sources,)
+        Those of the fit's sources.
+    replicates : list of (ndarray, shape (n_kept,), ndarray, shape (n_kept, n_orient, n_sources))
+        Of each sample the positions of its sources, and their activity at the peak of each of
+        ``sought``.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        As `Bootstrap.sources`.
+    covariance : ndarray, shape (n_sources, 3, 3)
+        Of the position in mm², in the order of the table.
+    """
+    where = [[] for _ in sought]
+    amplitude = [[] for _ in sought]
+    rr_mm = 1e3 * places.rr_mri
+    weights = leadfield.weights.reshape(len(rr_mm), -1)
+    for kept, U in replicates:
+        for j, k in _pairs(rr_mm[sought], rr_mm[kept]):
+            moment = places.axes[kept[k]].T @ (weights[kept[k]] * U[k, :, j])
+            where[j].append(rr_mm[kept[k]])
+            amplitude[j].append(1e9 * axis[j] @ moment)
+    cell = _spacing(rr_mm) ** 2 / 12 * np.eye(3)
+    covariance = np.full((len(sought), 3, 3), np.nan)
+    rows = []
+    for j in order:
+        row = dict.fromkeys(COLUMNS, np.nan)
+        row["probability"] = len(where[j]) / len(replicates)
+        if where[j]:
+            mean = np.mean(where[j], axis=0)
+            offset = np.asarray(where[j]) - mean
+            covariance[len(rows)] = offset.T @ offset / len(where[j]) + cell
+            row.update(zip(("x_mm", "y_mm", "z_mm"), mean, strict=True))
+            variance = np.linalg.eigvalsh(covariance[len(rows)])[::-1]
+            semi = np.sqrt(chi2.ppf(0.95, 3) * variance.clip(0))
+            row.update(zip(("semi_1_mm", "semi_2_mm", "semi_3_mm"), semi, strict=True))
+            row["amplitude_nAm"] = np.mean(amplitude[j])
+            row["amplitude_sd_nAm"] = np.std(amplitude[j])
+        rows.append(row)
+    table = sources[["hemi", "vertno", "label"]].join(pd.DataFrame(rows, columns=COLUMNS))
+    return table, covariance
+
+
+def _pairs(sources: NDArray[np.float64], found: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pair the fit's sources with a sample's, one to one, nearest together and within reach."""
+    distance = cdist(sources, found)
+    pairs = zip(*linear_sum_assignment(np.minimum(distance, 10 * REACH_MM)), strict=True)
+    return [(int(j), int(k)) for j, k in pairs if distance[j, k] <= REACH_MM]
+
+
+def _spacing(rr_mm: NDArray[np.float64]) -> float:
+    """Give the typical distance from a position to its nearest neighbour, mm."""
+    if len(rr_mm) < 2:
+        return 0.0
+    return float(np.median(cKDTree(rr_mm).query(rr_mm, 2)[0][:, 1]))

@@ -1,0 +1,224 @@
+"""The data of a fit: evoked responses, a recording or a covariance, each whitened to an X.
+
+The model sees data only through their covariance C = X Xᵀ / n, so that of a long recording, or of
+data known by their covariance alone, X is a factor of C with no more columns than channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.leadfield import LeadField
+from meg_vae.meg.recording import chunks
+from meg_vae.meg.sensors import Sensors
+from meg_vae.meg.table import Strength, peak_strength, power_strength
+
+
+@dataclass(frozen=True)
+class EvokedData:
+    """Evoked responses that share their sources.
+
+    Attributes
+    ----------
+    responses : list of mne.Evoked
+        The responses, of equal channels.
+    """
+
+    responses: list[mne.Evoked]
+
+    @property
+    def info(self) -> mne.Info:
+        """Measurement info of the first."""
+        return self.responses[0].info
+
+    @property
+    def nave(self) -> float:
+        """Smallest number of averages."""
+        return min(one.nave for one in self.responses)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples of all responses together."""
+        return sum(len(one.times) for one in self.responses)
+
+    @property
+    def stretches(self) -> list[int] | None:
+        """Length of each response: its time points follow each other."""
+        return [len(one.times) for one in self.responses]
+
+    def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:
+        """Whiten each response by its own number of averages.
+
+        Parameters
+        ----------
+        leadfield : LeadField
+            The lead field.
+
+        Returns
+        -------
+        X : ndarray, shape (rank, n_samples)
+            Whitened data.
+        """
+        sensors = leadfield.sensors
+        parts = []
+        for one in self.responses:
+            data = sensors.check_values(one.data[sensors.pick(one.info, "evoked")], "evoked")
+            parts.append((one.nave / leadfield.nave) ** 0.5 * (leadfield.whitener @ data))
+        return np.concatenate(parts, axis=1)
+
+    def strength(self, filter_: SourceFilter) -> Strength:
+        """Measure the sources at their peaks.
+
+        Parameters
+        ----------
+        filter_ : SourceFilter
+            The fitted filter.
+
+        Returns
+        -------
+        strength : Strength
+            How strong each is, and when.
+        """
+        U = np.concatenate([filter_.activity(one) for one in self.responses], axis=2)
+        times = np.concatenate([one.times for one in self.responses])
+        return peak_strength(U, times, filter_.covariance)
+
+
+@dataclass(frozen=True)
+class CovarianceData:
+    """A covariance of single-trial data.
+
+    Attributes
+    ----------
+    cov : mne.Covariance
+        The covariance.
+    info : mne.Info
+        Measurement info of its channels.
+    """
+
+    cov: mne.Covariance
+    info: mne.Info
+
+    @property
+    def responses(self) -> list[mne.Evoked]:
+        """No response."""
+        return []
+
+    @property
+    def nave(self) -> float:
+        """One: noise as in single trials."""
+        return 1.0
+
+    @property
+    def n_samples(self) -> int:
+        """Degrees of freedom that the covariance was computed with."""
+        return int(self.cov["nfree"])
+
+    @property
+    def stretches(self) -> list[int] | None:
+        """None: a covariance does not tell which samples follow each other."""
+        return None
+
+    def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:
+        """Factor the whitened covariance.
+
+        Parameters
+        ----------
+        leadfield : LeadField
+            The lead field.
+
+        Returns
+        -------
+        X : ndarray, shape (rank, n_columns)
+            X Xᵀ / n_columns is the covariance.
+        """
+        C = leadfield.whitener @ covariance_data(self.cov, leadfield.sensors) @ leadfield.whitener.T
+        power, axes = np.linalg.eigh(C)
+        some = power > np.finfo(float).eps * len(C) * power[-1]
+        if not some.any():  # data that are zero
+            return np.zeros((len(C), 1))
+        X: NDArray[np.float64] = axes[:, some] * np.sqrt(some.sum() * power[some])
+        return X
+
+    def strength(self, filter_: SourceFilter) -> Strength:
+        """Measure the sources by the standard deviation of their amplitudes.
+
+        Parameters
+        ----------
+        filter_ : SourceFilter
+            The fitted filter.
+
+        Returns
+        -------
+        strength : Strength
+            How strong each is; no time.
+        """
+        power = filter_.power(covariance_data(self.cov, filter_.sensors))
+        return power_strength(power, filter_.covariance)
+
+
+@dataclass(frozen=True)
+class RawData(CovarianceData):
+    """A continuous recording: fitted by its covariance, and known in time.
+
+    Attributes
+    ----------
+    cov : mne.Covariance
+        Its covariance.
+    info : mne.Info
+        Its measurement info.
+    raw : mne.io.BaseRaw
+        The recording.
+    """
+
+    raw: mne.io.BaseRaw
+
+    def strength(self, filter_: SourceFilter) -> Strength:
+        """Measure the sources at their peaks.
+
+        Parameters
+        ----------
+        filter_ : SourceFilter
+            The fitted filter.
+
+        Returns
+        -------
+        strength : Strength
+            How strong each is, beyond its mean over the recording, and when.
+        """
+        picks = filter_.sensors.pick(self.info, "raw")
+        pieces = [(times, filter_.sources(data)) for times, data in chunks(self.raw, picks)]
+        U = np.concatenate([piece for _, piece in pieces], axis=2)
+        times = np.concatenate([times for times, _ in pieces])
+        return peak_strength(U - U.mean(2, keepdims=True), times, filter_.covariance)
+
+
+FitData = EvokedData | CovarianceData
+
+
+def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64]:
+    """Pick the channels of a fit from a data covariance, and check them.
+
+    Parameters
+    ----------
+    cov : mne.Covariance
+        The covariance of the data.
+    sensors : Sensors
+        The channels of the fit.
+
+    Returns
+    -------
+    data : ndarray, shape (n_channels, n_channels)
+        In the square of the units of MNE.
+    """
+    picks = sensors.pick_names(cov.ch_names, cov["bads"], "cov")
+    sensors.check_projections(cov["projs"], "cov")
+    data = np.diag(cov.data) if cov["diag"] else cov.data
+    data = data[np.ix_(picks, picks)]
+    sensors.check_values(np.sqrt(np.diag(data))[:, None], "cov")
+    return data

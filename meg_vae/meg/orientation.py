@@ -1,0 +1,97 @@
+"""The orientation constraint: which way the dipoles of a position may point, in MNE's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+
+Loose = float | str | Mapping[str, float]
+
+KINDS = {"surf": "surface", "vol": "volume", "discrete": "discrete"}  # types of source spaces
+CORTICAL = 0.2  # what "auto" means for a surface source space, as in MNE
+
+
+def constrain(forward: mne.Forward, loose: Loose) -> mne.Forward:
+    """Turn the dipoles to the cortex for a loose constraint; keep normals only for a fixed one.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        Forward model, free or fixed.
+    loose : float | "auto" | dict
+        Weight of the dipoles across the cortical normal; a dict gives it for each kind of source
+        space.
+
+    Returns
+    -------
+    forward : mne.Forward
+        In the orientation asked for.
+
+    Raises
+    ------
+    ValueError
+        If ``loose`` does not suit the source space.
+    """
+    weights = _by_kind(forward, loose)
+    if mne.forward.is_fixed_orient(forward) or all(value == 1 for value in weights.values()):
+        return forward
+    fixed = not any(weights.values())
+    return mne.convert_forward_solution(
+        forward, surf_ori=True, force_fixed=fixed, use_cps=True, verbose="error"
+    )
+
+
+def orientation_weights(forward: mne.Forward, loose: Loose) -> NDArray[np.float64]:
+    """Weigh the dipoles of a forward model.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        As `constrain` gives it.
+    loose : float | "auto" | dict
+        The same as there.
+
+    Returns
+    -------
+    weights : ndarray, shape (n_dipoles,)
+        1 along the cortical normal, √loose across.
+    """
+    prior = mne.forward.compute_orient_prior(
+        forward, loose=_by_kind(forward, loose), verbose="error"
+    )
+    return np.sqrt(prior)
+
+
+def _by_kind(forward: mne.Forward, loose: Loose) -> dict[str, float]:
+    """Give the weight for each kind of source space that there is."""
+    src = forward["src"]
+    kinds = sorted({KINDS[space["type"]] for space in src})
+    if mne.forward.is_fixed_orient(forward):
+        if loose not in ("auto", 0):
+            raise ValueError(
+                f"loose={loose!r} needs a free-orientation forward, and this one is fixed; "
+                "use loose='auto'."
+            )
+        return dict.fromkeys(kinds, 0.0)
+    if isinstance(loose, str) and loose == "auto":
+        return dict.fromkeys(kinds, CORTICAL if src.kind == "surface" else 1.0)
+    weights = dict(loose) if isinstance(loose, Mapping) else dict.fromkeys(kinds, loose)
+    if sorted(weights) != kinds:
+        raise ValueError(
+            f"loose={loose!r} must give a number for each kind of source space: {', '.join(kinds)}."
+        )
+    for kind, value in weights.items():
+        if isinstance(value, bool) or not (isinstance(value, Real) and 0 <= value <= 1):
+            raise ValueError(
+                f"loose={loose!r} must be 'auto' or a number from 0 (fixed) to 1 (free)."
+            )
+        if value < 1 and kind == "volume":
+            raise ValueError(
+                f"loose={loose!r} needs a surface source space, and this one is {src.kind}; use "
+                "loose=1, or in a mixed one loose={'surface': 0.2, 'volume': 1}."
+            )
+    return {kind: float(value) for kind, value in weights.items()}

@@ -1,0 +1,289 @@
+"""The bootstrap over epochs: averages of resampled epochs, fitted like the average of all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import mne
+import numpy as np
+from joblib import Parallel, delayed
+from mne.utils import ProgressBar, logger, use_log_level, warn
+from numpy.typing import NDArray
+
+from meg_vae.meg.bootstrap import Bootstrap, follow_sources
+from meg_vae.meg.estimates import Positions, active_positions, source_estimate
+from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.table import main_axis
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from meg_vae.meg.filter import SourceFilter
+    from meg_vae.meg.inverse import VAEInverse
+    from meg_vae.model.bootstrap import Options, Replicate
+    from meg_vae.model.exact.dictionary import Dictionary
+
+PILOTS = 8  # samples fitted on all positions, to find the few where the others are fitted
+CHECKED = 32  # samples held against all positions afterwards
+CHUNK = 10  # samples in one task of a process
+
+
+class SourceBootstrap:
+    """The bootstrap of a fitted inverse."""
+
+    def bootstrap(
+        self: VAEInverse,
+        epochs: mne.BaseEpochs,
+        forward: mne.Forward,
+        noise_cov: mne.Covariance,
+        *,
+        n_bootstrap: int = 1000,
+        random_state: int | np.random.Generator | None = None,
+        n_jobs: int | None = None,
+        verbose: bool | str | int | None = None,
+    ) -> Bootstrap:
+        """Fit averages of resampled epochs, to see how sure the sources of this fit are.
+
+        Parameters
+        ----------
+        epochs : mne.Epochs
+            The epochs whose average was fitted, over the same times.
+        forward : mne.Forward
+            Forward model of the fit.
+        noise_cov : mne.Covariance
+            Noise covariance of the fit.
+        n_bootstrap : int
+            Number of samples.
+        random_state : int | numpy.random.Generator | None
+            Seed. The answer does not depend on ``n_jobs``.
+        n_jobs : int | None
+            Processes, as in joblib.
+        verbose : bool | str | int | None
+            Level of MNE's logging. The progress bar is shown at "info" and below.
+
+        Returns
+        -------
+        bootstrap : Bootstrap
+            Selection probability, position and amplitude with their spread.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two epochs, their times are not those of the fit, or
+            ``n_bootstrap`` is below 2.
+        RuntimeError
+            If the inverse is not fitted.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the fit averaged another number of epochs, or if the check finds a source missed.
+
+        Notes
+        -----
+        An average of resampled epochs (Efron 1979) scatters about the average as this does about
+        the truth, so its noise variance is twice as large; a learnt one follows, and one that is
+        held at a number is multiplied by 2 − 1 / n_epochs. The samples therefore see less of a
+        weak source than the fit, and its probability is on the safe side.
+
+        The samples are fitted on the few positions where pilots, fitted on all, find a source or
+        nearly; a random part of them is held against all positions at the end. A grid cell's own
+        variance, spacing² / 12 in each direction, is added to the covariance of a position.
+        """
+        filter_ = self._fitted()
+        epochs_data = _check_epochs(epochs, self._responses, n_bootstrap)
+        if filter_.nave != len(epochs_data):
+            warn(f"the fit averaged {filter_.nave:g} epochs, and these are {len(epochs_data)}.")
+        with use_log_level(verbose):
+            leadfield = make_leadfield(
+                forward,
+                epochs.info,
+                noise_cov,
+                nave=len(epochs_data),
+                loose=self.loose,
+                rank=self.rank,
+            )
+            picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
+            whitened = np.einsum("rd,edt->ert", leadfield.whitener, epochs_data[:, picks])
+            own = filter_.activity(epochs.average(picks=leadfield.ch_names))
+            return _run(self, leadfield, whitened, own, n_bootstrap, random_state, n_jobs)
+
+
+def _check_epochs(
+    epochs: mne.BaseEpochs, responses: list[mne.Evoked], n_bootstrap: int
+) -> NDArray[np.float64]:
+    """Check the epochs and give their data."""
+    if not isinstance(epochs, mne.BaseEpochs):
+        raise TypeError(f"epochs must be mne.Epochs, got {type(epochs).__name__}.")
+    if n_bootstrap != int(n_bootstrap) or n_bootstrap < 2:
+        raise ValueError(f"n_bootstrap={n_bootstrap!r} must be a whole number of at least 2.")
+    data = epochs.get_data(copy=False)
+    if len(data) < 2:
+        raise ValueError(
+            f"epochs holds {len(data)} epoch{'' if len(data) == 1 else 's'}, and there is nothing "
+            "to resample in fewer than two; give the epochs before they are averaged."
+        )
+    if not np.isfinite(data).all():
+        raise ValueError("epochs has NaN or infinite values; drop those epochs or channels.")
+    if len(responses) > 1:
+        raise ValueError(
+            f"this inverse was fitted to {len(responses)} responses; fit the average of epochs."
+        )
+    if responses:
+        times = responses[0].times
+        same = len(times) == len(epochs.times) and np.allclose(times, epochs.times, atol=1e-6)
+        if not same:
+            raise ValueError(
+                f"epochs run from {epochs.times[0]:g} to {epochs.times[-1]:g} s "
+                f"({len(epochs.times)} samples), and the fit from {times[0]:g} to {times[-1]:g} s "
+                f"({len(times)} samples); crop the epochs to the fit."
+            )
+    return data
+
+
+def _run(
+    inverse: VAEInverse,
+    leadfield: LeadField,
+    whitened: NDArray[np.float64],
+    own: NDArray[np.float64],
+    n_bootstrap: int,
+    random_state: int | np.random.Generator | None,
+    n_jobs: int | None,
+) -> Bootstrap:
+    """Draw the samples, find the few positions, fit, check, and sum up."""
+    import torch
+
+    from meg_vae.model import bootstrap as model
+    from meg_vae.model.exact.dictionary import Dictionary
+
+    rng = np.random.default_rng(random_state)
+    weights = model.resampling_weights(len(whitened), n_bootstrap, rng)
+    checked = rng.choice(n_bootstrap, min(CHECKED, n_bootstrap), replace=False)
+    options = _options(inverse, *whitened.shape[::2])
+    filter_, everywhere = inverse.filter_, np.arange(leadfield.n_positions)
+    places = active_positions(leadfield.forward, everywhere)
+    sought = _rows_of(filter_.positions, places)
+    axis, peaks = _directions(filter_, own)
+    dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
+    _ = dictionary.eigenvalues, dictionary.as_type(torch.float32)  # before threads share them
+
+    def sample(which: slice | NDArray[np.int64]) -> torch.Tensor:
+        return torch.as_tensor(np.tensordot(weights[which], whitened, 1))
+
+    with Parallel(n_jobs=n_jobs, prefer="threads") as threads:
+        pilots = sample(slice(0, PILOTS))
+        near = threads(delayed(model.likely_positions)(dictionary, X, options) for X in pilots)
+        likely = torch.stack(near).any(0)
+        likely[sought] = True
+        few = likely.nonzero()[:, 0]
+        logger.info(f"Fitting {n_bootstrap} samples on {len(few)} of {len(likely)} positions")
+        tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
+        instants = torch.as_tensor(peaks)
+        found = _fit_all(model.restrict(dictionary, few), tasks, sample, instants, options, n_jobs)
+        missed = np.array(
+            threads(
+                delayed(model.missed_evidence)(dictionary, few, X, options) for X in sample(checked)
+            )
+        )
+    _warn_of_missed(missed, options.min_log_evidence)
+    replicates = [(few.numpy()[one.kept], one.U) for one in found]
+    probability = np.bincount(
+        np.concatenate([kept for kept, _ in replicates]), minlength=len(likely)
+    ) / len(replicates)
+    table, covariance = follow_sources(
+        inverse.sources_, inverse._order, axis, leadfield, places, sought, replicates
+    )
+    return Bootstrap(
+        sources=table,
+        covariance_mm2=covariance,
+        selection_probability=source_estimate(places, probability[:, None, None], 0.0, 1.0, None),
+        n_bootstrap=n_bootstrap,
+        n_positions=len(few),
+        missed_log_evidence=missed,
+    )
+
+
+def _options(inverse: VAEInverse, n_epochs: int, n_samples: int) -> Options:
+    """Fit the samples as the inverse was fitted, to noise of nearly twice the variance."""
+    from meg_vae.model.bootstrap import Options
+
+    noise = inverse.noise_variance
+    return Options(
+        noise_variance=noise if isinstance(noise, str) else noise * (2 - 1 / n_epochs),
+        orientation=inverse.orientation,
+        min_log_evidence=inverse.min_log_evidence,
+        tol=inverse.tol,
+        max_iter=inverse.max_iter,
+        n_effective=min(inverse.n_effective_, n_samples),
+    )
+
+
+def _rows_of(sources: Positions, places: Positions) -> NDArray[np.int64]:
+    """Find the sources among all positions."""
+    row = {key: k for k, key in enumerate(zip(places.space, places.vertno, strict=True))}
+    keys = zip(sources.space, sources.vertno, strict=True)
+    try:
+        return np.array([row[key] for key in keys], dtype=np.int64)
+    except KeyError:
+        raise ValueError(
+            "forward lacks a position of the fit's sources; give the forward of the fit."
+        ) from None
+
+
+def _directions(
+    filter_: SourceFilter, U: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give the unit direction of each source at its peak, head coordinates, and the peaks."""
+    peaks = main_axis(U, filter_.covariance)[2]
+    moment = np.take_along_axis(U, peaks[:, None, None], 2)[..., 0]
+    axis = np.einsum("gak,ga->gk", filter_.positions.axes, moment)
+    size = np.linalg.norm(axis, axis=1, keepdims=True)
+    return axis / np.where(size > 0, size, 1.0), peaks
+
+
+def _fit_all(
+    dictionary: Dictionary,
+    tasks: list[slice],
+    sample: Callable[[slice], Tensor],
+    instants: Tensor,
+    options: Options,
+    n_jobs: int | None,
+) -> list[Replicate]:
+    """Fit the samples, task by task, with a progress bar."""
+    work = (delayed(_fit_task)(dictionary, sample(task), instants, options) for task in tasks)
+    found: list[Replicate] = []
+    bar = ProgressBar(len(tasks), mesg="Bootstrap")
+    for part in Parallel(n_jobs=n_jobs, return_as="generator")(work):
+        found += part
+        bar.update_with_increment_value(1)
+    return found
+
+
+def _fit_task(
+    dictionary: Dictionary, X: Tensor, instants: Tensor, options: Options
+) -> list[Replicate]:
+    """Fit a few samples, in a process of its own or not."""
+    import torch
+
+    from meg_vae.model.bootstrap import fit_replicates
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # many small problems: threads cost more than they bring
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "stopped at a certificate", RuntimeWarning)
+            return fit_replicates(dictionary, X, instants, options)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _warn_of_missed(missed: NDArray[np.float64], min_log_evidence: float) -> None:
+    n_missed = int((missed >= max(min_log_evidence, 1.0)).sum())
+    if n_missed:
+        warn(
+            f"in {n_missed} of {len(missed)} samples held against all positions, one that was left "
+            f"out could hold a source (up to {missed.max():.0f} nats); its selection probability "
+            "is too small."
+        )

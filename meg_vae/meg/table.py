@@ -1,0 +1,204 @@
+"""The table of sources: where each is, how strong, and what speaks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from meg_vae.meg.estimates import HEMISPHERES, Positions
+
+COLUMNS = [
+    "hemi",
+    "vertno",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "label",
+    "peak_nAm",
+    "peak_s",
+    "sd_nAm",
+    "log_evidence",
+]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strong each source is.
+
+    Attributes
+    ----------
+    amplitude : ndarray, shape (n_active,)
+        In A·m: at its peak in time, or its standard deviation where there is no time.
+    time : ndarray, shape (n_active,)
+        When the peak is, in s; NaN where there is no time.
+    sd : ndarray, shape (n_active,)
+        Posterior standard deviation of the amplitude, A·m.
+    """
+
+    amplitude: NDArray[np.float64]
+    time: NDArray[np.float64]
+    sd: NDArray[np.float64]
+
+
+def peak_strength(
+    U: NDArray[np.float64], times: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> Strength:
+    """Measure sources at their peaks in time.
+
+    Parameters
+    ----------
+    U : ndarray, shape (n_active, n_orient, n_times)
+        Activity in A·m.
+    times : ndarray, shape (n_times,)
+        Times in s.
+    covariance : ndarray, shape (n_active, n_orient, n_orient)
+        Posterior covariance in (A·m)².
+
+    Returns
+    -------
+    strength : Strength
+        Along the direction at the peak.
+    """
+    course, sd, peak = main_axis(U, covariance)
+    return Strength(np.take_along_axis(course, peak[:, None], 1)[:, 0], times[peak], sd)
+
+
+def power_strength(power: NDArray[np.float64], covariance: NDArray[np.float64]) -> Strength:
+    """Measure sources by their power.
+
+    Parameters
+    ----------
+    power : ndarray, shape (n_active, n_orient, n_orient)
+        Covariance of the dipoles of each source, (A·m)².
+    covariance : ndarray, shape (n_active, n_orient, n_orient)
+        Posterior covariance in (A·m)².
+
+    Returns
+    -------
+    strength : Strength
+        Along the direction of the largest power: the standard deviation of the amplitude, without
+        a time.
+    """
+    value, axes = np.linalg.eigh(power)
+    axis = axes[..., -1]
+    return Strength(
+        amplitude=np.sqrt(np.maximum(value[..., -1], 0.0)),
+        time=np.full(len(power), np.nan),
+        sd=np.sqrt(np.einsum("ga,gab,gb->g", axis, covariance, axis)),
+    )
+
+
+def main_axis(
+    U: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Project the activity of each source on its direction at the peak.
+
+    Parameters
+    ----------
+    U : ndarray, shape (n_active, n_orient, n_times)
+        Activity in A·m.
+    covariance : ndarray, shape (n_active, n_orient, n_orient)
+        Posterior covariance in (A·m)².
+
+    Returns
+    -------
+    course : ndarray, shape (n_active, n_times)
+        Signed time course; positive at its peak where the orientation is free.
+    sd : ndarray, shape (n_active,)
+        Its posterior standard deviation.
+    peak : ndarray of int, shape (n_active,)
+        Index of the peak.
+    """
+    peak = np.square(U).sum(1).argmax(1) if len(U) else np.zeros(0, dtype=int)
+    axis = np.ones((len(U), 1))
+    if U.shape[1] > 1:
+        moment = np.take_along_axis(U, peak[:, None, None], 2)[..., 0]
+        size = np.linalg.norm(moment, axis=1, keepdims=True)
+        axis = moment / np.where(size > 0, size, 1.0)
+    course = np.einsum("ga,gat->gt", axis, U)
+    return course, np.sqrt(np.einsum("ga,gab,gb->g", axis, covariance, axis)), peak
+
+
+def source_table(
+    positions: Positions,
+    strength: Strength,
+    log_evidence: NDArray[np.float64],
+    labels: list[str],
+) -> pd.DataFrame:
+    """List the sources, in the order of the source space.
+
+    Parameters
+    ----------
+    positions : Positions
+        Where they are.
+    strength : Strength
+        How strong they are.
+    log_evidence : ndarray, shape (n_active,)
+        In nats.
+    labels : list of str
+        Name of the region of each.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+    """
+    x, y, z = 1e3 * positions.rr_mri.T
+    values = [
+        [positions.names[k] for k in positions.space],
+        positions.vertno,
+        x,
+        y,
+        z,
+        labels,
+        1e9 * strength.amplitude,
+        strength.time,
+        1e9 * strength.sd,
+        log_evidence,
+    ]
+    return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
+
+
+def region_names(
+    positions: Positions, subject: str | None, subjects_dir: str | None, parc: str = "aparc"
+) -> list[str]:
+    """Name the region of each position: from an annotation of the cortex, or its segment.
+
+    Parameters
+    ----------
+    positions : Positions
+        Where the sources are.
+    subject : str | None
+        Subject whose annotation to read; None takes the source space's own.
+    subjects_dir : path-like | None
+        FreeSurfer folder; None takes MNE's setting.
+    parc : str
+        Name of the annotation.
+
+    Returns
+    -------
+    names : list of str
+        Empty strings where there is no annotation or no region.
+    """
+    hemispheres = tuple(HEMISPHERES.values())
+    own = [positions.names[k] for k in positions.space]
+    names = ["" if one in hemispheres or one.startswith("space ") else one for one in own]
+    subject = subject or positions.subject
+    subjects_dir = mne.utils.get_subjects_dir(subjects_dir, raise_error=False)
+    if subject is None or subjects_dir is None or not set(own) & set(hemispheres):
+        return names
+    folder = Path(subjects_dir) / subject / "label"
+    if not all((folder / f"{hemi}.{parc}.annot").is_file() for hemi in hemispheres):
+        return names
+    for label in mne.read_labels_from_annot(
+        subject, parc, subjects_dir=subjects_dir, verbose="error"
+    ):
+        inside = (np.array(own) == label.hemi) & np.isin(positions.vertno, label.vertices)
+        for k in np.flatnonzero(inside):
+            names[k] = label.name
+    return names

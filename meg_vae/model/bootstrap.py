@@ -1,0 +1,275 @@
+"""Many fits of resampled data on the few positions where any of them finds a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from meg_vae.model.encoders import optimal_encoder
+from meg_vae.model.evidence import possible_gain
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.point import weighted_columns
+from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.selection import Selection, select_sources
+from meg_vae.model.solve import solve
+
+SWAP = 15.0  # nats by which a position may be worse than a source whose place it could take
+
+
+@dataclass(frozen=True)
+class Options:
+    """How every sample is fitted.
+
+    Attributes
+    ----------
+    noise_variance, orientation, min_log_evidence, tol, max_iter : see `meg_vae.SparseVAE`
+        Its options.
+    n_effective : float
+        Independent samples that the evidence counts.
+    """
+
+    noise_variance: float | str
+    orientation: str
+    min_log_evidence: float
+    tol: float
+    max_iter: int
+    n_effective: float
+
+    def solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
+        """Minimise the energy of one or more samples.
+
+        Parameters
+        ----------
+        dictionary : Dictionary
+            Positions.
+        X : Tensor, shape (n_channels, n_samples) or (batch, n_channels, n_samples)
+            Data.
+
+        Returns
+        -------
+        solution : Solution
+            The minima.
+        """
+        return solve(
+            dictionary,
+            X,
+            noise_variance=self.noise_variance,
+            orientation=self.orientation,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+
+    def select(self, dictionary: Dictionary, solution: Solution, X: Tensor) -> Selection:
+        """Keep the sources of one sample that carry enough evidence.
+
+        Parameters
+        ----------
+        dictionary : Dictionary
+            Positions.
+        solution : Solution
+            Its minimum.
+        X : Tensor, shape (n_channels, n_samples)
+            Data.
+
+        Returns
+        -------
+        selection : Selection
+            What is left.
+        """
+        return select_sources(
+            dictionary,
+            solution,
+            X,
+            noise_variance=self.noise_variance,
+            orientation=self.orientation,
+            n_effective=self.n_effective,
+            min_log_evidence=self.min_log_evidence,
+            tol=self.tol / 10,
+        )
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """The sources of one resampled data set.
+
+    Attributes
+    ----------
+    kept : ndarray of int, shape (n_kept,)
+        Their positions.
+    U : ndarray, shape (n_kept, n_orient, n_instants)
+        Their activity at some instants, in the unit of X over that of Φ.
+    """
+
+    kept: NDArray[np.int64]
+    U: NDArray[np.float64]
+
+
+def resampling_weights(
+    n_items: int, n_bootstrap: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw the weights of the averages over items resampled with replacement (Efron 1979).
+
+    Parameters
+    ----------
+    n_items : int
+        Items, such as epochs.
+    n_bootstrap : int
+        How many samples.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    weights : ndarray, shape (n_bootstrap, n_items)
+        Multiples of 1 / n_items that sum to 1.
+    """
+    return rng.multinomial(n_items, np.full(n_items, 1 / n_items), n_bootstrap) / n_items
+
+
+def restrict(dictionary: Dictionary, positions: Tensor) -> Dictionary:
+    """Keep some positions of a dictionary.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        All positions.
+    positions : Tensor of int, shape (m,)
+        Which to keep.
+
+    Returns
+    -------
+    dictionary : Dictionary
+        These alone, at their own scale.
+    """
+    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
+    return Dictionary(columns.flatten(1), dictionary.n_orient, device=columns.device)
+
+
+def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Tensor:
+    """Find where another sample of the same data could have a source that is reported.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        All positions.
+    X : Tensor, shape (n_channels, n_samples)
+        A resampled data set, a pilot.
+    options : Options
+        How to fit it.
+
+    Returns
+    -------
+    likely : Tensor of bool, shape (n_groups,)
+        Positions with a source that is reported, that could take the place of one at a loss of
+        `SWAP` nats or less, or that could add half of what is asked of a source.
+    """
+    solution = options.solve(dictionary, X)
+    chosen = options.select(dictionary, solution, X)
+    noise = _spread(chosen.noise_variance, dictionary.n_channels)
+    full = options.orientation == "full" and dictionary.n_orient > 1
+
+    def gain_beside(stay: Tensor) -> Tensor:
+        model = chosen.kept[stay], chosen.factor[stay], noise
+        n = options.n_effective
+        return possible_gain(dictionary, *model, X, full=full, n_effective=n)
+
+    everyone = torch.ones_like(chosen.kept, dtype=torch.bool)
+    gain = gain_beside(everyone)
+    likely = gain > max(options.min_log_evidence / 2, 1e-9)
+    likely[chosen.kept] = True
+    for k in range(len(chosen.kept)):
+        swap = gain_beside(everyone.index_fill(0, torch.tensor([k], device=X.device), False))
+        likely |= swap > swap.max() - SWAP
+    return likely
+
+
+def _spread(noise: Tensor, n_channels: int) -> Tensor:
+    """Noise variance for all channels where that of a part of the directions is the same."""
+    return noise if len(noise) == n_channels else noise[:1]
+
+
+def fit_replicates(
+    dictionary: Dictionary, X: Tensor, instants: Tensor, options: Options
+) -> list[Replicate]:
+    """Fit a batch of resampled data sets and keep the sources with evidence.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        The positions to look at.
+    X : Tensor, shape (batch, n_channels, n_samples)
+        The data sets.
+    instants : Tensor of int, shape (n_instants,)
+        Samples at which to note the activity.
+    options : Options
+        How to fit.
+
+    Returns
+    -------
+    replicates : list of Replicate
+        One per data set.
+    """
+    solution = options.solve(dictionary, X)
+    replicates = []
+    for k, one in enumerate(X):
+        chosen = options.select(dictionary, _item(solution, k), one)
+        columns = dictionary.columns(chosen.kept) * dictionary.norms[chosen.kept, None]
+        decoder = weighted_columns(columns, chosen.factor[None])[0]
+        noise = _spread(chosen.noise_variance, len(decoder))
+        z = optimal_encoder(decoder, noise).W_z @ one[:, instants]
+        U = chosen.factor @ z.reshape(len(chosen.kept), dictionary.n_orient, -1)
+        replicates.append(Replicate(chosen.kept.cpu().numpy(), U.cpu().numpy()))
+    return replicates
+
+
+def _item(batch: Solution, k: int) -> Solution:
+    """Take one data set's solution out of a batch."""
+    return Solution(
+        batch.factor[k],
+        batch.noise_variance[k],
+        batch.energy[k],
+        batch.history[:, k],
+        batch.certificate[k],
+        batch.timings,
+    )
+
+
+def missed_evidence(
+    dictionary: Dictionary, positions: Tensor, X: Tensor, options: Options
+) -> float:
+    """Check one data set, fitted on a few positions, against all of them.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        All positions.
+    positions : Tensor of int, shape (m,)
+        The few.
+    X : Tensor, shape (n_channels, n_samples)
+        The data set.
+    options : Options
+        How it is fitted.
+
+    Returns
+    -------
+    missed : float
+        The most log evidence that a position left out could add to the sources found, in nats.
+        The fit missed no source that would be reported where it is below ``min_log_evidence``.
+    """
+    few = restrict(dictionary, positions)
+    chosen = options.select(few, options.solve(few, X), X)
+    gain = possible_gain(
+        dictionary,
+        positions[chosen.kept],
+        chosen.factor,
+        _spread(chosen.noise_variance, dictionary.n_channels),
+        X,
+        full=options.orientation == "full" and dictionary.n_orient > 1,
+        n_effective=options.n_effective,
+    )
+    gain[positions] = 0.0
+    return float(gain.max())

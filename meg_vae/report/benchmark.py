@@ -1,0 +1,189 @@
+"""The figures and the page of a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mne
+import pandas as pd
+
+from meg_vae import viz
+from meg_vae.comparison.benchmark import ranking
+from meg_vae.comparison.benchmark.summary import ALL
+from meg_vae.comparison.methods import METHODS
+from meg_vae.comparison.metrics import METRICS
+
+from . import facts, text
+from .pictures import save_figure
+from .tables import benchmark_table, facts_table, html_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.figure import Figure
+
+    from meg_vae.comparison import Benchmark
+
+
+def benchmark_figures(benchmark: Benchmark, folder: str | Path) -> dict[str, Path]:
+    """Draw a benchmark.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        The result.
+    folder : path-like
+        An existing folder for the files.
+
+    Returns
+    -------
+    pictures : dict of Path
+        The PNG files "error_against_snr", "hits", "time" and "ranking", each where the protocol has
+        what it shows.
+    """
+    drawn = {
+        "error_against_snr": _error_against_snr(benchmark),
+        "hits": _hits(benchmark),
+        "time": _time(benchmark),
+        "ranking": _ranking(benchmark),
+    }
+    return {
+        name: save_figure(figure, Path(folder) / f"{name}.png")
+        for name, figure in drawn.items()
+        if figure is not None
+    }
+
+
+def benchmark_report(
+    benchmark: Benchmark,
+    pictures: Mapping[str, Path],
+    *,
+    options: Mapping[str, object] | None = None,
+    command: str | None = None,
+) -> mne.Report:
+    """Tell a benchmark on one page.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        The result.
+    pictures : mapping of Path
+        As `benchmark_figures` gives them.
+    options : mapping | None
+        How it was run.
+    command : str | None
+        The command that made it.
+
+    Returns
+    -------
+    report : mne.Report
+        The page.
+    """
+    protocol = benchmark.protocol
+    page = mne.Report(title=protocol.title, verbose="error")
+    page.add_custom_css(text.STYLE)
+    page.add_html(_overall(benchmark), "All conditions", tags=("result",))
+    for name, (title, caption) in text.BENCHMARK_PICTURES.items():
+        if name in pictures:
+            page.add_image(pictures[name], title, caption=caption, tags=("result",))
+    for condition in protocol.conditions:
+        table = html_table(benchmark_table(ranking(benchmark.summary, condition.name)))
+        recipe = facts_table(condition.recipe.changed())
+        page.add_html(f"{table}{recipe}", condition.name, tags=("condition",))
+    page.add_html(_how(benchmark, options, command), "How it was done", tags=("input",))
+    return page
+
+
+def _overall(benchmark: Benchmark) -> str:
+    parts = [text.BENCHMARK, html_table(benchmark_table(ranking(benchmark.summary)))]
+    if benchmark.protocol.left_out:
+        left_out = {
+            METHODS[name].title: reason for name, reason in benchmark.protocol.left_out.items()
+        }
+        parts += ["<h5>Not run everywhere</h5>", facts_table(left_out)]
+    failed = benchmark.table[benchmark.table["status"].isin(["failed", "skipped"])]
+    if len(failed):
+        notes = failed.groupby("title")["note"].agg(lambda one: f"{len(one)} runs: {one.iloc[0]}")
+        parts += ["<h5>Failed or skipped</h5>", facts_table(notes.to_dict())]
+    return "\n".join(parts)
+
+
+def _how(benchmark: Benchmark, options: Mapping[str, object] | None, command: str | None) -> str:
+    methods = [METHODS[name] for name in benchmark.protocol.methods]
+    knobs = {
+        one.title: f"{one.knobs} Told {one.oracle or 'nothing'}. {one.reference}."
+        for one in methods
+    }
+    scores = {METRICS[name].title: METRICS[name].reference for name in benchmark.protocol.metrics}
+    run = dict(options or {}) | ({"command": command} if command else {})
+    run["seeds"] = ", ".join(map(str, benchmark.protocol.seeds))
+    return "\n".join(
+        [
+            facts_table(run),
+            "<h5>Settings and references of the methods</h5>",
+            facts_table(knobs),
+            "<h5>Scores</h5>",
+            facts_table(scores),
+            "<h5>Versions</h5>",
+            facts_table(facts.versions()),
+        ]
+    )
+
+
+def _error_against_snr(benchmark: Benchmark) -> Figure | None:
+    """Conditions that differ in nothing but their ratio are one curve; the longest is drawn."""
+    groups: dict[str, list[tuple[str, float]]] = {}
+    for one in benchmark.protocol.conditions:
+        rest = {key: value for key, value in one.recipe.changed().items() if key != "snr_db"}
+        if one.recipe.n_sources:
+            groups.setdefault(str(rest), []).append((one.name, one.recipe.snr_db))
+    longest = max(groups.values(), key=len, default=[])
+    summary = benchmark.summary
+    chosen = summary[
+        (summary["metric"] == "localization_error_mm")
+        & summary["condition"].isin([name for name, _ in longest])
+    ]
+    if len(longest) < 2 or chosen.empty:
+        return None
+    return viz.plot_error_against_snr(
+        chosen.assign(snr_db=chosen["condition"].map(dict(longest))),
+        value=METRICS["localization_error_mm"].title,
+    )
+
+
+def _wide(summary: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Put metrics side by side, each with its interval; rows that lack one are left out."""
+    about = ["condition", "title", "family"]
+    wide = summary[about].drop_duplicates()
+    for metric in metrics:
+        part = summary.loc[summary["metric"] == metric, [*about, "mean", "low", "high"]]
+        names = {"mean": metric, "low": f"{metric}_low", "high": f"{metric}_high"}
+        wide = wide.merge(part.rename(columns=names), on=about)
+    return wide
+
+
+def _hits(benchmark: Benchmark) -> Figure | None:
+    wide = _wide(benchmark.summary, ["hit_rate", "false_positives"])
+    wide = wide[wide["condition"] != ALL]
+    return None if wide.empty else viz.plot_hits_against_false_positives(wide, columns=4)
+
+
+def _time(benchmark: Benchmark) -> Figure | None:
+    wide = _wide(benchmark.summary, ["cpu_seconds", "f1"])
+    wide = wide[(wide["condition"] == ALL) & (wide["family"] != "Null")]
+    return None if wide.empty else viz.plot_time_against_accuracy(wide)
+
+
+def _ranking(benchmark: Benchmark) -> Figure | None:
+    chosen = benchmark.summary[benchmark.summary["metric"] == "f1"]
+    if chosen.empty:
+        return None
+    grid = chosen.pivot_table(index="title", columns="condition", values="mean", sort=False)
+    order = [*grid.columns.drop(ALL, errors="ignore"), *([ALL] if ALL in grid else [])]
+    overall = ranking(benchmark.summary)["title"]
+    known = [title for title in overall if title in grid.index]
+    rest = [title for title in grid.index if title not in known]
+    nulls = set(chosen.loc[chosen["family"] == "Null", "title"])
+    rows = [one for one in known if one not in nulls] + [one for one in rest if one not in nulls]
+    return viz.plot_ranking(grid.loc[[*rows, *(one for one in known if one in nulls)], order])

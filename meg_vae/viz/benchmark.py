@@ -1,0 +1,242 @@
+"""Figures of a benchmark: error against noise, hits against false alarms, time against accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .style import INK, PALETTE, RC
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS = "osD^vPX<>*"
+OTHERS = "#C8C8C8"
+
+
+def plot_error_against_snr(
+    table: pd.DataFrame, *, value: str = "Localization error (mm)", columns: int = 3
+) -> Figure:
+    """Draw a score against the signal-to-noise ratio, a panel per family of methods.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``title, family, snr_db, mean, low, high``: a row per method and ratio.
+    value : str
+        Name of the score, with its unit.
+    columns : int
+        Panels in a row.
+
+    Returns
+    -------
+    fig : matplotlib.figure.Figure
+        The figure; the methods of the other families are grey in the background of each panel, and
+        bars are 95 % bootstrap confidence intervals of the mean.
+    """
+    families = list(dict.fromkeys(table["family"]))
+    fig, axes = _panels(len(families), columns, height=2.9)
+    for ax, family in zip(axes, families, strict=True):
+        for _, rows in table.groupby("title", sort=False):
+            rows = rows.sort_values("snr_db")
+            if rows["family"].iloc[0] != family:
+                ax.plot(rows["snr_db"], rows["mean"], color=OTHERS, lw=0.8, zorder=1)
+        own = table[table["family"] == family]
+        for k, (title, rows) in enumerate(own.groupby("title", sort=False)):
+            rows = rows.sort_values("snr_db")
+            spread = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+            ax.errorbar(
+                rows["snr_db"],
+                rows["mean"],
+                spread,
+                color=PALETTE[k % len(PALETTE)],
+                marker=MARKERS[k % len(MARKERS)],
+                ms=4.5,
+                lw=1.6,
+                capsize=2,
+                label=title,
+                zorder=3,
+            )
+        _finish(ax, family)
+    for ax in axes[-columns:]:
+        ax.set_xlabel("Signal-to-noise ratio (dB)")
+    for ax in axes[::columns]:
+        ax.set_ylabel(value)
+    return fig
+
+
+def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) -> Figure:
+    """Draw hits against false positives, a panel per condition.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``condition, title, family``, and ``hit_rate`` and ``false_positives`` each with
+        ``_low`` and ``_high``: a row per condition and method.
+    columns : int
+        Panels in a row.
+
+    Returns
+    -------
+    fig : matplotlib.figure.Figure
+        The figure; the upper left corner is best, bars are 95 % confidence intervals.
+    """
+    conditions = list(dict.fromkeys(table["condition"]))
+    looks = _looks(table)
+    fig, axes = _panels(len(conditions), columns, height=2.9)
+    for ax, condition in zip(axes, conditions, strict=True):
+        for row in table[table["condition"] == condition].to_dict("records"):
+            _point(ax, row, "false_positives", "hit_rate", looks[row["title"]])
+        ax.set_xscale("symlog", linthresh=1.0)
+        ax.set_xlim(-0.15, None)
+        ax.set_ylim(-0.05, 1.05)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set_title(condition, fontsize=10, loc="left")
+    for ax in axes[-columns:]:
+        ax.set_xlabel("False positives (peaks)")
+    for ax in axes[::columns]:
+        ax.set_ylabel("Hit rate")
+    _legend(fig, axes[0])
+    return fig
+
+
+def plot_time_against_accuracy(
+    table: pd.DataFrame, *, score: str = "f1", value: str = "F1 of sources"
+) -> Figure:
+    """Draw a score against the processor time that a method takes.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``title, family``, and ``cpu_seconds`` and the score each with ``_low`` and
+        ``_high``: a row per method.
+    score : str
+        Column of the score.
+    value : str
+        Name of the score, with its unit.
+
+    Returns
+    -------
+    fig : matplotlib.figure.Figure
+        The figure; the upper left corner is best, bars are 95 % confidence intervals.
+    """
+    from matplotlib import pyplot as plt
+
+    looks = _looks(table)
+    with plt.rc_context(RC):
+        fig, ax = plt.subplots(figsize=(8.2, 4.6), layout="constrained")
+        for row in table.to_dict("records"):
+            _point(ax, row, "cpu_seconds", score, looks[row["title"]])
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set_xlabel("Processor time per recording (s)")
+        ax.set_ylabel(value)
+        ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return fig
+
+
+def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Figure:
+    """Draw one score of all methods in all conditions, the best method on top.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Means: a row per method, by title, and a column per condition.
+    value : str
+        Name of the score, with its unit.
+
+    Returns
+    -------
+    fig : matplotlib.figure.Figure
+        The figure; the best of each condition is bold, and what did not run is blank.
+    """
+    from matplotlib import pyplot as plt
+
+    numbers = table.to_numpy(float)
+    with plt.rc_context(RC | {"axes.grid": False}):
+        size = (2.6 + 0.62 * table.shape[1], 1.9 + 0.3 * table.shape[0])
+        fig, ax = plt.subplots(figsize=size, layout="constrained")
+        image = ax.imshow(numbers, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        best = np.nanmax(numbers, axis=0)
+        for (i, j), number in np.ndenumerate(numbers):
+            if np.isfinite(number):
+                ax.text(
+                    j,
+                    i,
+                    f"{number:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if number < 0.6 else INK,
+                    fontweight="bold" if number == best[j] else "normal",
+                )
+        ax.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=9)
+        ax.set_yticks(range(table.shape[0]), table.index, fontsize=9)
+        fig.colorbar(image, ax=ax, label=value, fraction=0.03, pad=0.02)
+    return fig
+
+
+def _panels(count: int, columns: int, height: float) -> tuple[Figure, Sequence[Axes]]:
+    """Make panels that share their axes, and take away those that are left over."""
+    from matplotlib import pyplot as plt
+
+    rows = -(-count // columns)
+    with plt.rc_context(RC):
+        fig, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(3.1 * columns + 0.6, height * rows),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+    for ax in axes.ravel()[count:]:
+        ax.remove()
+    for ax in axes.ravel()[max(count - columns, 0) : count]:
+        ax.tick_params(labelbottom=True)
+    return fig, list(axes.ravel()[:count])
+
+
+def _looks(table: pd.DataFrame) -> dict[str, dict[str, object]]:
+    """Give every method a colour and a marker of its own: a colour per family."""
+    families = list(dict.fromkeys(table["family"]))
+    looks: dict[str, dict[str, object]] = {}
+    for family, rows in table.groupby("family", sort=False):
+        colour = OTHERS if family == "Null" else PALETTE[families.index(family) % len(PALETTE)]
+        for k, title in enumerate(dict.fromkeys(rows["title"])):
+            looks[str(title)] = {"color": colour, "marker": MARKERS[k % len(MARKERS)]}
+    return looks
+
+
+def _point(ax: Axes, row: dict[str, float], x: str, y: str, look: dict[str, object]) -> None:
+    """Draw a mean with its intervals."""
+    spread = [[[row[k] - row[f"{k}_low"]], [row[f"{k}_high"] - row[k]]] for k in (x, y)]
+    ax.errorbar(
+        row[x],
+        row[y],
+        np.maximum(spread[1], 0),
+        np.maximum(spread[0], 0),
+        ms=6,
+        lw=0.9,
+        markeredgecolor=INK,
+        markeredgewidth=0.6,
+        linestyle="none",
+        label=row["title"],
+        **look,
+    )
+
+
+def _finish(ax: Axes, title: str) -> None:
+    ax.set_title(title, fontsize=10, loc="left")
+    ax.set_ylim(0, None)
+    ax.legend(fontsize=7.5, frameon=True, framealpha=0.9, edgecolor="none")
+
+
+def _legend(fig: Figure, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)

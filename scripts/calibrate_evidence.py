@@ -1,0 +1,197 @@
+"""Which log evidence does noise alone reach? The calibration of ``min_log_evidence``.
+
+The largest threshold at which a source is reported is noted in recordings that hold none, of three
+families, all with the lead field and the noise covariance of MNE's sample subject (loose
+orientation, the default options of `VAEInverse`). Of its 7,501 positions every third is tried,
+6.6 mm apart, which halves the time; all of them in the windows, and in 20 runs of each family to
+compare with:
+
+- *Gaussian*: white noise with the sample's covariance, 30 to 240 samples.
+- *filtered*: the same noise, low-passed at 40 Hz (which the recording's info tells), low-passed
+  at 20 Hz or shaped as 1/f (which it does not tell).
+- *baseline*: the baselines (-0.2 to 0 s, low-passed at 40 Hz) of the sample's four averages.
+  Whitened, they are mixed with random weights of unit norm and random signs, and a window of 0.1
+  to 0.2 s is taken at random, backwards in half of the runs. All 200 runs come from the same four
+  stretches of data, so they are less independent than 200 recordings.
+- *windows*: the baselines as they are, five windows of each condition (five of 0.1 s, which
+  overlap), 20 in all.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: many fits beside each other
+
+import warnings
+from dataclasses import replace
+from typing import Annotated
+
+import matplotlib.pyplot as plt
+import mne
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from evidence_common import CONDITIONS, OUT, Jobs, sample_baselines, sample_dictionary
+from joblib import Parallel, delayed
+from talk_common import Out, Quick, Seed, run, write
+from tqdm import tqdm
+
+from meg_vae.meg.inverse import MIN_LOG_EVIDENCE
+from meg_vae.meg.samples import band_limited_samples
+from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.selection import select_sources
+from meg_vae.model.solve import solve
+from meg_vae.viz.style import PALETTE
+
+FAMILIES = {
+    "Gaussian": "Gaussian, real covariance",
+    "filtered": "temporally filtered",
+    "baseline": "real baselines, mixed",
+    "windows": "real baselines, as they are (20)",
+}
+FILTERS = ("low-pass 40 Hz, told", "low-pass 20 Hz, untold", "1/f, untold")
+SAMPLES = (30, 60, 120, 240)
+ALL, EVERY, CHECKS = 7501, 3, 20  # positions; every third is tried; and all in so many runs
+LOWEST, STEP = 4.0, 0.5  # nats: thresholds tried, as long as a source is reported
+STARTS = (-0.2, -0.175, -0.15, -0.125, -0.1)  # s, of the windows of 0.1 s
+
+Runs = Annotated[int, typer.Option(help="Runs of each family.")]
+
+
+def noise(family: str, number: int, seed: int) -> tuple[np.ndarray, float, str]:
+    """Whitened noise of one run, its low-pass as far as it is told (Hz), and its kind."""
+    _, d, sfreq, baselines = sample_baselines()
+    rng = np.random.default_rng([seed, list(FAMILIES).index(family), number])
+    n = SAMPLES[number % len(SAMPLES)]
+    if family == "Gaussian":
+        return rng.standard_normal((d, n)), sfreq / 2, "white"
+    if family == "filtered":
+        kind = FILTERS[number // len(SAMPLES) % len(FILTERS)]
+        return _filtered(kind, d, n, sfreq, rng), 40.0 if kind == FILTERS[0] else sfreq / 2, kind
+    if family == "windows":
+        X = baselines[number // len(STARTS)]
+        first = round((STARTS[number % len(STARTS)] - STARTS[0]) * sfreq)
+        kind = f"{CONDITIONS[number // len(STARTS)]}, from {STARTS[number % len(STARTS)]:g} s"
+        return X[:, first : first + round(0.1 * sfreq)], 40.0, kind
+    weights = rng.standard_normal(len(baselines))
+    X = np.tensordot(weights / np.linalg.norm(weights), np.array(baselines), 1)
+    n = int(rng.integers(round(0.1 * sfreq), X.shape[1] + 1))
+    first = int(rng.integers(0, X.shape[1] - n + 1))
+    X = X[:, first : first + n]
+    return X[:, :: rng.choice([-1, 1])], 40.0, "mixture"
+
+
+def _filtered(kind: str, d: int, n: int, sfreq: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise of unit variance whose spectrum is shaped, from the middle of a longer stretch."""
+    margin = 600
+    X = rng.standard_normal((d, n + 2 * margin))
+    if kind == "1/f, untold":
+        f = np.fft.rfftfreq(X.shape[1], 1 / sfreq)
+        X = np.fft.irfft(np.fft.rfft(X) / np.sqrt(np.maximum(f, 1.0)), X.shape[1])
+    else:
+        X = mne.filter.filter_data(X, sfreq, None, float(kind.split()[1]), verbose="error")
+    X = X[:, margin : margin + n]
+    return X / X.std()
+
+
+def largest_evidence(family: str, number: int, seed: int, every: int) -> dict:
+    """One run: the largest threshold at which a source is still reported."""
+    torch.set_num_threads(1)
+    sfreq = sample_baselines()[2]
+    dictionary = sample_dictionary(every)
+    data, lowpass, kind = noise(family, number, seed)
+    X = torch.as_tensor(np.ascontiguousarray(data))
+    info = mne.create_info(1, sfreq, verbose="error")
+    with info._unlock():
+        info["lowpass"] = lowpass
+    options = {"noise_variance": "learn", "orientation": "shared"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        solution = solve(dictionary, X, **options)
+    n = X.shape[1]
+    more = {**options, "n_effective": band_limited_samples(n, info), "tol": 1e-4}
+
+    def thinned(start: Solution, threshold: float) -> Solution:
+        kept = select_sources(dictionary, start, X, min_log_evidence=threshold, **more)
+        factor = torch.zeros_like(start.factor)
+        factor[kept.kept] = kept.factor
+        return replace(start, factor=factor, noise_variance=kept.noise_variance[0])
+
+    more_in_time = {**more, "stretches": [n]}
+    left, threshold, largest = solution, LOWEST, 0.0
+    while True:
+        left = thinned(left, threshold)
+        final = select_sources(dictionary, left, X, min_log_evidence=threshold, **more_in_time)
+        if len(final.kept) == 0:
+            break
+        largest, threshold = threshold, threshold + STEP
+    default = select_sources(
+        dictionary, solution, X, min_log_evidence=MIN_LOG_EVIDENCE, **more_in_time
+    )
+    return {
+        "family": family,
+        "kind": kind,
+        "run": number,
+        "n_positions": dictionary.n_groups,
+        "n_samples": n,
+        "n_effective": default.n_effective,
+        "noise_variance": float(solution.noise_variance),
+        "largest_threshold": largest,
+        "reported_at_default": len(default.cluster.unique()),
+    }
+
+
+def draw(table: pd.DataFrame) -> plt.Figure:
+    """Share of the recordings of noise that show a source, against the threshold."""
+    figure, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    thresholds = np.arange(LOWEST, 20.01, STEP)
+    table = table[(table["family"] == "windows") | (table["n_positions"] < ALL)]
+    for colour, (family, name) in zip(PALETTE, FAMILIES.items(), strict=False):
+        evidence = table.loc[table["family"] == family, "largest_threshold"].to_numpy()
+        if len(evidence):
+            rate = 100 * (evidence[:, None] >= thresholds).mean(0)
+            style = "--" if family == "windows" else "-"
+            label = name if family == "windows" else f"{name} ({len(evidence)})"
+            ax.step(thresholds, rate, style, where="mid", color=colour, label=label)
+    ax.axhline(5, color="#666666", linewidth=0.8)
+    ax.text(LOWEST + 0.1, 6, "1 in 20", color="#666666")
+    ax.axvline(MIN_LOG_EVIDENCE, color="black", linestyle=":")
+    ax.text(MIN_LOG_EVIDENCE + 0.15, 96, f"default {MIN_LOG_EVIDENCE:g} nats", va="top")
+    ax.set(
+        xlabel="threshold min_log_evidence (nats)",
+        ylabel="recordings of noise with a false source (%)",
+        xlim=(LOWEST, 20),
+        ylim=(0, 100),
+    )
+    ax.legend(title="noise (recordings)", loc="upper right", bbox_to_anchor=(1.0, 0.86))
+    return figure
+
+
+def main(
+    runs: Runs = 200, quick: Quick = False, out: Out = OUT, seed: Seed = 0, n_jobs: Jobs = 2
+) -> None:
+    """Fit recordings of noise alone, and note the largest evidence of a source in each."""
+    runs = 3 if quick else runs
+    work = [("windows", k, 1) for k in range(0, 20, 10 if quick else 1)]
+    work += [(family, k, EVERY) for k in range(runs) for family in list(FAMILIES)[:3]]
+    work += [(family, k, 1) for k in range(min(runs, CHECKS)) for family in list(FAMILIES)[:3]]
+    sample_baselines()  # computes the forward model before the workers need it
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(largest_evidence)(family, k, seed, every) for family, k, every in work
+    )
+    table = pd.DataFrame(list(tqdm(results, total=len(work), desc="Noise", unit="fit")))
+    write("calibration", table, draw, out)
+    for (family, n_positions), part in table.groupby(["family", "n_positions"], sort=False):
+        evidence = np.sort(part["largest_threshold"])
+        enough = evidence[-1 - int(0.05 * len(part))] if len(part) >= 20 else evidence[-1]
+        typer.echo(
+            f"{family}, {n_positions} positions, {len(part)} runs: largest {evidence[-1]:.1f}, "
+            f"above {enough:.1f} nats 1 in 20; "
+            f"with a source at {MIN_LOG_EVIDENCE:g} nats: {(part['reported_at_default'] > 0).sum()}"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

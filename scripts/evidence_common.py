@@ -1,0 +1,118 @@
+"""What the scripts on evidence and uncertainty share: heads, recordings and options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated
+
+import mne
+import numpy as np
+import typer
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from talk_common import HERE
+
+from meg_vae import datasets
+from meg_vae.datasets.helmet import helmet_info
+from meg_vae.datasets.noise import noise_covariance
+from meg_vae.datasets.simulation import event_related, place_sources, simulate
+from meg_vae.datasets.template import cortex_vertices
+from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.model.exact.dictionary import Dictionary
+
+Jobs = Annotated[int, typer.Option(help="Processes; -1 takes all processors.")]
+OUT = HERE.parent / "data" / "evidence"
+CONDITIONS = ("Left Auditory", "Right Auditory", "Left visual", "Right visual")
+
+
+@cache
+def sample_baselines() -> tuple[Dictionary, int, float, list[np.ndarray]]:
+    """Dictionary, rank, sampling frequency, and the whitened baseline of each condition."""
+    baselines = []
+    for condition in CONDITIONS:
+        case = datasets.sample(condition, tmax=0.0, verbose="error")
+        nave = case.evoked.nave
+        leadfield = make_leadfield(case.forward, case.evoked.info, case.noise_cov, nave=nave)
+        baselines.append(whiten(case.evoked, leadfield.whitener, leadfield.ch_names, nave))
+    phi = leadfield.Phi / nave**0.5  # the energy does not feel the scale
+    return (
+        Dictionary(phi, leadfield.n_orient),
+        len(phi),
+        case.evoked.info["sfreq"],
+        baselines,
+    )
+
+
+@cache
+def sample_dictionary(every: int) -> Dictionary:
+    """Take every so many positions of the sample's dictionary."""
+    whole = sample_baselines()[0]
+    columns = whole.Phi * whole.norms.repeat_interleave(whole.n_orient)
+    part = columns.reshape(len(columns), -1, whole.n_orient)[:, ::every]
+    return Dictionary(part.flatten(1), whole.n_orient)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A recording of known sources.
+
+    Attributes
+    ----------
+    evoked, noise_cov, truth : mne.Evoked, mne.Covariance, list of mne.Dipole
+        The data, single-trial covariance, and the sources.
+    """
+
+    evoked: mne.Evoked
+    noise_cov: mne.Covariance
+    truth: list[mne.Dipole]
+
+
+@cache
+def template(spacing: str) -> datasets.Template:
+    """Load the template head, once a process."""
+    return datasets.template(spacing, verbose="error")
+
+
+@cache
+def _cortex(spacing: str) -> tuple[np.ndarray, mne.Covariance]:
+    head = template(spacing)
+    vertices = cortex_vertices(head.subjects_dir)
+    inside = [np.isin(s["vertno"], v) for s, v in zip(head.src, vertices, strict=True)]
+    cov = noise_covariance(head.forward, head.info, vertices)
+    return np.flatnonzero(np.concatenate(inside)), cov
+
+
+def simulated(spacing: str, n_sources: int, snr_db: float, seed: int) -> Simulated:
+    """Record sources at positions of one spacing, as `meg_vae.datasets.template_recording` does.
+
+    Inverted at another spacing they lie off the grid. The noise does not depend on where they
+    are sought: its covariance has background activity at the positions of this spacing.
+    """
+    head = template(spacing)
+    rng = np.random.default_rng([seed, n_sources])
+    candidates, cov = _cortex(spacing)
+    places = place_sources(head.forward["source_rr"][candidates], n_sources, 0.04, rng)
+    times = np.arange(-20, 81) / 200.0
+    evoked, truth = simulate(
+        head.forward,
+        helmet_info(200.0),
+        cov,
+        candidates[places],
+        event_related(times, n_sources, rng),
+        tmin=times[0],
+        snr_db=snr_db,
+        nave=100,
+        random_state=rng,
+    )
+    return Simulated(evoked, cov, truth)
+
+
+def matched(found: np.ndarray, true: np.ndarray, reach: float) -> list[tuple[int, int, float]]:
+    """Pair estimates with true sources (both in m), one to one, where they are within reach.
+
+    Returns triples of estimate, true source and distance in m; no estimate gives no pair.
+    """
+    gaps = cdist(found.reshape(-1, 3), true)
+    pairs = zip(*linear_sum_assignment(np.minimum(gaps, 10 * reach)), strict=True)
+    return [(int(i), int(k), gaps[i, k]) for i, k in pairs if gaps[i, k] <= reach]
