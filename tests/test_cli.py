@@ -269,7 +269,7 @@ def test_localize_draws_the_cortex(files, recording, tmp_path, capsys):
     more = ["--subjects-dir", str(recording.subjects_dir)]
     assert main(arguments("localize", files, out, *more)) == 0
     assert capsys.readouterr().err == ""
-    assert {path.name for path in out.iterdir()} == LOCALIZED | {"sources.png"}
+    assert {path.name for path in out.iterdir()} == LOCALIZED | {"sources.png", "cortex.html"}
 
 
 def volume_files(folder, *, reference):
@@ -301,7 +301,7 @@ def test_a_volume_goes_to_one_file(tmp_path, capsys):
     names = volume_files(tmp_path, reference=True)
     out = tmp_path / "out"
     assert main(["localize", *names, "-o", str(out)]) == 0
-    assert "not a cortical surface" in capsys.readouterr().err
+    assert "the cortex is not drawn" in capsys.readouterr().err
     stc = mne.read_source_estimate(out / "vae-vl.stc")
     assert isinstance(stc, mne.VolSourceEstimate)
     assert len(stc.data) == len(pd.read_csv(out / "sources.csv"))

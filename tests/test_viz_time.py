@@ -205,35 +205,7 @@ def test_the_template_has_nilearns_brain_and_others_must_have_their_own(where, o
         viz.plot_slices(sources.assign(method="a"), color_by="method", **own_mri)
 
 
-# --- curves of many runs ------------------------------------------------------------------------
-
-
-def test_error_curves_are_means_with_intervals():
-    rng = np.random.default_rng(0)
-    runs = pd.DataFrame(
-        {
-            "method": np.repeat(["a", "b"], 80),
-            "snr_db": np.tile(np.repeat([0.0, 10.0], 40), 2),
-            "localization_error_mm": rng.normal(10, 2, 160),
-        }
-    )
-    (ax,) = viz.plot_error_curves(runs, names={"a": "VAE"}).axes
-    assert (ax.get_xlabel(), ax.get_ylabel()) == (
-        "Signal-to-noise ratio (dB)",
-        "Localization error (mm)",
-    )
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["VAE", "b"]
-    means = runs.groupby(["method", "snr_db"])["localization_error_mm"].mean()
-    drawn = np.asarray(ax.containers[0].lines[0].get_ydata(), float)
-    np.testing.assert_allclose(drawn, means["a"])
-    (segments,) = ax.containers[0].lines[2]
-    heights = [np.ptp(one[:, 1]) for one in segments.get_segments()]
-    np.testing.assert_allclose(heights, 2 * 1.96 * 2 / np.sqrt(40), rtol=0.35)
-    with pytest.raises(ValueError, match="lacks the column snr_db"):
-        viz.plot_error_curves(runs.drop(columns="snr_db"))
-    with pytest.raises(ValueError, match="no run with both"):
-        viz.plot_error_curves(runs.assign(localization_error_mm=np.nan))
+# --- hits and false positives ---------------------------------------------------------------------
 
 
 def test_hit_curves_rise_with_false_positives():
@@ -246,6 +218,8 @@ def test_hit_curves_rise_with_false_positives():
     assert ax.get_ylabel() == "True sources found (%)"
     with pytest.raises(ValueError, match="hit_rate must be from 0 to 1"):
         viz.plot_hit_curves(rows.assign(hit_rate=100))
+    with pytest.raises(ValueError, match="lacks the column method"):
+        viz.plot_hit_curves(rows.drop(columns="method"))
 
 
 def test_alike_is_no_friend_of_everything():

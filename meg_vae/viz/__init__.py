@@ -27,7 +27,6 @@ _HOMES = {
     "plot_energy": "plots",
     "plot_evidence": "evidence",
     "source_names": "evidence",
-    "plot_error_curves": "curves",
     "plot_hit_curves": "curves",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605
