@@ -226,6 +226,7 @@ def test_compare_writes_everything(files, tmp_path, capsys):
     assert main(arguments("compare", files, out, "--methods", "vae, sloreta")) == 0
     stcs = {f"{name}-{hemi}.stc" for name in ("vae", "sloreta") for hemi in ("lh", "rh")}
     assert {path.name for path in out.iterdir()} == stcs | {
+        "agreement.csv",
         "comparison.csv",
         "report.html",
         "run.json",
@@ -236,6 +237,29 @@ def test_compare_writes_everything(files, tmp_path, capsys):
     assert rows[0]["n_sources"] == table["n_sources"][0]
     assert rows[1]["n_sources"] is None  # a map has no number of sources
     assert "sLORETA" in capsys.readouterr().out
+
+
+def test_compare_scores_held_out_epochs(files, recording, tmp_path, capsys):
+    """Epochs in, a held-out error for every method with a field, and what it means on the page."""
+    data = np.stack([(1 + 0.1 * k) * recording.evoked.data for k in range(4)])
+    epochs = mne.EpochsArray(data, recording.evoked.info, recording.evoked.tmin, verbose="error")
+    epochs.save(tmp_path / "x-epo.fif", verbose="error")
+    more = ["--methods", "dipole,zeros,sloreta", "--epochs", str(tmp_path / "x-epo.fif")]
+    assert main(arguments("compare", files, tmp_path / "out", *more, "--folds", "2")) == 0
+    error = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("method")["heldout_error"]
+    assert error["dipole"] < error["zeros"]
+    assert np.isnan(error["sloreta"])
+    assert "Held-out error" in capsys.readouterr().out
+    assert "needs no truth" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    inputs = json.loads((tmp_path / "out" / "run.json").read_text())["inputs"]
+    assert set(inputs) == {"evoked", "forward", "noise_cov", "epochs"}
+    bad = arguments("compare", files, tmp_path / "bad", *more, "--folds", "9")
+    one_error(capsys, bad, "n_folds=9 must be from 2 to the number of epochs, 4")
+    (tmp_path / "y-epo.fif").write_bytes(b"nothing")
+    broken = [*more[:-1], str(tmp_path / "y-epo.fif")]
+    one_error(
+        capsys, arguments("compare", files, tmp_path / "bad", *broken), "does not hold epochs"
+    )
 
 
 @pytest.mark.rendering

@@ -23,6 +23,7 @@ from meg_vae.meg.leadfield import make_leadfield
 QUICK = ["vae", "irmxne", "sloreta", "dspm"]
 SCORES = [name for name, metric in METRICS.items() if metric.needs in ("truth", "peaks")]
 SLOW = ("mxne_sure", "irmxne_sure", "nl_champagne", "vae_full", "champagne_low_snr", "champagne")
+FIXED = ("vae", "vae_free", "irmxne", "sloreta", "lcmv", "trap_music", "sequential_dipoles")
 NULL = ("zeros", "random")
 EXPECTED = {
     *("vae", "vae_fixed", "vae_loose", "vae_free", "vae_full"),
@@ -163,11 +164,11 @@ class TestRegistry:
         assert list(done.estimates) == ["dipole"]
         assert done.table.loc[:1, ["seconds", *SCORES]].isna().all(axis=None)
 
-    @pytest.mark.parametrize("loose", ["auto", 0.0])
     @pytest.mark.parametrize(
-        "name",
+        ("name", "loose"),
         [
-            pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+            pytest.param(name, loose, marks=[pytest.mark.slow] * (name in slow))
+            for loose, slow in (("auto", SLOW), (0.0, set(METHODS) - set(FIXED)))
             for name in METHODS
             if name not in NULL
         ],

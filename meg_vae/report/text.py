@@ -66,7 +66,7 @@ BENCHMARK_PICTURES = {
     ),
     "time": (
         "Time against accuracy",
-        "Over all conditions with sources. Mean and 95 % bootstrap confidence intervals.",
+        "In the condition in which most methods ran. Mean and 95 % bootstrap confidence intervals.",
     ),
 }
 

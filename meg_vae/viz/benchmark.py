@@ -38,6 +38,8 @@ def plot_error_against_snr(
         The figure; the methods of the other families are grey in the background of each panel, and
         bars are 95 % bootstrap confidence intervals of the mean.
     """
+    many = table.groupby("title")["snr_db"].transform("nunique") > 1
+    table = table[many]  # a point is no curve
     families = list(dict.fromkeys(table["family"]))
     fig, axes = _panels(len(families), columns, height=2.9)
     for ax, family in zip(axes, families, strict=True):
@@ -100,12 +102,20 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
         ax.set_xlabel("False positives (peaks)")
     for ax in axes[::columns]:
         ax.set_ylabel("Hit rate")
-    _legend(fig, axes[0])
+    handles = [
+        ax.plot([], [], ms=6, ls="none", mec=INK, mew=0.6, label=title, **look)[0]
+        for title, look in looks.items()
+    ]
+    fig.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     return fig
 
 
 def plot_time_against_accuracy(
-    table: pd.DataFrame, *, score: str = "f1", value: str = "F1 of sources"
+    table: pd.DataFrame,
+    *,
+    score: str = "f1",
+    value: str = "F1 of sources",
+    title: str | None = None,
 ) -> Figure:
     """Draw a score against the processor time that a method takes.
 
@@ -118,6 +128,8 @@ def plot_time_against_accuracy(
         Column of the score.
     value : str
         Name of the score, with its unit.
+    title : str | None
+        Title of the figure.
 
     Returns
     -------
@@ -132,9 +144,12 @@ def plot_time_against_accuracy(
         for row in table.to_dict("records"):
             _point(ax, row, "cpu_seconds", score, looks[row["title"]])
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")
+        for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            axis_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "125" else "")
         ax.set_xlabel("Processor time per recording (s)")
         ax.set_ylabel(value)
+        if title is not None:
+            ax.set_title(title, fontsize=10, loc="left")
         ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return fig
 
@@ -235,8 +250,3 @@ def _finish(ax: Axes, title: str) -> None:
     ax.set_title(title, fontsize=10, loc="left")
     ax.set_ylim(0, None)
     ax.legend(fontsize=7.5, frameon=True, framealpha=0.9, edgecolor="none")
-
-
-def _legend(fig: Figure, ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
