@@ -44,6 +44,15 @@ def sample_baselines() -> tuple[Dictionary, int, float, list[np.ndarray]]:
     )
 
 
+@cache
+def sample_dictionary(every: int) -> Dictionary:
+    """Take every so many positions of the sample's dictionary."""
+    whole = sample_baselines()[0]
+    columns = whole.Phi * whole.norms.repeat_interleave(whole.n_orient)
+    part = columns.reshape(len(columns), -1, whole.n_orient)[:, ::every]
+    return Dictionary(part.flatten(1), whole.n_orient)
+
+
 @dataclass(frozen=True)
 class Simulated:
     """A recording of known sources.

@@ -29,9 +29,8 @@ from tqdm import tqdm
 
 from meg_vae.meg.inverse import MIN_LOG_EVIDENCE
 from meg_vae.meg.leadfield import make_leadfield, whiten
-from meg_vae.meg.samples import residual_samples
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.selection import residual, select_sources
+from meg_vae.model.selection import select_sources
 from meg_vae.model.solve import solve
 from meg_vae.viz.style import PALETTE
 
@@ -63,11 +62,11 @@ def one(n_sources: int, snr_db: float, seed: int) -> list[dict]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         solution = solve(dictionary, X, **OPTIONS)
-    n_effective = residual_samples([X.shape[1]])(residual(dictionary, solution, X))
+    n = X.shape[1]
     true = np.array([dipole.pos[0] for dipole in case.truth])
     rows = []
     for name, threshold in THRESHOLDS.items():
-        more = {**OPTIONS, "n_effective": n_effective, "tol": 1e-4}
+        more = {**OPTIONS, "n_effective": n, "stretches": [n], "tol": 1e-4}
         kept = select_sources(dictionary, solution, X, min_log_evidence=threshold, **more)
         found = template(SOUGHT).forward["source_rr"][kept.kept.numpy()]
         pairs = matched(found, true, REACH)

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
 from talk_common import JOBS, LOOKS, OUT, Jobs, Out, Quick, Seed, collect, run, write
 from talk_meg_data import ORIENTATIONS, make_case, score
 from talk_meg_methods import METHODS
@@ -16,7 +17,8 @@ from talk_meg_methods import METHODS
 from meg_vae.viz.style import PALETTE
 
 Condition = tuple[str, int, float]  # orientation, number of sources, SNR in dB
-COUNTS = (1, 5, 20, 40)
+#: Three components of as many sources with unknown orientation must not exceed the 99 channels.
+COUNTS = {"known": (1, 5, 20, 40), "unknown": (1, 5, 20)}
 LOOK = {
     "VAE": LOOKS["VAE"],
     "autoencoder": LOOKS["autoencoder, log"],
@@ -52,7 +54,8 @@ def try_all(orientation: str, n_sources: int, snr_db: float, seed: int) -> list[
     for name, method in METHODS.items():
         started = time.process_time()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a solver that stops early counts
+            for kind in (RuntimeWarning, ConvergenceWarning):
+                warnings.simplefilter("ignore", kind)  # a solver that stops early counts
             power = method(case)
         rows.append(
             {
@@ -134,12 +137,11 @@ def draw(table: pd.DataFrame) -> plt.Figure:
 def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0, jobs: Jobs = JOBS) -> None:
     """Localize known sources with magnetometers, at rising numbers and levels of noise."""
     if quick:
-        levels = [(1, np.inf), (5, 20.0), (5, 0.0)]
-        n_seeds = 1
+        n_seeds, levels = 1, dict.fromkeys(ORIENTATIONS, [(1, np.inf), (5, 20.0), (5, 0.0)])
     else:
-        levels = [(n, v) for v in (np.inf, 20.0) for n in COUNTS] + [(5, 10.0), (5, 0.0)]
-        n_seeds = 3
-    conditions = [(o, n, v) for o in ORIENTATIONS for n, v in levels]
+        n_seeds, more = 3, [(5, 10.0), (5, 0.0)]
+        levels = {o: [(n, v) for v in (np.inf, 20.0) for n in COUNTS[o]] + more for o in COUNTS}
+    conditions = [(o, n, v) for o in ORIENTATIONS for n, v in levels[o]]
     write("talk_meg", experiment(conditions, n_seeds, seed, jobs), draw, out)
 
 

@@ -266,26 +266,12 @@ def draw(table: pd.DataFrame) -> plt.Figure:
         len(methods), 1, figsize=(8.6, 7.4), sharex=True, layout="constrained"
     )
     for ax, name in zip(axes, methods, strict=True):
+        part = table[table["method"] == name]
         color = LOOKS[name.removesuffix(", annealed")]["color"]
         for x, regime in enumerate(regimes):
-            cell = table[(table["method"] == name) & (table["regime"] == regime)]
-            shift = (cell["start"] / cell["start"].max() - 0.5) * 0.5 + x
-            good = cell["recovered"].to_numpy(bool)
-            ax.scatter(shift[good], cell["excess"][good], s=11, color=color)
-            ax.scatter(shift[~good], cell["excess"][~good], s=11, facecolor="none", edgecolor=color)
-            minima = cell.groupby("problem")["energy"].agg(n_minima).mean()
-            ax.text(
-                x,
-                0.97,
-                f"{minima:.3g} minim{'um' if minima == 1 else 'a'}\n{100 * good.mean():.0f}% right",
-                ha="center",
-                va="top",
-                transform=ax.get_xaxis_transform(),
-                fontsize=8,
-            )
+            _draw_starts(ax, x, part[part["regime"] == regime], color)
         ax.set_yscale("symlog", linthresh=1e-3)
-        top = table[table["method"] == name]["excess"].max()
-        ax.set_ylim(-5e-4, max(300 * top, 1e3))
+        ax.set_ylim(-5e-4, max(300 * part["excess"].max(), 1e3))
         ax.set_yticks([0, 1e-2, 1, 1e2])
         ax.minorticks_off()
         ax.set_title(name, loc="left", fontsize=9.5, color=color, fontweight="bold")
@@ -294,11 +280,32 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     first = table.iloc[0]
     n_starts = table["start"].nunique()
     figure.suptitle(
-        f"{n_starts} random starts a problem, Φ {first['n_channels']} × {first['n_dipoles']}; "
-        "filled: U recovered, open: not",
+        f"{n_starts} random starts for each of {table['problem'].nunique()} problems, "
+        f"Φ {first['n_channels']} × {first['n_dipoles']}; filled: U recovered, open: not; "
+        "shaded: the theorem's regime",
         fontsize=10,
     )
     return figure
+
+
+def _draw_starts(ax: plt.Axes, x: int, cell: pd.DataFrame, color: str) -> None:
+    """Draw the starts of one method in one regime, and say what they came to."""
+    if cell["inside"].all():
+        ax.axvspan(x - 0.5, x + 0.5, color="0.93", zorder=0)
+    shift = (cell["start"] / cell["start"].max() - 0.5) * 0.5 + x
+    good = cell["recovered"].to_numpy(bool)
+    ax.scatter(shift[good], cell["excess"][good], s=11, color=color)
+    ax.scatter(shift[~good], cell["excess"][~good], s=11, facecolor="none", edgecolor=color)
+    minima = cell.groupby("problem")["energy"].agg(n_minima).mean()
+    ax.text(
+        x,
+        0.97,
+        f"{minima:.3g} minim{'um' if minima == 1 else 'a'}\n{100 * good.mean():.0f}% right",
+        ha="center",
+        va="top",
+        transform=ax.get_xaxis_transform(),
+        fontsize=8,
+    )
 
 
 def main(

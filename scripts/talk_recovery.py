@@ -250,8 +250,8 @@ def main(
     out: Out = OUT,
     seed: Seed = 0,
     jobs: Jobs = JOBS,
-    n_channels: int = 30,
-    n_dipoles: int = 100,
+    n_channels: int = 20,
+    n_dipoles: int = 60,
 ) -> None:
     """Measure how often each method recovers a row-sparse U from X = ΦU."""
     d = n_channels
@@ -259,7 +259,7 @@ def main(
         actives, samples, n_seeds = [d // 3, 5 * d // 6, d - 1], [5, d], 1
     else:
         actives = [d // 3, d // 2, 2 * d // 3, 5 * d // 6, d - 1, d]
-        samples, n_seeds = [1, d // 6, d // 2, d], 6
+        samples, n_seeds = [1, d // 5, d // 2, d], 10
     table = experiment(d, n_dipoles, actives, samples, n_seeds, seed, jobs)
     write("talk_recovery", table, draw, out)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 
+import h5io
+import h5py
 import mne
 import numpy as np
 import pytest
@@ -186,6 +189,41 @@ def test_files_that_are_not_ours_are_refused(fitted, tmp_path):
         read_vae_inverse(foreign)
     with pytest.raises(ValueError, match="must end with .h5"):
         fitted.save(tmp_path / "x.txt")
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+        fitted.save(tmp_path / "nowhere" / "x-vae.h5")
+
+
+def test_files_of_another_version_are_refused(fitted, tmp_path):
+    path = fitted.save(tmp_path / "x-vae.h5")
+    state = h5io.read_hdf5(str(path), title="meg_vae")
+    for version, advice in ((99, "update meg_vae"), (1, "the meg_vae that wrote it")):
+        changed = state | {"version": version}
+        h5io.write_hdf5(str(path), changed, overwrite=True, title="meg_vae")
+        with pytest.raises(ValueError, match=f"format version {version}, .* version 2; .*{advice}"):
+            read_vae_inverse(path)
+    other = tmp_path / "other.h5"
+    h5io.write_hdf5(str(other), {"kind": "LCMV"}, title="mnepython")
+    with pytest.raises(ValueError, match="no part named meg_vae"):
+        read_vae_inverse(other)
+
+
+def test_files_hold_nothing_but_numbers_texts_and_arrays(fitted, tmp_path):
+    """No pickle goes in; and what h5io would evaluate or import is refused before it does."""
+    path = fitted.save(tmp_path / "x-vae.h5")
+    kinds = set()
+
+    def look(name, node):
+        kinds.add(str(node.attrs["TITLE"]))
+        assert not (isinstance(node, h5py.Dataset) and node.dtype.kind in "OV")
+
+    with h5py.File(path) as file:
+        file.visititems(look)
+    assert kinds <= {"dict", "list", "ndarray", "int", "float", "unicode", "None"}
+    for name, value in (("code", datetime.UTC), ("class", dict)):
+        foreign = tmp_path / f"{name}.h5"
+        h5io.write_hdf5(str(foreign), {"version": 2, name: value}, title="meg_vae")
+        with pytest.raises(ValueError, match="no plain number, text or array"):
+            read_vae_inverse(foreign)
 
 
 def test_data_that_do_not_fit_are_refused(recording, fitted):

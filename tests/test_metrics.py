@@ -21,7 +21,7 @@ from meg_vae.comparison.metrics import (
     Truth,
     fit,
     maps,
-    peaks,
+    pairing,
     score,
     sources,
 )
@@ -85,40 +85,40 @@ AGAINST_TRUTH = [name for name, metric in METRICS.items() if metric.needs == "tr
 class TestPeaks:
     def test_matching_by_hand(self):
         true = np.array([[0.0, 0, 0], [10, 0, 0]])
-        np.testing.assert_allclose(peaks.match(true, true[::-1]), [0, 0])
+        np.testing.assert_allclose(pairing.match(true, true[::-1]), [0, 0])
         # The nearest pair first (4 + 16) would cost more than this.
         found = np.array([[6.0, 0, 0], [16, 0, 0]])
-        np.testing.assert_allclose(peaks.match(true, found), [6, 6])
-        np.testing.assert_allclose(peaks.match(true, np.array([[10.0, 3, 4]])), [100, 5])
-        np.testing.assert_allclose(peaks.match(true, np.zeros((0, 3))), [100, 100])
-        np.testing.assert_allclose(peaks.match(true, np.array([[900.0, 0, 0]] * 2)), [100, 100])
+        np.testing.assert_allclose(pairing.match(true, found), [6, 6])
+        np.testing.assert_allclose(pairing.match(true, np.array([[10.0, 3, 4]])), [100, 5])
+        np.testing.assert_allclose(pairing.match(true, np.zeros((0, 3))), [100, 100])
+        np.testing.assert_allclose(pairing.match(true, np.array([[900.0, 0, 0]] * 2)), [100, 100])
 
     def test_more_found_sources_never_match_worse(self):
         rng = np.random.default_rng(0)
         true, found = rng.uniform(-70, 70, (4, 3)), rng.uniform(-70, 70, (9, 3))
-        errors = [peaks.match(true, found[:n]).sum() for n in range(10)]
+        errors = [pairing.match(true, found[:n]).sum() for n in range(10)]
         assert errors[0] == 400
         assert (np.diff(errors) <= 1e-9).all()
 
     def test_peaks_by_hand(self):
         points = np.array([[x, 0.0, 0.0] for x in (0, 5, 10, 40, 45, 90)])
         magnitude = np.array([1.0, 3, 2, 4, 4, 0])
-        np.testing.assert_array_equal(peaks.peaks(magnitude, points, 5, 12.0), [3, 1])
-        np.testing.assert_array_equal(peaks.peaks(magnitude, points, 1, 12.0), [3])
-        np.testing.assert_array_equal(peaks.peaks(magnitude, points, 9, 1.0), [3, 4, 1, 2, 0])
-        assert len(peaks.peaks(0 * magnitude, points, 3, 12.0)) == 0
-        assert len(peaks.peaks(np.zeros(0), np.zeros((0, 3)), 3, 12.0)) == 0
+        np.testing.assert_array_equal(pairing.peaks(magnitude, points, 5, 12.0), [3, 1])
+        np.testing.assert_array_equal(pairing.peaks(magnitude, points, 1, 12.0), [3])
+        np.testing.assert_array_equal(pairing.peaks(magnitude, points, 9, 1.0), [3, 4, 1, 2, 0])
+        assert len(pairing.peaks(0 * magnitude, points, 3, 12.0)) == 0
+        assert len(pairing.peaks(np.zeros(0), np.zeros((0, 3)), 3, 12.0)) == 0
 
     def test_the_radius_of_a_peak_keeps_true_sources_apart(self):
-        assert peaks.peak_radius(np.zeros((1, 3))) == 20
-        assert peaks.peak_radius(np.array([[0.0, 0, 0], [100, 0, 0]])) == 20
-        assert peaks.peak_radius(np.array([[0.0, 0, 0], [100, 0, 0], [0, 12, 0]])) == 6
+        assert pairing.peak_radius(np.zeros((1, 3))) == 20
+        assert pairing.peak_radius(np.array([[0.0, 0, 0], [100, 0, 0]])) == 20
+        assert pairing.peak_radius(np.array([[0.0, 0, 0], [100, 0, 0], [0, 12, 0]])) == 6
 
     def test_active_positions(self):
         stc = stc_of({1: 1.0, 2: 0.5, 3: 0.011, 4: 0.009})
-        np.testing.assert_array_equal(peaks.active(stc), [True, True, True, False])
+        np.testing.assert_array_equal(pairing.active(stc), [True, True, True, False])
         for values in EMPTY:
-            assert peaks.active(stc_of(values)).sum() == 0
+            assert pairing.active(stc_of(values)).sum() == 0
 
     def test_packing_by_hand(self):
         assert n_places(LINE, 20.0) == 7  # 0, 30, 60, ..., 180
@@ -326,7 +326,7 @@ class TestNothing:
         stc = stc_of({3: 1.0})
         stc.vertices[0] = np.array([10241])
         with pytest.raises(ValueError, match="vertices that the forward model lacks"):
-            peaks.positions_of(stc, leadfield_of().forward)
+            pairing.positions_of(stc, leadfield_of().forward)
 
 
 class TestCost:

@@ -264,6 +264,32 @@ def test_mne_applies_the_exported_operator_to_every_kind_of_data(cases, tmp_path
     assert theirs.data.max() < 0.5 * ours.max()  # the control: MNE's own operator smears
 
 
+@pytest.mark.parametrize("pick_ori", [None, "vector"])
+def test_morph_to_fsaverage(cases, tmp_path, pick_ori):
+    """To an "fsaverage" of the same shape, whose vertices are numbered anew."""
+    case = cases("surface")
+    stc = fit(case, 0.2, "shared").apply(case.evoked, pick_ori)
+    mesh = mne.surface._get_ico_surface(2)
+    rr, tris, n = 100 * mesh["rr"], mesh["tris"], mesh["np"]
+    number = np.random.default_rng(0).permutation(n)  # new number of each vertex
+    moved = np.empty_like(rr)
+    moved[number] = rr
+    for subject, surface in ((stc.subject, (rr, tris)), ("fsaverage", (moved, number[tris]))):
+        (tmp_path / subject / "surf").mkdir(parents=True)
+        for name in ("lh.sphere.reg", "rh.sphere.reg"):
+            mne.write_surface(tmp_path / subject / "surf" / name, *surface)
+    morph = mne.compute_source_morph(
+        stc, None, "fsaverage", tmp_path, spacing=None, sparse=True, verbose="error"
+    )
+    there = morph.apply(stc)
+    assert type(there) is type(stc)
+    assert there.subject == "fsaverage"
+    for old, new in zip(stc.vertices, there.vertices, strict=True):
+        np.testing.assert_array_equal(new, np.sort(number[old]))
+    np.testing.assert_allclose(there.data.sum(0), stc.data.sum(0))
+    assert list(there.vertices[0]) != list(stc.vertices[0])  # the control: it did move
+
+
 def test_export_needs_the_forward_model_of_the_fit(cases, monkeypatch):
     case = cases("volume")
     inverse = fit(case, 1.0, "shared")

@@ -59,6 +59,36 @@ def test_adam_reaches_the_exact_energy(easy):
     assert float(trained.history[-1]) == pytest.approx(float(exact.energy), rel=1e-3)
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_training_stops_early_and_shows_progress(easy, optimizer, capsys):
+    """Long before max_iter, once the energy no longer falls; the bar counts the steps taken."""
+    Phi, X = normalised(easy)
+    options = {"noise_variance": 0.09, "optimizer": optimizer, "learning_rate": 0.2, "tol": 1e-5}
+    trained = train(RowScaleDecoder(Phi), X, max_iter=3000, progress=True, **options)
+    assert 10 < len(trained.history) < 1500
+    assert "energy=" in capsys.readouterr().err
+    exact = solve(Dictionary(Phi), X, noise_variance=0.09)
+    assert float(trained.history[-1]) == pytest.approx(float(exact.energy), rel=1e-3)
+    quiet = train(RowScaleDecoder(Phi), X, max_iter=5, **options)
+    assert len(quiet.history) <= 6
+    assert float(quiet.history[-1]) > float(trained.history[-1])  # null control: too early
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "sgd"}, "optimizer='sgd' is unknown"),
+        ({"noise_variance": "per_channel"}, "noise_variance='per_channel' is unknown"),
+        ({"noise_variance": -1.0}, "noise_variance=-1.0 must be positive"),
+    ],
+)
+def test_unknown_options_are_named(easy, options, message):
+    Phi, X = normalised(easy)
+    with pytest.raises(ValueError, match=message):
+        train(RowScaleDecoder(Phi), X, **options)
+
+
 def test_block_decoder_reaches_the_exact_energy(grouped):
     Phi = torch.as_tensor(grouped.Phi[:, :12])
     X = torch.as_tensor(grouped.X)

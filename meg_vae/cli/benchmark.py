@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from meg_vae.cli.progress import bars
 from meg_vae.cli.results import PAGE, say
 from meg_vae.comparison.benchmark import ranking, read_protocol, run_benchmark
 from meg_vae.comparison.benchmark.run import check_format
+from meg_vae.files import whole_file
 from meg_vae.report.tables import benchmark_table
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def benchmark(
     run: dict[str, Any] = {"n_jobs": n_jobs, "backend": backend, "scheduler": scheduler}
     result = run_benchmark(protocol, out, verbose=bars(), **run)
     if protocol_file.resolve() != (out / COPY).resolve():
-        part = out / f".{COPY}-{os.getpid()}"
-        shutil.copyfile(protocol_file, part)
-        os.replace(part, out / COPY)
+        with whole_file(out / COPY) as part:
+            shutil.copyfile(protocol_file, part)
     result.save(out, file_format)
     pictures = report.benchmark_figures(result, out)
     options = {name: value for name, value in run.items() if value is not None}

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from meg_vae.comparison.metrics import Scored
-from meg_vae.comparison.metrics.peaks import match
+from meg_vae.comparison.metrics.pairing import match
 
 MOST = 5  # peaks that are compared, at most
 TALL = 0.5  # of a map's largest value, above which its peaks count

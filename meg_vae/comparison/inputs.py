@@ -32,6 +32,8 @@ class Inputs:
         Rank of the data.
     leadfield : LeadField
         The whitened lead field, by which estimates are scored.
+    nave : float
+        The number of averages.
     truth : Truth | None
         The true sources, which no method sees.
     """
@@ -42,6 +44,7 @@ class Inputs:
     loose: float | str
     rank: dict[str, int]
     leadfield: LeadField
+    nave: float
     truth: Truth | None
 
     @property
@@ -151,5 +154,6 @@ def prepare(
         loose=loose,
         rank=rank,
         leadfield=replace(leadfield, nave=1),  # the same whitener, now of one average
+        nave=evoked.nave,
         truth=truth,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +13,7 @@ import numpy as np
 
 from meg_vae.datasets.simulation import check_level
 from meg_vae.datasets.template import SPACINGS
+from meg_vae.files import whole_file
 
 GRIDS = ("finer", "same")
 CONDUCTORS = ("bem", "sphere")
@@ -142,9 +142,8 @@ class Recipe:
         path = Path(fname)
         if path.suffix != ".json":
             raise ValueError(f"fname={str(path)!r} must end in .json.")
-        part = path.with_name(f".{path.name}-{os.getpid()}")
-        part.write_text(json.dumps(self.changed(), indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with whole_file(path) as part:
+            part.write_text(json.dumps(self.changed(), indent=1) + "\n", encoding="utf-8")
         return path
 
 

@@ -13,7 +13,7 @@ from mne.utils import use_log_level
 from meg_vae.comparison.inputs import Inputs
 from meg_vae.comparison.methods.registry import AM, Method
 from meg_vae.comparison.metrics import Cost, Scored, score
-from meg_vae.comparison.metrics.peaks import positions_of
+from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.estimates import active_positions
 
 OK, EMPTY, FAILED, SKIPPED = "ok", "empty", "failed", "skipped"
@@ -66,6 +66,8 @@ def run_method(method: Method, inputs: Inputs) -> Run:
     options: dict[str, Any] = {"loose": inputs.loose, "rank": dict(inputs.rank)}
     if method.oracle:
         options["n_sources"] = inputs.n_sources
+    if method.by_trial:
+        options["nave"] = inputs.nave
     estimate, error, cost = None, "", Cost()
     with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
         warnings.simplefilter("always")

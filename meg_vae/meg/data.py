@@ -6,9 +6,7 @@ data known by their covariance alone, X is a factor of C with no more columns th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mne
 import numpy as np
@@ -17,12 +15,8 @@ from numpy.typing import NDArray
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.recording import chunks
-from meg_vae.meg.samples import residual_samples
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.table import Strength, peak_strength, power_strength
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,9 @@ class EvokedData:
         return sum(len(one.times) for one in self.responses)
 
     @property
-    def count_samples(self) -> Callable[[Tensor], float] | None:
-        """Count of the independent samples in the residual of the responses."""
-        return residual_samples([len(one.times) for one in self.responses])
+    def stretches(self) -> list[int] | None:
+        """Length of each response: its time points follow each other."""
+        return [len(one.times) for one in self.responses]
 
     def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:
         """Whiten each response by its own number of averages.
@@ -126,8 +120,8 @@ class CovarianceData:
         return int(self.cov["nfree"])
 
     @property
-    def count_samples(self) -> Callable[[Tensor], float] | None:
-        """None: a covariance does not tell which samples followed each other."""
+    def stretches(self) -> list[int] | None:
+        """None: a covariance does not tell which samples follow each other."""
         return None
 
     def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:

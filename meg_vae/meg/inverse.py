@@ -132,7 +132,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             without the mean of each channel and without samples annotated as bad. A covariance of
             data (`mne.compute_covariance`) is fitted with as many samples as its ``nfree`` says;
             it has no time, so in ``sources_`` its ``peak_nAm`` is the standard deviation of the
-            amplitude and its ``peak_s`` NaN.
+            amplitude and its ``peak_s`` NaN. The evidence of a recording or a covariance counts the
+            samples that the low-pass leaves, and does not see how they follow each other: of slow
+            data it is too large.
         forward : mne.Forward
             Forward model, in head coordinates.
         noise_cov : mne.Covariance
@@ -194,7 +196,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             leadfield.Phi,
             X,
             n_effective=band_limited_samples(n, info),
-            count_samples=data.count_samples,
+            stretches=data.stretches,
         )
         self._responses = data.responses
         self._store(leadfield, model, data)

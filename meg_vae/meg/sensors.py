@@ -188,13 +188,16 @@ class Sensors:
         ValueError
             If a value is not finite, or absurdly large.
         """
-        check_finite(data, name)
+        if not data.size:
+            return data
+        low, high = data.min(1), data.max(1)  # NaN if one is
+        check_finite(low + high, name)
+        size = np.maximum(-low, high)
         for unit, largest in LARGEST.items():
-            rows = self.units == unit
-            if rows.any() and data.shape[1] and (size := abs(data[rows]).max()) > largest:
+            if (size[self.units == unit] > largest).any():
                 raise ValueError(
-                    f"{name} has values up to {size:.3g} where {UNITS[unit]} is the unit; "
-                    f"MNE expects {UNITS[unit]}, so scale the data."
+                    f"{name} has values up to {size[self.units == unit].max():.3g} where "
+                    f"{UNITS[unit]} is the unit; MNE expects {UNITS[unit]}, so scale the data."
                 )
         return data
 

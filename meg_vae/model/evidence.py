@@ -160,8 +160,8 @@ def source_covariance(encoder: OptimalEncoder, factor: Tensor) -> Tensor:
     return factor @ diagonal_blocks(encoder.covariance, factor.shape[-1]) @ factor.mT
 
 
-def effective_samples(residual: Tensor) -> float:
-    r"""Count the independent samples in the noise, from the autocorrelation of a residual.
+def effective_samples(residual: Tensor, dictionary: Dictionary) -> float:
+    r"""Count the independent samples in noise, from the autocorrelation of a residual.
 
     .. math:: n_\mathrm{eff} = \frac{n}{1 + 2 \sum_{k=1}^{n-1} (1 - k/n)\, ρ_k^2}
 
@@ -171,27 +171,33 @@ def effective_samples(residual: Tensor) -> float:
     moments), which is the formula above. Noise that is white up to a frequency f, at a sampling
     frequency f_s, has n · 2f / f_s of them.
 
+    The autocorrelation ρ is that of the fields of the sources, φ_gᵀ(X − ΦU) pooled over all
+    columns of unit-norm groups, which is where the evidence looks: background activity of the
+    brain is slower than the noise of the sensors, and a mean over channels would drown it.
+
     Parameters
     ----------
     residual : Tensor, shape (n_channels, n_samples)
-        What a fit leaves unexplained, in the order of time. The channels share their
-        autocorrelation ρ.
+        What a fit leaves unexplained, in the order of time.
+    dictionary : Dictionary
+        Φ, prepared.
 
     Returns
     -------
     n_effective : float
         From 1 to ``n_samples``; ``n_samples`` where the residual is zero.
     """
-    n = residual.shape[1]
-    power = torch.fft.rfft(residual, 2 * n, dim=1).abs().square().sum(0)
+    n, weight = residual.shape[1], dictionary.eigenvalues
+    seen = weight.sqrt()[:, None] * (dictionary.basis.T @ residual)
+    power = torch.fft.rfft(seen, 2 * n, dim=1).abs().square().sum(0)
     covariance = torch.fft.irfft(power, 2 * n)[:n]
     if not covariance[0] > 0:
         return float(n)
     age = torch.arange(1, n, dtype=residual.dtype, device=residual.device)
     rho = covariance[1:] / covariance[0] / (1 - age / n)  # the mean over the pairs that there are
     spread = ((1 - age / n) * rho.square()).sum()
-    # Chance alone makes ρ² about 1 / (pairs · channels) where nothing is correlated.
-    chance = (n - 1) / n / len(residual)
+    # Where nothing is correlated, chance alone gives ρ² one over pairs times directions.
+    chance = (n - 1) / n * weight.square().sum() / weight.sum() ** 2
     return float(n / (1 + 2 * (spread - chance).clamp_min(0.0)))
 
 

@@ -6,13 +6,19 @@ neighbours are judged together, by what is lost when all of them are taken out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from meg_vae.model.encoders import optimal_encoder
-from meg_vae.model.evidence import cluster_log_evidence, shared_signal, source_log_evidence
+from meg_vae.model.evidence import (
+    cluster_log_evidence,
+    effective_samples,
+    shared_signal,
+    source_log_evidence,
+)
 from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
@@ -43,6 +49,8 @@ class Selection:
         Log evidence lost by taking out the whole cluster of the source, in nats.
     energy : Tensor, shape ()
         The energy J of this smaller model.
+    n_effective : float
+        Independent samples that the evidence counts.
     """
 
     kept: Tensor
@@ -52,6 +60,7 @@ class Selection:
     cluster: Tensor
     cluster_log_evidence: Tensor
     energy: Tensor
+    n_effective: float
 
 
 @dataclass(frozen=True)
@@ -67,28 +76,40 @@ class _Judged:
     tied: Tensor  # bool, shape (m, m): not to be taken out together
 
 
-def residual(dictionary: Dictionary, solution: Solution, X: Tensor) -> Tensor:
-    """Give what a solution leaves of the data, X − ΦU.
+def independent_samples(
+    dictionary: Dictionary,
+    positions: Tensor,
+    factor: Tensor,
+    noise: Tensor,
+    X: Tensor,
+    stretches: Sequence[int],
+) -> float:
+    """Count the independent samples in what some sources leave of the data, X − ΦU.
 
     Parameters
     ----------
     dictionary : Dictionary
         Φ, prepared.
-    solution : Solution
-        A minimum.
+    positions : Tensor of int, shape (m,)
+        The sources.
+    factor : Tensor, shape (m, n_orient, n_orient)
+        Their prior factors.
+    noise : Tensor, shape () or (n_channels,)
+        Noise variance.
     X : Tensor, shape (n_channels, n_samples)
         Data.
+    stretches : sequence of int
+        Lengths of the stretches of consecutive samples in X.
 
     Returns
     -------
-    residual : Tensor, shape (n_channels, n_samples)
-        In the unit of X.
+    n : float
+        The sum of `meg_vae.model.evidence.effective_samples` over the stretches.
     """
-    active = solution.gamma.nonzero()[:, 0]
-    columns = dictionary.columns(active) * dictionary.norms[active, None]
-    decoder = weighted_columns(columns, solution.factor[active][None])[0]
-    encoder = optimal_encoder(decoder, solution.noise_variance)
-    return X - decoder @ (encoder.W_z @ X)
+    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
+    decoder = weighted_columns(columns, factor[None])[0]
+    residual = X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
+    return sum(effective_samples(part, dictionary) for part in residual.split(list(stretches), 1))
 
 
 def select_sources(
@@ -101,8 +122,12 @@ def select_sources(
     n_effective: float,
     min_log_evidence: float,
     tol: float,
+    stretches: Sequence[int] | None = None,
 ) -> Selection:
     """Keep the sources of a solution that carry enough evidence.
+
+    Where the samples follow each other in time, their independent ones are counted in what the
+    sources with enough evidence leave of the data, and those that then have too little go too.
 
     Parameters
     ----------
@@ -115,11 +140,13 @@ def select_sources(
     noise_variance, orientation : float | str, str
         As it was solved with.
     n_effective : float
-        Independent samples.
+        Independent samples, at most.
     min_log_evidence : float
         Evidence below which a source goes, in nats.
     tol : float
         To which the rest is settled.
+    stretches : sequence of int | None
+        Lengths of the stretches of consecutive samples in X; None takes all as independent.
 
     Returns
     -------
@@ -131,15 +158,18 @@ def select_sources(
     F = data_factor(X)[None]
     seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
     columns = seen.columns(found) * seen.norms[found, None]
-    full = orientation == "full" and dictionary.n_orient > 1
-    chosen = select(
-        Candidates(columns, F, full, learn),
-        solution.factor[found],
-        solution.noise_variance.expand(F.shape[1]),
-        n_effective=n_effective,
-        min_log_evidence=min_log_evidence,
-        tol=tol,
-    )
+    candidates = Candidates(columns, F, orientation == "full" and dictionary.n_orient > 1, learn)
+    factor, noise = solution.factor[found], solution.noise_variance
+    n, enough = n_effective, {"min_log_evidence": min_log_evidence, "tol": tol}
+    if stretches is not None:
+        n = min(n, independent_samples(dictionary, found, factor, noise, X, stretches))
+    chosen = select(candidates, factor, noise.expand(F.shape[1]), n_effective=n, **enough)
+    if stretches is not None:
+        left, noise = found[chosen.kept], chosen.noise_variance
+        own = noise if learn == "per_channel" else noise[0]
+        n = min(n, independent_samples(dictionary, left, chosen.factor, own, X, stretches))
+        again = select(candidates.only(chosen.kept), chosen.factor, noise, n_effective=n, **enough)
+        chosen = replace(again, kept=chosen.kept[again.kept])
     return replace(chosen, kept=found[chosen.kept])
 
 
@@ -194,6 +224,7 @@ def select(
                 now.cluster,
                 now.joint,
                 now.point.J[0],
+                n_effective,
             )
         after = _without(now, go, n_effective, tol)
         split = _split(now, go, after, min_log_evidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import weighted_columns
 from meg_vae.model.exact.rounds import Solution
 from meg_vae.model.row_sparse import RowSparseModel
-from meg_vae.model.selection import Selection, residual, select_sources
+from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
 from meg_vae.model.train import train
 
@@ -131,7 +131,7 @@ class SparseVAE(RowSparseModel):
         X: ArrayLike,
         *,
         n_effective: float | None = None,
-        count_samples: Callable[[Tensor], float] | None = None,
+        stretches: Sequence[int] | None = None,
     ) -> SparseVAE:
         """Fit the decoder and the noise to data.
 
@@ -144,9 +144,10 @@ class SparseVAE(RowSparseModel):
         n_effective : float | None
             Independent samples that the evidence counts; None counts the columns of X. It may be
             more than these where X is a factor of the covariance of many samples.
-        count_samples : callable | None
-            Counts the independent samples in the residual X − ΦU, a tensor of the shape of X. The
-            evidence of the sources takes its answer where that is less than ``n_effective``.
+        stretches : sequence of int | None
+            Lengths of the stretches of consecutive time points in X, which add up to its samples.
+            The evidence of the sources then counts only the independent samples, by the
+            autocorrelation of the residual. None takes the samples as independent.
 
         Returns
         -------
@@ -169,11 +170,12 @@ class SparseVAE(RowSparseModel):
             if self.solver == "exact"
             else self._train(dictionary, data)
         )
+        if stretches is not None and (min(stretches, default=0) < 1 or sum(stretches) != n):
+            raise ValueError(
+                f"stretches={list(stretches)!r} must be positive and add up to the {n} samples."
+            )
         n_model = float(n if n_effective is None else n_effective)
-        self.n_effective_ = n_model
-        if count_samples is not None:
-            self.n_effective_ = min(n_model, count_samples(residual(dictionary, solution, data)))
-        chosen = self._select(dictionary, solution, data)
+        chosen = self._select(dictionary, solution, data, n_model, stretches)
         o = self.n_orient
         self.log_evidence_ = model_log_evidence(
             self.energy_,
@@ -239,7 +241,14 @@ class SparseVAE(RowSparseModel):
             timings={},
         )
 
-    def _select(self, dictionary: Dictionary, solution: Solution, X: Tensor) -> Selection:
+    def _select(
+        self,
+        dictionary: Dictionary,
+        solution: Solution,
+        X: Tensor,
+        n_effective: float,
+        stretches: Sequence[int] | None,
+    ) -> Selection:
         """Keep the sources with evidence, and what later calls need of them."""
         self._Phi = dictionary.Phi * dictionary.norms.repeat_interleave(self.n_orient)
         chosen = select_sources(
@@ -248,10 +257,12 @@ class SparseVAE(RowSparseModel):
             X,
             noise_variance=self.noise_variance,
             orientation=self.orientation,
-            n_effective=self.n_effective_,
+            n_effective=n_effective,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
+            stretches=stretches,
         )
+        self.n_effective_ = chosen.n_effective
         self._active = chosen.kept
         self._factor = chosen.factor
         noise = chosen.noise_variance

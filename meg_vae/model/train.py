@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from tqdm.auto import tqdm
 
+from meg_vae.model.checks import check_noise_variance, check_option
 from meg_vae.model.decoders import LinearDecoder
 from meg_vae.model.encoders import OptimalEncoder, TrainedEncoder, optimal_encoder
 from meg_vae.model.energy import energy_terms
@@ -94,10 +95,16 @@ def train(
     Raises
     ------
     ValueError
-        If a nonlinear decoder comes without an encoder, or with L-BFGS.
+        If an option is not one of those above, or a nonlinear decoder comes without an encoder or
+        with L-BFGS.
     FloatingPointError
         If the energy is no longer finite.
     """
+    check_option("optimizer", optimizer, ("lbfgs", "adam"))
+    if isinstance(noise_variance, str):
+        check_option("noise_variance", noise_variance, ("learn", "anneal"))
+    else:
+        check_noise_variance(noise_variance)
     linear = isinstance(decoder, LinearDecoder)
     if not linear and (encoder is None or optimizer == "lbfgs"):
         raise ValueError("a nonlinear decoder needs an encoder to train and optimizer='adam'")

@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from meg_vae._version import __version__
+from meg_vae.files import whole_file
 
 NAME = "rows.jsonl"
 
@@ -106,7 +107,6 @@ class Journal:
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         """Write the file anew: whole, or as it was."""
-        part = self.path.with_name(f".{NAME}-{os.getpid()}")
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, self.path)
+        with whole_file(self.path) as part:
+            part.write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from meg_vae.comparison.methods import METHODS, Method
 from meg_vae.comparison.recipes import Recipe
 from meg_vae.comparison.running import describe, run_method
 from meg_vae.comparison.simulate import check_recipe, simulate_recording
+from meg_vae.files import whole_file
 
 BACKENDS = ("loky", "dask")
 FORMATS = ("csv", "parquet")
@@ -71,12 +71,11 @@ class Benchmark:
         written = []
         for name, table in (("results", self.table), ("summary", self.summary)):
             path = Path(folder) / f"{name}.{file_format}"
-            part = path.with_name(f".{path.name}-{os.getpid()}")
-            if file_format == "parquet":
-                table.to_parquet(part, index=False)
-            else:
-                table.to_csv(part, index=False, float_format="%.6g")
-            os.replace(part, path)
+            with whole_file(path) as part:
+                if file_format == "parquet":
+                    table.to_parquet(part, index=False)
+                else:
+                    table.to_csv(part, index=False, float_format="%.6g")
             written.append(path)
         return written
 

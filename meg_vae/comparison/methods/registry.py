@@ -42,6 +42,8 @@ class Method:
     oracle : str
         What it is told of the truth: nothing (""), or `N_SOURCES`; where the truth is not known,
         it is told 5.
+    by_trial : bool
+        Whether it models single trials: it then also gets ``nave``, the number of averages.
     package, module : str
         The package that it needs beyond those of meg_vae, as it is installed and as it is
         imported; "" if none.
@@ -56,6 +58,7 @@ class Method:
     reference: str
     run: Callable[..., mne.SourceEstimate]
     oracle: str = ""
+    by_trial: bool = False
     package: str = ""
     module: str = ""
 

@@ -24,12 +24,17 @@ def _lcmv(
     *,
     loose: float | str,
     rank: Any,
+    nave: float,
 ) -> mne.SourceEstimate:
-    """Run a unit-noise-gain beamformer on the covariance of the average itself."""
-    data = evoked.data - evoked.data.mean(axis=1, keepdims=True)
+    """Run a unit-noise-gain beamformer on the covariance that single trials have.
+
+    That of the average itself would be so clear that a source a little off the grid is suppressed
+    like any other interference.
+    """
     n_times = len(evoked.times)
+    average = evoked.data @ evoked.data.T / n_times
     data_cov = mne.Covariance(
-        data @ data.T / max(n_times - 1, 1),
+        average + (nave - 1) * noise_cov.data,
         evoked.ch_names,
         [],
         evoked.info["projs"],
@@ -80,12 +85,14 @@ register(
         unit=DIMENSIONLESS,
         sparse=False,
         knobs=(
-            "Unit noise gain, invariant to rotation of the axes; the data covariance is that of "
-            f"the average in its window, reg = {REG:g}, MNE's default."
+            "Unit noise gain, invariant to rotation of the axes. The data covariance is that of "
+            "the average in its window, plus the noise that single trials have beyond it; "
+            f"reg = {REG:g}, MNE's default."
         ),
         reference="Van Veen et al. (1997), IEEE Trans. Biomed. Eng. 44:867; "
         "Sekihara & Nagarajan (2008), Adaptive Spatial Filters, Springer",
         run=_lcmv,
+        by_trial=True,
     )
 )
 for _name, _title, _scan, _reference in (

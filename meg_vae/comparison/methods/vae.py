@@ -9,7 +9,7 @@ import mne
 import meg_vae.model.sparse_vae  # noqa: F401 (here, so that loading torch is not timed as solving)
 from meg_vae.comparison.methods.conversions import along_normals, is_fixed
 from meg_vae.comparison.methods.registry import AM, Method, register
-from meg_vae.comparison.metrics.peaks import positions_of
+from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.inverse import MIN_LOG_EVIDENCE, VAEInverse
 
 _KNOBS = (

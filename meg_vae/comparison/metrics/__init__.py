@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from meg_vae.comparison.metrics import fit, maps, sources
 from meg_vae.comparison.metrics.case import Scored, Truth
 from meg_vae.comparison.metrics.cost import Cost
-from meg_vae.comparison.metrics.peaks import HIT_MM, MISSING_MM, active
+from meg_vae.comparison.metrics.pairing import (
+    HIT_MM,
+    MISSING_MM,
+    active,
+    match,
+    peak_radius,
+    peaks,
+    positions_of,
+)
 
 __all__ = [
     "HIT_MM",
@@ -24,6 +32,10 @@ __all__ = [
     "Scored",
     "Truth",
     "active",
+    "match",
+    "peak_radius",
+    "peaks",
+    "positions_of",
     "score",
 ]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from meg_vae.comparison.metrics import peaks as p
+from meg_vae.comparison.metrics import pairing as p
 from meg_vae.meg.leadfield import LeadField
 
 THRESHOLDS = tuple(np.arange(1, 10) / 10)  # of its largest value, at which a map is scored

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meg_vae.comparison.metrics.case import Scored
-from meg_vae.comparison.metrics.peaks import positions_of
+from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.estimates import active_positions
 from meg_vae.meg.leadfield import LeadField, whiten
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score
 
 from meg_vae.comparison.metrics.case import Scored
-from meg_vae.comparison.metrics.peaks import MISSING_MM
+from meg_vae.comparison.metrics.pairing import MISSING_MM
 
 
 def true_places(scored: Scored) -> NDArray[np.bool_]:

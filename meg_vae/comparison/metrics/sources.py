@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from meg_vae.comparison.metrics import peaks as p
+from meg_vae.comparison.metrics import pairing as p
 from meg_vae.comparison.metrics.case import Scored
 
 

@@ -204,9 +204,8 @@ def _apply(
         noise = (noise * _factor(step[:, n_prior:])).clamp_min(floor)
     if not candidates.full:
         return point.R * _factor(step[:, :n_prior, None, None]).sqrt(), noise
-    E = torch.einsum(
-        "zgk,kab->zgab", step[:, :n_prior].reshape(batch, m, -1), symmetric_basis(o, step)
-    )
+    basis = symmetric_basis(o, step)
+    E = torch.einsum("zgk,kab->zgab", step[:, :n_prior].reshape(batch, m, len(basis)), basis)
     real = point.R.any(2)
     turning = real[..., :, None] != real[..., None, :]
     size, axes = eigh(E * (1 + turning.to(E)))  # half of a turn is lost with the zero columns

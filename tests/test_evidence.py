@@ -1,0 +1,235 @@
+"""What speaks for a source and for a model: formulas by two routes, twins, independent samples."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import mne
+import numpy as np
+import pytest
+import torch
+from conftest import sparse_problem
+from scipy.signal import lfilter
+from scipy.special import comb
+
+from meg_vae import SparseVAE, VAEInverse, datasets
+from meg_vae.meg.samples import band_limited_samples
+from meg_vae.model.evidence import effective_samples, model_log_evidence
+from meg_vae.model.exact.dictionary import Dictionary
+
+
+def log_likelihood(problem, gamma, noise, columns=slice(None)):
+    """Gaussian log density of the data, up to its constant."""
+    A = problem.Phi[:, columns]
+    Sigma = (A * gamma) @ A.T + noise * np.eye(len(A))
+    fit = np.sum(problem.X * np.linalg.solve(Sigma, problem.X))
+    return -0.5 * (problem.X.shape[1] * np.linalg.slogdet(Sigma)[1] + fit)
+
+
+def twins(strength=1.0, seed=0, n=40):
+    """One generator half-way between two columns of a dictionary of 31."""
+    case = sparse_problem(n_active=1, noise=1.0, seed=seed, n=n)
+    g = int(case.active[0])
+    rng = np.random.default_rng(seed)
+    near = case.Phi[:, g] + 0.7 * rng.standard_normal(20)
+    between = (case.Phi[:, g] + near) / 2
+    X = strength * np.outer(between, case.U[g]) + rng.standard_normal((20, n))
+    return SimpleNamespace(Phi=np.column_stack([case.Phi, near]), X=X, pair=[g, 30])
+
+
+@pytest.mark.parametrize("n_orient", [1, 3])
+def test_a_cluster_is_judged_by_what_is_lost_without_all_of_it(n_orient):
+    """The closed form against the density of the data with and without the whole cluster."""
+    case = twins(strength=3.0)
+    if n_orient == 3:  # the same, with two more columns at every position
+        rng = np.random.default_rng(1)
+        case.Phi = np.column_stack(
+            [np.column_stack([c, 0.3 * rng.standard_normal((20, 2))]) for c in case.Phi.T]
+        )
+    model = SparseVAE(n_orient, noise_variance=1.0).fit(case.Phi, case.X)
+    numbers = model.cluster_[case.pair]
+    assert (model.cluster_ >= -1).all()
+    assert ((model.cluster_ >= 0) == model.active_).all()
+    for number in np.unique(model.cluster_[model.active_]):
+        members = model.cluster_ == number
+        without = np.repeat(np.where(members, 0.0, model.gamma_), n_orient)
+        full = log_likelihood(case, np.repeat(model.gamma_, n_orient), 1.0)
+        lost = full - log_likelihood(case, without, 1.0)
+        np.testing.assert_allclose(model.cluster_log_evidence_[members], lost, rtol=1e-6)
+        assert lost >= model.source_log_evidence_[members].max() - 1e-9
+    if n_orient == 1:
+        assert numbers[0] == numbers[1] >= 0
+
+
+def test_a_source_between_two_columns_is_never_lost_by_being_split():
+    """At a threshold above what each twin carries alone, and below what they carry together."""
+    n_split = 0
+    for seed in range(8):
+        case = twins(strength=3.0, seed=seed)
+        full = SparseVAE(noise_variance=1.0).fit(case.Phi, case.X)
+        pair = [g for g in case.pair if full.active_[g]]
+        joint = full.cluster_log_evidence_[pair].max()
+        n_split += full.source_log_evidence_[pair].max() < 0.9 * joint
+        threshold = 0.95 * joint
+        kept = SparseVAE(noise_variance=1.0, min_log_evidence=threshold).fit(case.Phi, case.X)
+        found = np.flatnonzero(kept.active_)
+        assert set(found) & set(case.pair)
+        assert (kept.cluster_log_evidence_[found] >= threshold).all()
+        above = SparseVAE(noise_variance=1.0, min_log_evidence=1.5 * joint + 5)
+        assert not above.fit(case.Phi, case.X).active_.any()
+    assert n_split >= 2  # so that the assertions were put to the test
+
+
+def test_two_sources_are_two_clusters(problem):
+    model = SparseVAE(noise_variance=0.01, min_log_evidence=10).fit(problem.Phi, problem.X)
+    assert len(np.unique(model.cluster_[problem.active])) == 3
+    np.testing.assert_array_equal(model.cluster_log_evidence_, model.source_log_evidence_)
+
+
+def some_dictionary(d=200, seed=0):
+    rng = np.random.default_rng(seed)
+    return Dictionary(rng.standard_normal((d, 400)))
+
+
+def test_white_noise_counts_every_sample():
+    X = np.random.default_rng(0).standard_normal((200, 100))
+    assert effective_samples(torch.as_tensor(X), some_dictionary()) == pytest.approx(100, rel=0.03)
+    assert effective_samples(torch.zeros(200, 7), some_dictionary()) == 7
+
+
+@pytest.mark.parametrize("n", [30, 300])
+def test_filtered_noise_counts_what_satterthwaite_does(n):
+    """The estimate against (tr T)² / tr T² of the process that made the noise."""
+    rng = np.random.default_rng(0)
+    X = lfilter([1], [1, -0.8], rng.standard_normal((200, n + 200)), axis=1)[:, 200:]
+    T = 0.8 ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    count = effective_samples(torch.as_tensor(X), some_dictionary())
+    assert count == pytest.approx(n**2 / np.sum(T**2), rel=0.1)
+    assert not count == pytest.approx(n, rel=0.5)
+
+
+def test_the_low_pass_and_the_autocorrelation_agree():
+    """White noise below a fifth of the Nyquist frequency has a fifth of the samples."""
+    rng = np.random.default_rng(0)
+    spectrum = np.fft.rfft(rng.standard_normal((200, 4000)))
+    spectrum[:, spectrum.shape[1] // 5 :] = 0
+    X = np.fft.irfft(spectrum)[:, :400]
+    assert effective_samples(torch.as_tensor(X), some_dictionary()) == pytest.approx(80, rel=0.05)
+    info = mne.create_info(1, 1000.0)
+    assert band_limited_samples(400, info) == 400
+    with info._unlock():
+        info["lowpass"] = 100.0
+    assert band_limited_samples(400, info) == 80
+
+
+def test_slow_noise_where_sources_are_seen_counts_less():
+    """The same power of slow noise matters where the dictionary looks, and not elsewhere."""
+    rng = np.random.default_rng(0)
+    U, _ = np.linalg.qr(rng.standard_normal((200, 20)))
+    dictionary = Dictionary(
+        U @ rng.standard_normal((20, 400)) + 0.01 * rng.standard_normal((200, 400))
+    )
+    slow = lfilter([0.3], [1, -0.95], rng.standard_normal((20, 400)), axis=1)[:, 200:]
+    white = rng.standard_normal((200, 200))
+    aside, _ = np.linalg.qr(
+        rng.standard_normal((200, 20)) - U @ (U.T @ rng.standard_normal((200, 20)))
+    )
+    aside, _ = np.linalg.qr(aside - U @ (U.T @ aside))
+    seen = effective_samples(torch.as_tensor(white + U @ slow), dictionary)
+    unseen = effective_samples(torch.as_tensor(white + aside @ slow), dictionary)
+    assert seen < 0.5 * unseen
+    assert unseen > 150
+
+
+def test_filtered_noise_carries_no_more_evidence_than_white():
+    """Noise of half the bandwidth, once counted, looks like half of the samples."""
+    rng = np.random.default_rng(0)
+    dictionary, largest = some_dictionary(60), {"counted": [], "not counted": []}
+    for _ in range(10):
+        X = lfilter([1], [1, -0.9], rng.standard_normal((60, 300)), axis=1)[:, 200:]
+        X /= X.std()
+        for name, stretches in (("counted", [100]), ("not counted", None)):
+            model = SparseVAE(noise_variance="learn").fit(dictionary, X, stretches=stretches)
+            largest[name].append(model.cluster_log_evidence_.max())
+    assert max(largest["counted"]) < 10
+    assert max(largest["not counted"]) > 10
+
+
+def test_stretches_must_fit(problem):
+    model = SparseVAE(noise_variance=0.01)
+    with pytest.raises(ValueError, match="add up to the 40 samples"):
+        model.fit(problem.Phi, problem.X, stretches=[30, 11])
+    one = model.fit(problem.Phi, problem.X, stretches=[40]).n_effective_
+    assert 20 < one <= 40
+    assert model.fit(problem.Phi, problem.X, n_effective=5, stretches=[40]).n_effective_ == 5
+
+
+def test_model_evidence_is_the_density_less_the_price_of_the_sources(problem):
+    model = SparseVAE(noise_variance=0.01, min_log_evidence=10).fit(problem.Phi, problem.X)
+    density = log_likelihood(problem, model.gamma_, 0.01) - 20 * 40 / 2 * np.log(2 * np.pi)
+    price = 3 / 2 * np.log(40) + np.log(comb(30, 3))
+    assert model.log_evidence_ == pytest.approx(density - price)
+    assert model_log_evidence(-5.0, 4, 10, 30, 0, 1) == pytest.approx(25 - 20 * np.log(2 * np.pi))
+
+
+def test_model_evidence_prefers_the_dictionary_that_made_the_data(problem):
+    """Also against twice as many columns, which fit at least as well."""
+    rng = np.random.default_rng(0)
+    options = {"noise_variance": 0.01, "min_log_evidence": 10}
+    true = SparseVAE(**options).fit(problem.Phi, problem.X)
+    wrong = SparseVAE(**options).fit(problem.Phi + 0.2 * rng.standard_normal((20, 30)), problem.X)
+    more = SparseVAE(**options).fit(
+        np.column_stack([problem.Phi, rng.standard_normal((20, 30))]), problem.X
+    )
+    assert true.log_evidence_ > wrong.log_evidence_ + 10
+    assert true.log_evidence_ > more.log_evidence_
+    assert true.energy_ >= more.energy_ - 1e-6
+
+
+def test_evidence_of_a_recording(recording, fitted, tmp_path):
+    from meg_vae import read_vae_inverse
+
+    table = fitted.sources_
+    assert list(table["cluster"]) == [0, 1]
+    assert 1 <= fitted.n_effective_ <= len(recording.evoked.times)
+    again = read_vae_inverse(fitted.save(tmp_path / "x-vae.h5"))
+    assert again.log_evidence_ == fitted.log_evidence_
+    shifted = recording.forward.copy()
+    shifted["sol"]["data"] = np.roll(shifted["sol"]["data"], 60, axis=1)  # each field elsewhere
+    shifted["sol"]["data"] *= np.random.default_rng(0).uniform(0.7, 1.3, (306, 1))  # and wrong
+    other = VAEInverse().fit(recording.evoked, shifted, recording.noise_cov)
+    assert other.log_evidence_ < fitted.log_evidence_ - 10
+
+
+def test_a_source_off_the_grid_is_reported_once(recording):
+    """The mean field of two neighbours, which no position has, is one cluster."""
+    rng = np.random.default_rng(0)
+    forward = mne.convert_forward_solution(recording.forward, surf_ori=True, verbose="error")
+    rr = forward["source_rr"]
+    g = 400
+    h = int(np.argsort(np.linalg.norm(rr - rr[g], axis=1))[1])
+    gain = forward["sol"]["data"][:, 2::3]
+    sign = np.sign(forward["source_nn"][3 * g + 2] @ forward["source_nn"][3 * h + 2])
+    field = (gain[:, g] + sign * gain[:, h]) / 2
+    evoked = recording.evoked.copy()
+    values, vectors = np.linalg.eigh(recording.noise_cov.data / evoked.nave)
+    noise = vectors * np.sqrt(values.clip(0)) @ rng.standard_normal(evoked.data.shape)
+    course = 2e-8 * np.exp(-(((evoked.times - 0.1) / 0.03) ** 2))
+    evoked.data = np.outer(field, course) + noise
+    inverse = VAEInverse().fit(evoked, recording.forward, recording.noise_cov)
+    assert inverse.sources_["cluster"].nunique() == 1
+    place = inverse.filter_.positions.rr_head
+    assert np.linalg.norm(place - (rr[g] + rr[h]) / 2, axis=1).min() < 0.01
+    table = inverse.sources_
+    assert (table["log_evidence"] == table["log_evidence"].iloc[0]).all()
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("condition", ["Left Auditory", "Right visual"])
+def test_real_baselines_show_no_source(condition):
+    """Two of the twenty windows of the calibration, which has all of them."""
+    case = datasets.sample(condition, tmin=-0.1, tmax=0.0, verbose="error")
+    inverse = VAEInverse()
+    with pytest.warns(RuntimeWarning, match="estimate is empty"):
+        inverse.fit(case.evoked, case.forward, case.noise_cov)
+    assert inverse.sources_.empty
