@@ -176,7 +176,7 @@ def source_covariance(encoder: OptimalEncoder, factor: Tensor) -> Tensor:
 def effective_samples(residual: Tensor, dictionary: Dictionary) -> float:
     r"""Count the independent samples in noise, from the autocorrelation of a residual.
 
-    .. math:: n_\mathrm{eff} = n \Big/ \Big(1 + 2 \sum_{k=1}^{n-1} (1 - k/n) ρ_k^2\Big)
+    .. math:: n_\mathrm{eff} = \frac{n}{1 + 2 \sum_{k=1}^{n-1} (1 - k/n)\, ρ_k^2}
 
     The data enter the energy through their covariance C alone. For stationary noise whose samples
     have the correlation matrix T, an entry of C fluctuates as if it were the mean over
