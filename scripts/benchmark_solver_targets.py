@@ -82,7 +82,9 @@ def growth_targets(sizes: pd.DataFrame) -> list[dict]:
     samples = sizes[sizes["columns"] == 8_000]
     spread = samples["seconds"].max() / samples["seconds"].min()
     memory = sizes["memory_over_Phi"].max()
-    why = "each number of samples is another draw of the noise, and takes other steps"
+    why = (
+        "the data factor has min(n, channels) columns; each n is another draw and takes other steps"
+    )
     return [
         target("columns, 2,000 to 100,000: exponent", "<= 1.1", power, power <= 1.1, "the sweeps"),
         target("samples, 10 to 10,000: slowest over fastest", "<= 1.2", spread, spread <= 1.2, why),
