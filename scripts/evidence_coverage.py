@@ -29,7 +29,7 @@ from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
 
 from meg_vae import VAEInverse
-from meg_vae.meg.estimates import main_axis
+from meg_vae.meg.table import main_axis
 from meg_vae.viz.style import PALETTE
 
 GRIDS = {"on the grid": "ico4", "off the grid": "oct6"}
@@ -102,7 +102,9 @@ def draw(table: pd.DataFrame) -> plt.Figure:
         xticks=LEVELS,
     )
     ax.legend(
-        loc="lower left", frameon=True, title="mean; bars: 10th to 90th percentile of sources"
+        loc="center",
+        bbox_to_anchor=(0.5, 0.47),
+        title="mean; bars: 10th to 90th percentile of sources",
     )
     return figure
 

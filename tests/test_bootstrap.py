@@ -202,3 +202,16 @@ def test_a_source_left_out_is_noticed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _warn_of_missed(np.array([1.0, 3.0]), 12.0)
+
+
+@pytest.mark.rendering
+def test_ellipsoids_are_drawn_in_the_glass_brain(case):
+    """They change the picture of the same brain."""
+    from meg_vae import viz
+
+    *_, inverse, result = case
+    options = {"views": "lateral", "off_screen": True}
+    plain = viz.picture(inverse.plot_sources(surface="glass", **options))
+    drawn = viz.picture(inverse.plot_sources(bootstrap=result, **options))
+    same = min(len(plain), len(drawn))
+    assert (plain[:same] != drawn[:same]).any(2).mean() > 0.001
