@@ -9,7 +9,7 @@ import numpy as np
 from talk_common import check_sizes
 
 from meg_vae import datasets
-from meg_vae.comparison.metrics.peaks import match, peak_radius, peaks
+from meg_vae.comparison.metrics.pairing import match, peak_radius, peaks
 from meg_vae.datasets.simulation import place_sources, simulate
 from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
 

@@ -12,7 +12,7 @@ from mne.minimum_norm import apply_inverse, make_inverse_operator
 from talk_meg_data import Case, score
 
 from meg_vae import SparseAutoencoder, SparseVAE
-from meg_vae.comparison.metrics.peaks import positions_of
+from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.estimates import active_positions
 
 MIN_LOG_EVIDENCE = 10.0  # nats, about the logarithm of the number of places, as for any recording
