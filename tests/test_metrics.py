@@ -50,7 +50,8 @@ def stc_of(values, courses=COURSE):
 def leadfield_of(gain=None):
     """A lead field on the line with as many channels as places, already whitened."""
     gain = np.eye(len(LINE)) if gain is None else gain
-    src = Spaces([{"vertno": np.arange(len(LINE))}, {"vertno": np.zeros(0, int)}])
+    vertno = (np.arange(len(LINE)), np.zeros(0, int))
+    src = Spaces([{"vertno": one, "type": "surf", "coord_frame": 5} for one in vertno])
     forward = {
         "src": src,
         "source_rr": LINE / 1e3,
