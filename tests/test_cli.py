@@ -242,7 +242,7 @@ def test_compare_writes_everything(files, tmp_path, capsys):
 def test_compare_scores_held_out_epochs(files, recording, tmp_path, capsys):
     """Epochs in, a held-out error for every method with a field, and what it means on the page."""
     data = np.stack([(1 + 0.1 * k) * recording.evoked.data for k in range(4)])
-    epochs = mne.EpochsArray(data, recording.evoked.info, recording.evoked.tmin, verbose="error")
+    epochs = mne.EpochsArray(data, recording.evoked.info, tmin=-0.1, verbose="error")
     epochs.save(tmp_path / "x-epo.fif", verbose="error")
     more = ["--methods", "dipole,zeros,sloreta", "--epochs", str(tmp_path / "x-epo.fif")]
     assert main(arguments("compare", files, tmp_path / "out", *more, "--folds", "2")) == 0

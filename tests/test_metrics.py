@@ -27,6 +27,7 @@ from meg_vae.comparison.metrics import (
 )
 from meg_vae.comparison.metrics.case import n_places
 from meg_vae.meg.leadfield import LeadField
+from meg_vae.meg.sensors import Sensors
 
 LINE = np.array([[x, 0.0, 0.0] for x in range(0, 200, 10)])  # twenty places on a line, mm
 N_TIMES = 4
@@ -49,7 +50,8 @@ def stc_of(values, courses=COURSE):
 def leadfield_of(gain=None):
     """A lead field on the line with as many channels as places, already whitened."""
     gain = np.eye(len(LINE)) if gain is None else gain
-    src = Spaces([{"vertno": np.arange(len(LINE))}, {"vertno": np.zeros(0, int)}])
+    vertno = (np.arange(len(LINE)), np.zeros(0, int))
+    src = Spaces([{"vertno": one, "type": "surf", "coord_frame": 5} for one in vertno])
     forward = {
         "src": src,
         "source_rr": LINE / 1e3,
@@ -58,7 +60,8 @@ def leadfield_of(gain=None):
         "mri_head_t": mne.Transform("mri", "head"),
     }
     names = [f"MEG {k:03d}" for k in range(len(gain))]
-    return LeadField(gain, np.eye(len(gain)), names, np.ones(len(LINE)), 1, 1, forward)
+    sensors = Sensors.of(mne.create_info(names, 100.0, "mag"), names)
+    return LeadField(gain, np.eye(len(gain)), sensors, np.ones(len(LINE)), 1, 1, forward)
 
 
 def case_of(values, true=(5,), *, sparse=True, radius=10.0, courses=COURSE, X=None):
