@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import mne
 import numpy as np
+from meg_vae.comparison.metrics.peaks import match, peak_radius, peaks
 from talk_common import check_sizes
 
 from meg_vae import datasets
-from meg_vae.comparison.metrics.peaks import match, peak_radius, peaks
 from meg_vae.datasets.simulation import place_sources, simulate
 from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import mne
 import numpy as np
+from meg_vae.comparison.metrics.peaks import positions_of
 from mne.inverse_sparse import gamma_map as mne_gamma_map
 from mne.inverse_sparse import mixed_norm
 from mne.minimum_norm import apply_inverse, make_inverse_operator
 from talk_meg_data import Case, score
 
 from meg_vae import SparseAutoencoder, SparseVAE
-from meg_vae.comparison.metrics.peaks import positions_of
 from meg_vae.meg.estimates import active_positions
 
 MIN_LOG_EVIDENCE = 10.0  # nats, about the logarithm of the number of places, as for any recording
