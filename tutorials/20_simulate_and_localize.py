@@ -40,9 +40,10 @@ inverse.sources_.round(2)
 # source were taken out: a difference of 5 nats means odds of about 150 to 1. ``peak_nAm`` and
 # ``sd_nAm`` are the amplitude at the peak and its posterior standard deviation.
 #
-# There are more rows than sources. None of the three lies on our grid, so two or three neighbours share
-# what one cannot explain alone; :doc:`60_evidence` comes back to that. Where the energy sees that
-# neighbours would take over from each other, they have the same number in ``cluster``.
+# There are more rows than sources. None of the three lies on our grid, so two or three neighbours
+# share what one cannot explain alone; :doc:`60_evidence` comes back to that. Where the energy sees
+# that neighbours would take over from each other, they have the same number in
+# ``inverse.clusters_``.
 #
 # Were they found?
 # ----------------

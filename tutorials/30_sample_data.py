@@ -106,9 +106,9 @@ if fits:
         )
 
 # %%
-# The learnt noise variance would be 1 if the noise in this window were what the covariance and ``nave``
-# say. Above 1 there is more of it: brain activity that goes on beside the response, mostly, which the
-# sources that were kept do not explain.
+# The learnt noise variance would be 1 if the noise in this window were what the covariance and
+# ``nave`` say. Above 1 there is more of it: brain activity that goes on beside the response,
+# mostly, which the sources that were kept do not explain.
 #
 # What to watch out for
 # ---------------------
