@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from meg_vae.comparison.metrics.case import Scored
 from meg_vae.comparison.metrics.pairing import positions_of
-from meg_vae.meg.estimates import active_positions
 from meg_vae.meg.leadfield import LeadField, whiten
 
 
@@ -40,7 +39,7 @@ def whitened_field(
     is_vector = estimate.data.ndim == 3
     used = forward if is_vector and leadfield.n_orient == 1 else leadfield.forward
     index = positions_of(estimate, used)
-    axes = active_positions(used, index).axes
+    axes = used["source_nn"].reshape(len(used["source_rr"]), -1, 3)[index]
     n_orient = axes.shape[1] if len(index) else 3 if is_vector else 1
     if is_vector != (n_orient == 3):
         raise ValueError("estimate must hold vectors if the orientation is free, else amplitudes.")
