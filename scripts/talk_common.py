@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from joblib import Parallel, delayed
 from PIL import Image
 from tqdm.auto import tqdm
 
+from meg_vae.files import whole_file
 from meg_vae.viz.style import PALETTE, RC
 
 HERE = Path(__file__).resolve().parent
@@ -232,10 +232,12 @@ def write(
     out : Path
         Folder.
     """
-    _replace(out / f"{name}.csv", lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+    with whole_file(out / f"{name}.csv") as part:
+        table.to_csv(part, index=False, float_format="%.6g")
     with mpl.rc_context(STYLE):
         figure = draw(table)
-        _replace(out / f"{name}.png", lambda path: _save_picture(figure, path))
+        with whole_file(out / f"{name}.png") as part:
+            _save_picture(figure, part)
         plt.close(figure)
     typer.echo(f"wrote {out / name}.csv and .png ({len(table)} rows)")
 
@@ -268,15 +270,6 @@ def _save_picture(figure: plt.Figure, path: Path) -> None:
     with io.BytesIO() as buffer:
         figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         Image.open(buffer).convert("RGB").quantize(128).save(path, format="PNG", optimize=True)
-
-
-def _replace(path: Path, save: Callable[[Path], object]) -> None:
-    unfinished = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        save(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def run(main: Callable[..., None]) -> None:
