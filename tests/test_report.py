@@ -312,7 +312,7 @@ def test_methods_are_placed_where_they_see_sources(comparison):
 
 def test_results_show_themselves(bare, comparison):
     html = bare._repr_html_()
-    assert f"{len(bare.sources_)} sources of 10 nats" in html
+    assert f"{len(bare.sources_)} sources of {bare.min_log_evidence:g} nats" in html
     for row in bare.sources_.itertuples():
         assert f"<td>{row.peak_nAm:.1f}</td>" in html
     assert "not fitted yet" in VAEInverse()._repr_html_()
