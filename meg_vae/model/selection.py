@@ -26,6 +26,7 @@ from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.solve import LEARN, data_factor, in_range
 
 COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
+AT_ONCE = 0.25  # part of the weak sources that goes in one round
 SAME = 0.5  # sources more alike than this, in field and in time course, share one generator
 
 
@@ -276,7 +277,7 @@ def _weakest(now: _Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
         members = (now.cluster == now.cluster[g]) if hopeless[g] else _only(g, weak)
         if weak[g] and not go[g] and not now.tied[members][:, go].any():
             go |= members
-        if 2 * go.sum() >= weak.sum():  # the other half may be stronger once these are gone
+        if go.sum() >= AT_ONCE * weak.sum():  # the rest may be stronger once these are gone
             break
     return go
 
