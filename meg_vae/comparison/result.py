@@ -49,7 +49,7 @@ class Comparison:
         - ``x_mm``, ``y_mm``, ``z_mm``: the strongest position (MRI surface RAS); missing for an
           empty estimate.
         - ``agreement_mm``: median over the other methods of ``agreement``.
-        - ``heldout_error``: as in `meg_vae.comparison.heldout.heldout_error`; missing without
+        - ``heldout_error``: as in ``meg_vae.comparison.heldout.heldout_error``; missing without
           epochs, and for a dimensionless map, from which no field can be computed.
         - every score of `meg_vae.comparison.METRICS`, those against the truth only where it is
           known, those of the field only for estimates in A·m.
@@ -62,7 +62,7 @@ class Comparison:
         A method that failed has none.
     agreement : pandas.DataFrame, shape (n_methods, n_methods)
         Distance in mm between the strongest peaks of every two methods with an estimate, as in
-        `meg_vae.comparison.agreement.agreement`.
+        ``meg_vae.comparison.agreement.agreement``.
     truth : list of mne.Dipole | None
         The true sources, head coordinates.
     trans : mne.Transform

@@ -220,7 +220,7 @@ def model_log_evidence(
     r"""Log evidence of a whole fit, to choose between dictionaries for the same data.
 
     .. math::
-        \log p(X) ≈ -\tfrac{n}{2} (J + d \log 2π) - \tfrac{p k}{2} \log n - \log \binom{N}{k}
+        \log p(X) \approx -\tfrac{n}{2} (J + d \log 2π) - \tfrac{p k}{2} \log n - \log \binom{N}{k}
 
     The first term is the type-II likelihood at its optimum. It has no Occam factor for the k
     variances that were fitted, nor for their choice among N positions, so a finer source space or

@@ -45,7 +45,7 @@ class Benchmark:
         A row per run, in the order of the protocol: ``condition, seed, method, title, family,
         status, true_sources, snr_db, n_sources`` (found; missing for a map), the scores, ``note``.
     summary : pandas.DataFrame
-        As `meg_vae.comparison.benchmark.summarize` gives it.
+        As ``meg_vae.comparison.benchmark.summarize`` gives it.
     """
 
     protocol: Protocol

@@ -25,7 +25,7 @@ class Method:
     title : str
         Its name in tables and figures.
     family : str
-        One of `FAMILIES`, by which figures group the methods.
+        One of ``FAMILIES``, by which figures group the methods.
     unit : "A·m" | "dimensionless"
         Unit of its estimate.
     sparse : bool
@@ -40,7 +40,7 @@ class Method:
         ``evoked.nave`` must be 1 and ``noise_cov`` that of the average. A method that is told
         something also gets ``n_sources``.
     oracle : str
-        What it is told of the truth: nothing (""), or `N_SOURCES`; where the truth is not known,
+        What it is told of the truth: nothing (""), or ``N_SOURCES``; where the truth is not known,
         it is told 5.
     by_trial : bool
         Whether it models single trials: it then also gets ``nave``, the number of averages.
