@@ -14,16 +14,14 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import warnings
-from functools import cache
 from typing import Annotated
 
 import matplotlib.pyplot as plt
 import mne
-import numpy as np
 import pandas as pd
 import torch
 import typer
-from evidence_common import OUT, Jobs, simulated, template
+from evidence_common import OUT, Jobs, simulated, sphere_forward, template
 from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
@@ -81,26 +79,11 @@ def shifted(axis: str, shift_mm: float, seeds: list[int]) -> list[dict]:
     return [{"axis": axis, "shift_mm": shift_mm, **row} for row in rows]
 
 
-@cache
-def sphere_forward() -> mne.Forward:
-    """Forward model of a sphere fitted to the digitised or scalp points of the template."""
-    head = template(SOUGHT)
-    inner = head.bem["surfs"][0]["rr"]  # of the inner skull, MRI coordinates, m
-    to_head = mne.transforms.invert_transform(head.trans)
-    points = mne.transforms.apply_trans(to_head, inner)
-    A = np.column_stack([2 * points, np.ones(len(points))])
-    centre = np.linalg.lstsq(A, np.sum(points**2, axis=1), rcond=None)[0][:3]
-    sphere = mne.make_sphere_model(centre, head_radius=None, verbose="error")
-    return mne.make_forward_solution(
-        head.info, head.trans, head.src, sphere, eeg=False, mindist=0.0, verbose="error"
-    )
-
-
 def modelled(question: str, name: str, seeds: list[int]) -> list[dict]:
     """Rows of all recordings with one of the models."""
     torch.set_num_threads(1)
     spacing, head, options = MODELS[question][name]
-    forward = sphere_forward() if head == "sphere" else template(spacing).forward
+    forward = sphere_forward(spacing) if head == "sphere" else template(spacing).forward
     rows = [evidence(forward, seed, options) for seed in seeds]
     return [{"question": question, "model": name, **row} for row in rows]
 

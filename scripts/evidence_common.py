@@ -108,6 +108,33 @@ def simulated(spacing: str, n_sources: int, snr_db: float, seed: int) -> Simulat
     return Simulated(evoked, cov, truth)
 
 
+# What is kept for the next call stands in this file: processes import it, and know it again.
+
+
+@cache
+def sphere_forward(spacing: str) -> mne.Forward:
+    """Forward model of a sphere fitted to the template's inner skull."""
+    head = template(spacing)
+    inner = head.bem["surfs"][0]["rr"]  # MRI coordinates, m
+    points = mne.transforms.apply_trans(mne.transforms.invert_transform(head.trans), inner)
+    A = np.column_stack([2 * points, np.ones(len(points))])
+    centre = np.linalg.lstsq(A, np.sum(points**2, axis=1), rcond=None)[0][:3]
+    sphere = mne.make_sphere_model(centre, head_radius=None, verbose="error")
+    return mne.make_forward_solution(
+        head.info, head.trans, head.src, sphere, eeg=False, mindist=0.0, verbose="error"
+    )
+
+
+@cache
+def prepared(true: str, sought: str) -> tuple[Dictionary, np.ndarray, list[str]]:
+    """Dictionary of one spacing, whitener and channels for all recordings of another."""
+    case = simulated(true, 1, 0.0, 0)
+    forward = template(sought).forward
+    leadfield = make_leadfield(forward, case.evoked.info, case.noise_cov, nave=case.evoked.nave)
+    dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
+    return dictionary, leadfield.whitener, leadfield.ch_names
+
+
 def matched(found: np.ndarray, true: np.ndarray, reach: float) -> list[tuple[int, int, float]]:
     """Pair estimates with true sources (both in m), one to one, where they are within reach.
 

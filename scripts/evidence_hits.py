@@ -14,7 +14,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import warnings
-from functools import cache
 from typing import Annotated
 
 import matplotlib.pyplot as plt
@@ -28,8 +27,7 @@ from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
 
 from meg_vae.meg.inverse import MIN_LOG_EVIDENCE
-from meg_vae.meg.leadfield import make_leadfield, whiten
-from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.meg.leadfield import whiten
 from meg_vae.model.selection import select_sources
 from meg_vae.model.solve import solve
 from meg_vae.viz.style import PALETTE
@@ -43,20 +41,10 @@ OPTIONS = {"noise_variance": "learn", "orientation": "shared"}  # the defaults o
 Recordings = Annotated[int, typer.Option(help="Recordings of each count and level.")]
 
 
-@cache
-def prepared() -> tuple[Dictionary, np.ndarray, list[str]]:
-    """Dictionary, whitener and channels; they are the same for all recordings."""
-    case = simulated(TRUE, 1, 0.0, 0)
-    forward = template(SOUGHT).forward
-    leadfield = make_leadfield(forward, case.evoked.info, case.noise_cov, nave=case.evoked.nave)
-    dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
-    return dictionary, leadfield.whitener, leadfield.ch_names
-
-
 def one(n_sources: int, snr_db: float, seed: int) -> list[dict]:
     """Rows of one recording: with the threshold and without."""
     torch.set_num_threads(1)
-    dictionary, whitener, ch_names = prepared()
+    dictionary, whitener, ch_names = prepared(TRUE, SOUGHT)
     case = simulated(TRUE, n_sources, snr_db, seed)
     X = torch.as_tensor(whiten(case.evoked, whitener, ch_names, case.evoked.nave))
     with warnings.catch_warnings():
@@ -107,7 +95,7 @@ def main(
     """Localize known sources with and without a threshold on their evidence."""
     recordings = 1 if quick else recordings
     work = [(n, v, seed + k) for k in range(recordings) for v in LEVELS for n in COUNTS]
-    prepared()
+    prepared(TRUE, SOUGHT)
     results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(one)(*item) for item in work)
     rows = [row for rows in tqdm(results, total=len(work), unit="fit") for row in rows]
     write("hits", pd.DataFrame(rows), draw, out)
