@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from evidence_common import OUT, Jobs, matched, simulated, template
+from evidence_common import OUT, Jobs, matched, prepared, simulated, template
 from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
