@@ -259,7 +259,7 @@ def main(
         actives, samples, n_seeds = [d // 3, 5 * d // 6, d - 1], [5, d], 1
     else:
         actives = [d // 3, d // 2, 2 * d // 3, 5 * d // 6, d - 1, d]
-        samples, n_seeds = [1, d // 5, d // 2, d], 10
+        samples, n_seeds = [1, d // 5, d // 2, d], 4
     table = experiment(d, n_dipoles, actives, samples, n_seeds, seed, jobs)
     write("talk_recovery", table, draw, out)
 
