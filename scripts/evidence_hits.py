@@ -86,7 +86,7 @@ def draw(table: pd.DataFrame) -> plt.Figure:
 
 
 def main(
-    recordings: Recordings = 10,
+    recordings: Recordings = 6,
     quick: Quick = False,
     out: Out = OUT,
     seed: Seed = 0,
