@@ -103,7 +103,7 @@ print("anew, r = 2, posterior variance per latent:", np.round(variances, 3))
 # and by gradient training. The twins fail well before, though they are annealed alike, keep the
 # best of five starts, and may choose one of two decoder penalties by the truth; the lasso and
 # matching pursuit, which are told how many rows there are, fail too. **Where it stops:** at ρ₀ = d
-# nobody can tell the solution from another basis. With fewer samples the VAE's reach shrinks, and
+# nothing tells the solution from another basis, and it is hardly ever found. With fewer samples the VAE's reach shrinks, and
 # with a single one the theorem says nothing: there the twin with the logarithm recovers more than
 # the VAE. With equal norms the twins hold out longer than with spread ones.
 table = talk_common.show("talk_recovery", talk_recovery.draw)
@@ -235,8 +235,8 @@ print("sources in noise:", int(SparseVAE(min_log_evidence=10.0).fit(Phi, noise).
 #   evidence of a source, not only at its amplitude.
 # - **One sample is not enough.** At n = 1 the VAE has as many bad minima as anybody, and recovers
 #   fewer rows than a twin with a logarithm. Give it a window, not a moment.
-# - **ρ₀ < d is a wall**, for every method: as many sources as channels cannot be told from another
-#   set of as many.
+# - **ρ₀ < d is a wall**, for every method: as many sources as channels can hardly ever be told from
+#   another set of as many.
 # - **It is the energy that is good, not the autoencoder.** gamma-MAP and Champagne seek the same
 #   optimum. What a solver adds is to reach it, and a certificate that says so.
 # - **Lower λ step by step** on noiseless data (``noise_variance="anneal"``): learnt or started too
