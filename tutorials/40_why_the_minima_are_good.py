@@ -103,9 +103,9 @@ print("anew, r = 2, posterior variance per latent:", np.round(variances, 3))
 # and by gradient training. The twins fail well before, though they are annealed alike, keep the
 # best of five starts, and may choose one of two decoder penalties by the truth; the lasso and
 # matching pursuit, which are told how many rows there are, fail too. **Where it stops:** at ρ₀ = d
-# nothing tells the solution from another basis, and it is hardly ever found. With fewer samples the VAE's reach shrinks, and
-# with a single one the theorem says nothing: there the twin with the logarithm recovers more than
-# the VAE. With equal norms the twins hold out longer than with spread ones.
+# nothing tells the solution from another basis, and it is hardly ever found. With fewer samples the
+# VAE's reach shrinks, and with a single one the theorem says nothing: there the twins recover more
+# than the VAE. With equal norms the twins hold out longer than with spread ones.
 table = talk_common.show("talk_recovery", talk_recovery.draw)
 
 # %%
