@@ -95,7 +95,7 @@ def test_localization_tells_everything(bare, recording, pictures, tmp_path):
         "some-ave.fif",
         "-100.0 to 400.0 ms (101 samples)",
         "200 Hz",
-        "306 of 306 (102 magnetometers, 204 gradiometers)",
+        "306 of 306 (204 gradiometers, 102 magnetometers)",
         f"Averages {recording.evoked.nave}",
         "Rank of the whitened data 303",
         "1,284 (surface source space)",

@@ -27,9 +27,11 @@ from pictures import (
     texts,
     top,
 )
+from small_recordings import ctf_info, eeg_info, meg_info
 
 from meg_vae import viz
 from meg_vae.viz import layout, places, scale, spreading, style, surfaces
+from meg_vae.viz.sensors import type_name
 
 mpl.use("agg")
 
@@ -421,8 +423,7 @@ def evoked():
 def test_fit_is_in_the_sensors_units(evoked):
     residual = evoked.copy()
     residual.data[:2] *= 0.5  # three quarters of the sum of squares are explained
-    fig = viz.plot_fit(evoked, residual)
-    (grad, grad_fit, grad_left), (mag, mag_fit, mag_left) = np.reshape(fig.axes, (2, 3))
+    (grad, grad_fit, grad_left), (mag, mag_fit, mag_left) = viz.plot_fit(evoked, residual)
     assert "fT/cm" in grad.get_ylabel()
     assert mag.get_ylabel().strip() == "fT"
     assert mag_left.get_xlabel() == "Time (ms)"
@@ -442,12 +443,27 @@ def test_fit_is_in_the_sensors_units(evoked):
 
 def test_fit_leaves_bad_channels_out_and_refuses_other_channels(evoked):
     evoked.info["bads"] = ["MEG 0113"]
-    fig = viz.plot_fit(evoked, evoked)
-    assert len([c for c in fig.axes[0].lines if len(c.get_xdata()) == 50]) == 1
+    axes = viz.plot_fit(evoked, evoked)
+    assert len([c for c in axes[0, 0].lines if len(c.get_xdata()) == 50]) == 1
     with pytest.raises(ValueError, match="channels and the times"):
         viz.plot_fit(evoked, evoked.copy().pick("mag"))
     with pytest.raises(ValueError, match=r"axes must have the shape \(2, 3\)"):
-        viz.plot_fit(evoked, evoked, axes=fig.axes[:2])
+        viz.plot_fit(evoked, evoked, axes=axes[0, :2])
+
+
+@pytest.mark.parametrize(
+    ("info", "kind", "name"),
+    [
+        (ctf_info(8, grade=1), "mag", "Axial gradiometers"),
+        (meg_info(["kit"], 8), "mag", "Axial gradiometers"),
+        (meg_info(["magnes"], 8), "mag", "Magnetometers"),
+        (meg_info(["magnes", "magnes_grad"], 8), "mag", "Magnetometers"),
+        (meg_info(["planar", "planar", "magnetometer"], 8), "grad", "Gradiometers"),
+        (eeg_info(8), "eeg", "EEG"),
+    ],
+)
+def test_types_of_sensors_have_the_name_that_their_users_know(info, kind, name):
+    assert type_name(info, kind) == name
 
 
 def test_topographies_are_at_the_peaks_and_say_their_unit(recording):
@@ -455,8 +471,9 @@ def test_topographies_are_at_the_peaks_and_say_their_unit(recording):
     course = np.square(evoked.data).sum(axis=0)
     residual = evoked.copy()
     residual.data[:] = 0
-    fig = viz.plot_fit(evoked, residual)
-    curves, maps = fig.axes[:3], [ax for ax in fig.axes[3:] if ax.get_title().endswith("ms")]
+    (curves,) = viz.plot_fit(evoked, residual)
+    fig = curves[0].figure
+    maps = [ax for ax in fig.axes if ax.get_title().endswith("ms")]
     times = [float(ax.get_title().split()[0]) for ax in maps[: len(maps) // 3]]
     assert len(maps) == 3 * len(times) > 0
     assert np.abs(np.array(times) - 1e3 * evoked.times[course.argmax()]).min() < 1
@@ -471,15 +488,14 @@ def test_topographies_are_at_the_peaks_and_say_their_unit(recording):
 
 def test_time_courses_are_in_nam_with_bands_of_two_deviations():
     times, U = np.array([0.1, 0.2, 0.3]), np.array([[1.0, 2, 3], [4, 5, 6]]) * 1e-9
-    fig = viz.plot_time_courses(times, U, np.array([1e-9, 2e-9]), names=["V1", "A1"])
-    (ax,) = fig.axes
+    ax = viz.plot_time_courses(times, U, np.array([1e-9, 2e-9]), names=["V1", "A1"])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Time (ms)", "Source amplitude (nAm)")
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [100, 200, 300])
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [4, 5, 6])
     heights = [np.ptp(band.get_paths()[0].vertices[:, 1]) for band in ax.collections]
     np.testing.assert_allclose(heights, [3 - 1 + 4, 6 - 4 + 8])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["V1", "A1"]
-    assert not viz.plot_time_courses(times, U).axes[0].collections
+    assert not viz.plot_time_courses(times, U).collections
     with pytest.raises(ValueError, match="3 samples"):
         viz.plot_time_courses(times, U[:, :2])
     with pytest.raises(ValueError, match="names has 1"):
@@ -487,16 +503,15 @@ def test_time_courses_are_in_nam_with_bands_of_two_deviations():
 
 
 def test_time_courses_of_no_source_say_so():
-    (ax,) = viz.plot_time_courses(np.arange(3), np.zeros((0, 3)), np.zeros(0)).axes
+    ax = viz.plot_time_courses(np.arange(3), np.zeros((0, 3)), np.zeros(0))
     assert "no source" in [text.get_text() for text in ax.texts]
     assert len(ax.lines) == 1  # the zero line
     assert not ax.collections
 
 
 def test_energy_is_drawn_against_the_iteration():
-    fig = viz.plot_energy([5.0, 3.0, 2.5], label="a")
-    (ax,) = fig.axes
-    assert viz.plot_energy([4.0, 1.0], label="b", ax=ax) is fig
+    ax = viz.plot_energy([5.0, 3.0, 2.5], label="a")
+    assert viz.plot_energy([4.0, 1.0], label="b", ax=ax) is ax
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Iteration", "Energy $J$ (dimensionless)")
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 5], [2, 3], [3, 2.5]])
     assert ax.lines[0].get_color() != ax.lines[1].get_color()
@@ -511,7 +526,7 @@ def test_evidence_is_sorted_and_named():
     sources = table(("lh", 5), ("rh", 6), ("rh", 7)).assign(
         log_evidence=[12.0, 900.0, 40.0], label=["cuneus-lh", None, "insula-rh"]
     )
-    (ax,) = viz.plot_evidence(sources, threshold=10).axes
+    ax = viz.plot_evidence(sources, threshold=10)
     assert ax.get_xlabel() == "Log evidence (nats)"
     assert ax.get_xscale() == "log"
     named = [text.get_text() for text in ax.get_yticklabels()]
@@ -519,8 +534,8 @@ def test_evidence_is_sorted_and_named():
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [900, 40, 12])
     assert ax.yaxis_inverted()
     assert list(ax.lines[1].get_xdata()) == [10, 10]
-    assert viz.plot_evidence(sources.iloc[[0, 2]]).axes[0].get_xscale() == "linear"
-    (empty,) = viz.plot_evidence(sources.iloc[:0], threshold=10).axes
+    assert viz.plot_evidence(sources.iloc[[0, 2]]).get_xscale() == "linear"
+    empty = viz.plot_evidence(sources.iloc[:0], threshold=10)
     assert "no source" in [text.get_text() for text in empty.texts]
     with pytest.raises(ValueError, match="lacks the column log_evidence"):
         viz.plot_evidence(sources.drop(columns="log_evidence"))

@@ -113,7 +113,7 @@ def test_the_page_opens_in_a_browser_and_turns(plotter, tmp_path):
 
 
 NOTEBOOK = """
-from meg_vae import VAEInverse, compare, datasets
+from meg_vae import VAEInverse, compare, datasets, viz
 case = datasets.template_recording(n_sources=2, spacing="ico3", verbose="error")
 inverse = VAEInverse(subjects_dir=case.subjects_dir, verbose="error")
 inverse.fit(case.evoked, case.forward, case.noise_cov)
@@ -121,6 +121,8 @@ inverse.fit(case.evoked, case.forward, case.noise_cov)
 inverse.plot_time_courses()
 ---
 inverse.plot_residual()
+---
+viz.plot_energy(inverse.history_)
 ---
 inverse.plot_sources(views="dorsal", window_size=(420, 500))
 ---
@@ -145,10 +147,10 @@ def test_a_notebook_runs_and_shows_everything(tmp_path, recording):
     outputs = [[one.get("data", {}) for one in cell.outputs] for cell in notebook.cells]
     assert "VAEInverse" in outputs[0][-1]["text/html"]
     assert "log evidence" in outputs[0][-1]["text/html"]
-    for figure in outputs[1:3]:
+    for figure in outputs[1:4]:
         assert sum("image/png" in one for one in figure) == 1
-    assert "data:image/png" in outputs[3][-1]["text/html"]
-    bars = [one for one in outputs[4] if "application/vnd.jupyter.widget-view+json" in one]
+    assert "data:image/png" in outputs[4][-1]["text/html"]
+    bars = [one for one in outputs[5] if "application/vnd.jupyter.widget-view+json" in one]
     assert len(bars) == 1
-    assert "2 methods on the same data" in outputs[4][-1]["text/html"]
+    assert "2 methods on the same data" in outputs[5][-1]["text/html"]
     (tmp_path / "notebook.ipynb").write_text(nbformat.writes(notebook))

@@ -212,7 +212,7 @@ def test_hit_curves_rise_with_false_positives():
     rows = table(*[("lh", 1)] * 3)[["hemi"]].assign(
         method="a", hit_rate=[1.0, 0.2, 0.6], false_positives=[3.0, 0.0, 1.0]
     )
-    (ax,) = viz.plot_hit_curves(rows).axes
+    ax = viz.plot_hit_curves(rows)
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 1, 3])
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [20, 60, 100])
     assert ax.get_ylabel() == "True sources found (%)"

@@ -167,7 +167,8 @@ class SourcePictures:
         from meg_vae import viz
 
         self._fitted()
-        return viz.plot_evidence(self.sources_, threshold=self.min_log_evidence, ax=ax)
+        drawn = viz.plot_evidence(self.sources_, threshold=self.min_log_evidence, ax=ax)
+        return _figure(drawn, given=ax)
 
     def plot_time_courses(
         self, evoked: mne.Evoked | None = None, *, ax: Any = None
@@ -192,9 +193,9 @@ class SourcePictures:
         course, sd, _ = table.main_axis(filter_.activity(evoked), filter_.covariance)
         sd = sd * (filter_.nave / evoked.nave) ** 0.5
         order = self._order
-        return viz.plot_time_courses(
-            evoked.times, course[order], sd[order], names=viz.source_names(self.sources_), ax=ax
-        )
+        names = viz.source_names(self.sources_)
+        drawn = viz.plot_time_courses(evoked.times, course[order], sd[order], names=names, ax=ax)
+        return _figure(drawn, given=ax)
 
     def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:
         """Draw the energy against the steps of the solver.
@@ -212,7 +213,8 @@ class SourcePictures:
         from meg_vae import viz
 
         self._fitted()
-        return viz.plot_energy(self.history_, certificate=self.certificate_, tol=self.tol, ax=ax)
+        ends = {"certificate": self.certificate_, "tol": self.tol}
+        return _figure(viz.plot_energy(self.history_, **ends, ax=ax), given=ax)
 
     def plot_residual(
         self, evoked: mne.Evoked | None = None, *, axes: Any = None
@@ -235,4 +237,13 @@ class SourcePictures:
 
         filter_, evoked = self._fitted(), self._data(evoked)
         residual = filter_.residual(evoked)
-        return viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
+        drawn = viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
+        return _figure(drawn, given=axes)
+
+
+def _figure(drawn: Any, *, given: Any) -> matplotlib.figure.Figure:
+    """Return the figure of axes; one that was opened for them is left to the notebook's cell."""
+    from meg_vae.viz.figures import shown_once
+
+    figure = np.ravel(drawn)[0].figure
+    return shown_once(figure) if given is None else figure

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meg_vae._version import __version__
+from meg_vae.viz.sensors import TYPE_NAMES, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
 
 LIBRARIES = ("mne", "torch", "numpy", "scipy", "pandas", "matplotlib", "pyvista", "nibabel")
-CHANNEL_TYPES = {"mag": "magnetometers", "grad": "gradiometers", "eeg": "EEG electrodes"}
 OPTIONS = ("loose", "rank", "noise_variance", "orientation", "min_log_evidence", "tol", "max_iter")
 
 
@@ -74,9 +74,17 @@ def _channels(evoked: mne.Evoked, ch_names: Sequence[str]) -> str:
     """Count the channels used, by type, of the good and bad ones that the data have."""
     kinds = dict(zip(evoked.ch_names, evoked.get_channel_types(), strict=True))
     used = [kinds[name] for name in ch_names]
-    of_kind = [f"{used.count(kind)} {name}" for kind, name in CHANNEL_TYPES.items() if kind in used]
-    there = sum(kind in CHANNEL_TYPES for kind in kinds.values())
+    of_kind = [
+        f"{used.count(kind)} {_in_a_sentence(type_name(evoked.info, kind))}"
+        for kind in TYPE_NAMES
+        if kind in used
+    ]
+    there = sum(kind in TYPE_NAMES for kind in kinds.values())
     return f"{len(used)} of {there} ({', '.join(of_kind)})"
+
+
+def _in_a_sentence(name: str) -> str:
+    return name if name.isupper() else name.lower()
 
 
 def model_facts(

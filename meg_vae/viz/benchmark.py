@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,15 +11,16 @@ from .style import INK, PALETTE, RC
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX<>*"
-OTHERS = "#C8C8C8"
+OTHERS, NAMES = "#C8C8C8", "#767676"
+NULL = "Null"  # the family of the methods that know nothing
+STRAIGHT = 5.0  # mm: up to here the scale of errors is linear
 
 
 def plot_error_against_snr(
     table: pd.DataFrame, *, value: str = "Localization error (mm)", columns: int = 3
-) -> Figure:
+) -> np.ndarray:
     """Draw a score against the signal-to-noise ratio, a panel per family of methods.
 
     Parameters
@@ -34,22 +34,23 @@ def plot_error_against_snr(
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
-        The figure; the methods of the other families are grey in the background of each panel, and
-        bars are 95 % bootstrap confidence intervals of the mean.
+    axes : ndarray of matplotlib.axes.Axes, shape (n_families,)
+        The panels, none for the null methods; all other methods are grey in the background of
+        each, and bars are 95 % bootstrap confidence intervals of the mean. The scale is linear up
+        to 5 and logarithmic above.
     """
+    from matplotlib.ticker import NullLocator
+
     many = table.groupby("title")["snr_db"].transform("nunique") > 1
-    table = table[many]  # a point is no curve
-    families = list(dict.fromkeys(table["family"]))
-    fig, axes = _panels(len(families), columns, height=2.9)
+    table = table[many].sort_values("snr_db", kind="stable")  # a point is no curve
+    families = [name for name in dict.fromkeys(table["family"]) if name != NULL]
+    axes = _panels(len(families), columns, height=2.9)
     for ax, family in zip(axes, families, strict=True):
         for _, rows in table.groupby("title", sort=False):
-            rows = rows.sort_values("snr_db")
             if rows["family"].iloc[0] != family:
                 ax.plot(rows["snr_db"], rows["mean"], color=OTHERS, lw=0.8, zorder=1)
         own = table[table["family"] == family]
         for k, (title, rows) in enumerate(own.groupby("title", sort=False)):
-            rows = rows.sort_values("snr_db")
             spread = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
             ax.errorbar(
                 rows["snr_db"],
@@ -63,15 +64,28 @@ def plot_error_against_snr(
                 label=title,
                 zorder=3,
             )
-        _finish(ax, family)
-    for ax in axes[-columns:]:
-        ax.set_xlabel("Signal-to-noise ratio (dB)")
-    for ax in axes[::columns]:
-        ax.set_ylabel(value)
-    return fig
+        for title, rows in table[table["family"] == NULL].groupby("title", sort=False):
+            ax.annotate(
+                title,
+                (rows["snr_db"].max(), rows["mean"].iloc[-1]),
+                ha="right",
+                va="top",
+                fontsize=7,
+                color=NAMES,
+            )
+        ax.set_title(family, fontsize=10, loc="left")
+        ax.set_yscale("symlog", linthresh=STRAIGHT, linscale=0.8)
+        ax.set_ylim(0, None)
+        ax.set_yticks([0, 2, 5, 10, 20, 50, 100], minor=False)
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.legend(fontsize=7.5, frameon=False, loc="lower center", ncols=2)
+    axes[0].figure.supxlabel("Signal-to-noise ratio (dB)", fontsize=10)
+    axes[0].figure.supylabel(value, fontsize=10)
+    return axes
 
 
-def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) -> Figure:
+def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) -> np.ndarray:
     """Draw hits against false positives, a panel per condition.
 
     Parameters
@@ -84,12 +98,12 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
-        The figure; the upper left corner is best, bars are 95 % confidence intervals.
+    axes : ndarray of matplotlib.axes.Axes, shape (n_conditions,)
+        The panels; the upper left corner is best, bars are 95 % confidence intervals.
     """
     conditions = list(dict.fromkeys(table["condition"]))
     looks = _looks(table)
-    fig, axes = _panels(len(conditions), columns, height=2.9)
+    axes = _panels(len(conditions), columns, height=2.9)
     for ax, condition in zip(axes, conditions, strict=True):
         for row in table[table["condition"] == condition].to_dict("records"):
             _point(ax, row, "false_positives", "hit_rate", looks[row["title"]])
@@ -98,16 +112,15 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
         ax.set_ylim(-0.05, 1.05)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set_title(condition, fontsize=10, loc="left")
-    for ax in axes[-columns:]:
-        ax.set_xlabel("False positives (peaks)")
-    for ax in axes[::columns]:
-        ax.set_ylabel("Hit rate")
+    axes[0].figure.supxlabel("False positives (peaks)", fontsize=10)
+    axes[0].figure.supylabel("Hit rate", fontsize=10)
     handles = [
         ax.plot([], [], ms=6, ls="none", mec=INK, mew=0.6, label=title, **look)[0]
         for title, look in looks.items()
     ]
-    fig.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
-    return fig
+    legend = {"loc": "outside right upper", "fontsize": 8, "frameon": False}
+    axes[0].figure.legend(handles=handles, **legend)
+    return axes
 
 
 def plot_time_against_accuracy(
@@ -116,7 +129,7 @@ def plot_time_against_accuracy(
     score: str = "f1",
     value: str = "F1 of sources",
     title: str | None = None,
-) -> Figure:
+) -> Axes:
     """Draw a score against the processor time that a method takes.
 
     Parameters
@@ -133,14 +146,14 @@ def plot_time_against_accuracy(
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
-        The figure; the upper left corner is best, bars are 95 % confidence intervals.
+    ax : matplotlib.axes.Axes
+        The axes; the upper left corner is best, bars are 95 % confidence intervals.
     """
     from matplotlib import pyplot as plt
 
     looks = _looks(table)
     with plt.rc_context(RC):
-        fig, ax = plt.subplots(figsize=(8.2, 4.6), layout="constrained")
+        _, ax = plt.subplots(figsize=(8.2, 4.6), layout="constrained")
         for row in table.to_dict("records"):
             _point(ax, row, "cpu_seconds", score, looks[row["title"]])
         ax.set_xscale("log")
@@ -151,10 +164,10 @@ def plot_time_against_accuracy(
         if title is not None:
             ax.set_title(title, fontsize=10, loc="left")
         ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return fig
+    return ax
 
 
-def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Figure:
+def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
     """Draw one score of all methods in all conditions, the best method on top.
 
     Parameters
@@ -166,8 +179,8 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Figure
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
-        The figure; the best of each condition is bold, and what did not run is blank.
+    ax : matplotlib.axes.Axes
+        The axes; the best of each condition is bold, and what did not run is blank.
     """
     from matplotlib import pyplot as plt
 
@@ -192,16 +205,16 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Figure
         ax.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=9)
         ax.set_yticks(range(table.shape[0]), table.index, fontsize=9)
         fig.colorbar(image, ax=ax, label=value, fraction=0.03, pad=0.02)
-    return fig
+    return ax
 
 
-def _panels(count: int, columns: int, height: float) -> tuple[Figure, Sequence[Axes]]:
+def _panels(count: int, columns: int, height: float) -> np.ndarray:
     """Make panels that share their axes, and take away those that are left over."""
     from matplotlib import pyplot as plt
 
     rows = -(-count // columns)
     with plt.rc_context(RC):
-        fig, axes = plt.subplots(
+        _, axes = plt.subplots(
             rows,
             columns,
             figsize=(3.1 * columns + 0.6, height * rows),
@@ -214,15 +227,15 @@ def _panels(count: int, columns: int, height: float) -> tuple[Figure, Sequence[A
         ax.remove()
     for ax in axes.ravel()[max(count - columns, 0) : count]:
         ax.tick_params(labelbottom=True)
-    return fig, list(axes.ravel()[:count])
+    return axes.ravel()[:count]
 
 
 def _looks(table: pd.DataFrame) -> dict[str, dict[str, object]]:
     """Give every method a colour and a marker of its own: a colour per family."""
-    families = list(dict.fromkeys(table["family"]))
+    families = [name for name in dict.fromkeys(table["family"]) if name != NULL]
     looks: dict[str, dict[str, object]] = {}
     for family, rows in table.groupby("family", sort=False):
-        colour = OTHERS if family == "Null" else PALETTE[families.index(family) % len(PALETTE)]
+        colour = OTHERS if family == NULL else PALETTE[families.index(family) % len(PALETTE)]
         for k, title in enumerate(dict.fromkeys(rows["title"])):
             looks[str(title)] = {"color": colour, "marker": MARKERS[k % len(MARKERS)]}
     return looks
@@ -244,9 +257,3 @@ def _point(ax: Axes, row: dict[str, float], x: str, y: str, look: dict[str, obje
         label=row["title"],
         **look,
     )
-
-
-def _finish(ax: Axes, title: str) -> None:
-    ax.set_title(title, fontsize=10, loc="left")
-    ax.set_ylim(0, None)
-    ax.legend(fontsize=7.5, frameon=True, framealpha=0.9, edgecolor="none")

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def plot_hit_curves(
@@ -21,7 +20,7 @@ def plot_hit_curves(
     by: str = "method",
     names: Mapping[str, str] | None = None,
     ax: Axes | None = None,
-) -> Figure:
+) -> Axes:
     """Plot the share of true sources found against the number of false ones, as a threshold falls.
 
     Parameters
@@ -38,7 +37,7 @@ def plot_hit_curves(
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
+    ax : matplotlib.axes.Axes
         A step for each threshold; up and to the left is better.
 
     Raises
@@ -66,4 +65,4 @@ def plot_hit_curves(
     ax.set(xlabel="False positives per recording", ylabel="True sources found (%)", ylim=(-3, 103))
     ax.set_xlim(left=0)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
-    return ax.figure
+    return ax

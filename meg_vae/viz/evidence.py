@@ -12,12 +12,11 @@ from .style import PALETTE
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def plot_evidence(
     sources: pd.DataFrame, *, threshold: float | None = None, ax: Axes | None = None
-) -> Figure:
+) -> Axes:
     """Plot how strongly the data speak for each source.
 
     Parameters
@@ -32,7 +31,7 @@ def plot_evidence(
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
+    ax : matplotlib.axes.Axes
         Log evidence of each source, the strongest on top; the axis is logarithmic when the
         evidence spans more than a factor of thirty.
     """
@@ -61,7 +60,7 @@ def plot_evidence(
     if threshold is not None:
         ax.axvline(threshold, color=PALETTE[1], linestyle="--", label=f"threshold {threshold:g}")
         ax.legend(loc="lower right", frameon=False)
-    return ax.figure
+    return ax
 
 
 def source_names(sources: pd.DataFrame) -> list[str]:

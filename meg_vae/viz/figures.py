@@ -14,16 +14,22 @@ if TYPE_CHECKING:
 
 
 def open_figure(size: tuple[float, float], **kwargs: Any) -> Figure:
-    """Open a figure of a size in inches.
+    """Open a figure of a size in inches."""
+    import matplotlib.pyplot as plt
 
-    In a notebook that shows figures inline it is taken out of pyplot's hands, which would show it
-    a second time at the end of the cell.
+    with plt.rc_context(RC):
+        return plt.figure(figsize=size, **({"layout": "constrained"} | kwargs))
+
+
+def shown_once(fig: Figure) -> Figure:
+    """Return a figure that a notebook shows because it is the value of the cell.
+
+    Where figures are shown inline it is taken out of pyplot's hands, which would show it a second
+    time at the end of the cell.
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(RC):
-        fig = plt.figure(figsize=size, **({"layout": "constrained"} | kwargs))
     if "inline" in mpl.get_backend():
         plt.close(fig)
     return fig

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
 
@@ -24,7 +23,7 @@ def plot_time_courses(
     *,
     names: Sequence[str] | None = None,
     ax: Axes | None = None,
-) -> Figure:
+) -> Axes:
     """Plot the time courses of the sources, with bands of two posterior standard deviations.
 
     Parameters
@@ -42,7 +41,7 @@ def plot_time_courses(
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
+    ax : matplotlib.axes.Axes
         Activity (nAm) against time (ms).
     """
     times, U = np.asarray(times, float) * 1e3, np.atleast_2d(np.asarray(U, float)) * 1e9
@@ -73,7 +72,7 @@ def plot_time_courses(
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title=title, frameon=False)
     else:
         say(ax, "no source")
-    return ax.figure
+    return ax
 
 
 def plot_energy(
@@ -83,7 +82,7 @@ def plot_energy(
     tol: float | None = None,
     label: str | None = None,
     ax: Axes | None = None,
-) -> Figure:
+) -> Axes:
     """Plot the energy against the iteration, and say how certain its minimum is.
 
     Parameters
@@ -101,8 +100,8 @@ def plot_energy(
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
-        The figure.
+    ax : matplotlib.axes.Axes
+        The curve.
     """
     history = np.asarray(history, float)
     if history.ndim != 1 or not len(history):
@@ -128,4 +127,4 @@ def plot_energy(
         )
     if label is not None:
         ax.legend(frameon=False)
-    return ax.figure
+    return ax

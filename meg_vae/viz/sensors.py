@@ -12,15 +12,18 @@ from .style import INK, PALETTE, RC
 if TYPE_CHECKING:
     import mne
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 TYPE_NAMES = {"grad": "Gradiometers", "mag": "Magnetometers", "eeg": "EEG"}
+# What MNE files under "mag" because it measures a field (T), and is a gradiometer all the same.
+AXIAL = ("CTF", "KIT", "MAGNES", "BABY", "ARTEMIS123", "KRISS", "COMPUMEDICS_ADULT")
 PARTS = ("data", "fit", "residual")
 MOST_PEAKS = 3
 APART_S = 0.02  # peaks nearer than this are one
 
 
-def plot_fit(evoked: mne.Evoked, residual: mne.Evoked, *, axes: np.ndarray | None = None) -> Figure:
+def plot_fit(
+    evoked: mne.Evoked, residual: mne.Evoked, *, axes: np.ndarray | None = None
+) -> np.ndarray:
     """Plot sensor data, what the sources explain of them, and what they leave.
 
     Parameters
@@ -35,10 +38,10 @@ def plot_fit(evoked: mne.Evoked, residual: mne.Evoked, *, axes: np.ndarray | Non
 
     Returns
     -------
-    fig : matplotlib.figure.Figure
+    axes : ndarray of matplotlib.axes.Axes, shape (n_channel_types, 3)
         Data, fit and residual side by side, a row per channel type, on one scale a row, with the
-        share of variance (sum of squares) that the sources explain. Its ``axes`` are the curves,
-        row by row, and then the topographies.
+        share of variance (sum of squares) that the sources explain. The topographies are axes of
+        the same figure.
     """
     if evoked.ch_names != residual.ch_names or len(evoked.times) != len(residual.times):
         raise ValueError("residual must have the channels and the times of evoked.")
@@ -53,7 +56,7 @@ def plot_fit(evoked: mne.Evoked, residual: mne.Evoked, *, axes: np.ndarray | Non
     axes = open_axes(axes, (len(kinds), 3), (11.0, 2.4 * len(kinds)), sharex=True, sharey="row")
     for row, kind in zip(axes, kinds, strict=True):
         for ax, (name, part) in zip(row, parts.items(), strict=True):
-            _butterfly(ax, part, kind, f"{TYPE_NAMES.get(kind, kind)}: {name}")
+            _butterfly(ax, part, kind, f"{type_name(evoked.info, kind)}: {name}")
             for peak in peaks:
                 ax.axvline(1e3 * peak, color=INK, linewidth=0.7, linestyle=":")
         share = _explained(evoked, residual, kind)
@@ -64,7 +67,20 @@ def plot_fit(evoked: mne.Evoked, residual: mne.Evoked, *, axes: np.ndarray | Non
         ax.set_ylabel("")
     for row, kind in zip(maps, kinds, strict=len(maps) > 0):
         _topographies(row, parts, kind, peaks)
-    return axes.flat[0].figure
+    return axes
+
+
+def type_name(info: mne.Info, kind: str) -> str:
+    """Return the name of a type of channels, in the plural; axial gradiometers have their own."""
+    from mne import channel_indices_by_type
+    from mne.io.constants import FIFF
+
+    axial = {FIFF[f"FIFFV_COIL_{maker}_GRAD"] for maker in AXIAL} | {FIFF.FIFFV_COIL_AXIAL_GRAD_5CM}
+    picks = channel_indices_by_type(info).get(kind, [])
+    coils = {info["chs"][k]["coil_type"] & 0xFFFF for k in picks}  # above it: CTF's compensation
+    if kind == "mag" and coils and coils <= axial:
+        return "Axial gradiometers"
+    return TYPE_NAMES.get(kind, kind)
 
 
 def _open(n_kinds: int, n_peaks: int) -> tuple[np.ndarray, list[np.ndarray]]:

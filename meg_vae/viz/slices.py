@@ -9,7 +9,7 @@ import numpy as np
 
 from .estimate import UNITS as ESTIMATE_UNITS
 from .estimate import check_threshold, magnitudes, sample_at, unit_scale
-from .figures import open_figure
+from .figures import open_figure, shown_once
 from .places import true_places
 from .scale import ColourScale
 from .sources import check_measure
@@ -139,7 +139,7 @@ def _table_slices(
             )
             _mark(display, cut, points, true, [scale.colour(value) for value in values])
         _finish(fig, scale, MEASURES[color_by], title, empty=sources.empty)
-    return fig
+    return shown_once(fig)
 
 
 def _mark(
@@ -205,7 +205,7 @@ def _volume_slices(
         _mark(display, peak, np.zeros((0, 3)), true, [])
         note = f"; shown above {threshold:g} % of the largest"
         _finish(fig, scale, ESTIMATE_UNITS[unit][0] + note, title, empty=not shown.any())
-    return fig
+    return shown_once(fig)
 
 
 def _finish(fig: Figure, scale: ColourScale, label: str, title: str | None, *, empty: bool) -> None:

@@ -46,6 +46,7 @@ COMPARISON = {
 }
 BENCHMARK = {
     "title": ("Method", "{}"),
+    "told": ("Told", "{}"),
     "f1": ("F1", "{:.2f}"),
     "localization_error_mm": ("Localization error (mm)", "{:.1f}"),
     "hit_rate": ("Hit rate", "{:.2f}"),
