@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mne
+import numpy as np
 import pandas as pd
 
 from meg_vae import viz
@@ -18,10 +19,13 @@ from . import facts, text
 from .pictures import save_figure
 from .tables import benchmark_table, facts_table, html_table
 
+MARK = " †"
+NOTE = "† told the true number of sources"
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
     from meg_vae.comparison import Benchmark
 
@@ -42,17 +46,21 @@ def benchmark_figures(benchmark: Benchmark, folder: str | Path) -> dict[str, Pat
         The PNG files "error_against_snr", "hits", "time" and "ranking", each where the protocol has
         what it shows.
     """
+    summary = _marked(benchmark.summary)
     drawn = {
-        "error_against_snr": _error_against_snr(benchmark),
-        "hits": _hits(benchmark),
-        "time": _time(benchmark),
-        "ranking": _ranking(benchmark),
+        "error_against_snr": _error_against_snr(benchmark, summary),
+        "hits": _hits(summary),
+        "time": _time(summary),
+        "ranking": _ranking(summary),
     }
-    return {
-        name: save_figure(figure, Path(folder) / f"{name}.png")
-        for name, figure in drawn.items()
-        if figure is not None
-    }
+    pictures = {}
+    for name, axes in drawn.items():
+        if axes is not None:
+            figure = np.ravel(axes)[0].figure
+            if summary["title"].str.endswith(MARK).any():
+                figure.text(0.995, 0.005, NOTE, ha="right", va="bottom", fontsize=8)
+            pictures[name] = save_figure(figure, Path(folder) / f"{name}.png")
+    return pictures
 
 
 def benchmark_report(
@@ -131,7 +139,18 @@ def _how(benchmark: Benchmark, options: Mapping[str, object] | None, command: st
     )
 
 
-def _error_against_snr(benchmark: Benchmark) -> Figure | None:
+def _marked(summary: pd.DataFrame) -> pd.DataFrame:
+    """Mark the methods that are told something of the truth, and order all as `METHODS` does."""
+    names = {
+        name: f"{one.title}{MARK}" if one.oracle and one.family != "Null" else one.title
+        for name, one in METHODS.items()
+    }
+    place = {name: k for k, name in enumerate(METHODS)}
+    ordered = summary.sort_values("method", key=lambda one: one.map(place), kind="stable")
+    return ordered.assign(title=ordered["method"].map(names))
+
+
+def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> np.ndarray | None:
     """Conditions that differ in nothing but their ratio are one curve; the longest is drawn."""
     groups: dict[str, list[tuple[str, float]]] = {}
     for one in benchmark.protocol.conditions:
@@ -139,7 +158,6 @@ def _error_against_snr(benchmark: Benchmark) -> Figure | None:
         if one.recipe.n_sources:
             groups.setdefault(str(rest), []).append((one.name, one.recipe.snr_db))
     longest = max(groups.values(), key=len, default=[])
-    summary = benchmark.summary
     chosen = summary[
         (summary["metric"] == "localization_error_mm")
         & summary["condition"].isin([name for name, _ in longest])
@@ -163,15 +181,15 @@ def _wide(summary: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     return wide
 
 
-def _hits(benchmark: Benchmark) -> Figure | None:
-    wide = _wide(benchmark.summary, ["hit_rate", "false_positives"])
+def _hits(summary: pd.DataFrame) -> np.ndarray | None:
+    wide = _wide(summary, ["hit_rate", "false_positives"])
     wide = wide[wide["condition"] != ALL]
     return None if wide.empty else viz.plot_hits_against_false_positives(wide, columns=4)
 
 
-def _time(benchmark: Benchmark) -> Figure | None:
+def _time(summary: pd.DataFrame) -> Axes | None:
     """Of the condition in which most methods ran."""
-    wide = _wide(benchmark.summary, ["cpu_seconds", "f1"])
+    wide = _wide(summary, ["cpu_seconds", "f1"])
     wide = wide[(wide["condition"] != ALL) & (wide["family"] != "Null")]
     if wide.empty:
         return None
@@ -180,15 +198,14 @@ def _time(benchmark: Benchmark) -> Figure | None:
     return viz.plot_time_against_accuracy(chosen, title=fullest)
 
 
-def _ranking(benchmark: Benchmark) -> Figure | None:
-    chosen = benchmark.summary[benchmark.summary["metric"] == "f1"]
+def _ranking(summary: pd.DataFrame) -> Axes | None:
+    """Methods that ran everywhere first, then those that ran less often; the null ones last."""
+    chosen = summary[summary["metric"] == "f1"]
     if chosen.empty:
         return None
     grid = chosen.pivot_table(index="title", columns="condition", values="mean", sort=False)
-    order = [*grid.columns.drop(ALL, errors="ignore"), *([ALL] if ALL in grid else [])]
-    overall = ranking(benchmark.summary)["title"]
-    known = [title for title in overall if title in grid.index]
-    rest = [title for title in grid.index if title not in known]
-    nulls = set(chosen.loc[chosen["family"] == "Null", "title"])
-    rows = [one for one in known if one not in nulls] + [one for one in rest if one not in nulls]
-    return viz.plot_ranking(grid.loc[[*rows, *(one for one in known if one in nulls)], order])
+    conditions = [one for one in dict.fromkeys(summary["condition"]) if one in grid]
+    grid = grid[conditions].rename(columns={ALL: "All"})
+    null = chosen.groupby("title")["family"].first()[grid.index] == "Null"
+    order = pd.DataFrame({"null": null, "ran": -grid.notna().sum(axis=1), "f1": -grid.mean(axis=1)})
+    return viz.plot_ranking(grid.loc[order.sort_values(["null", "ran", "f1"]).index])

@@ -107,18 +107,20 @@ def ranking(summary: pd.DataFrame, condition: str = ALL) -> pd.DataFrame:
     Returns
     -------
     table : pandas.DataFrame
-        A row per method, indexed by its name, with its title, its family and the mean of every
-        metric; sorted by F1, then by the localization error (where there is no source: by false
-        positives), null methods below those that score as they do.
+        A row per method, indexed by its name, with its title, its family, what it is told of the
+        truth and the mean of every metric; sorted by F1, then by the localization error (where
+        there is no source: by false positives). The null methods stand below the others, for
+        comparison.
     """
     chosen = summary[summary["condition"] == condition]
     about = chosen.groupby("method", sort=False)[["title", "family"]].first()
     means = chosen.pivot_table(index="method", columns="metric", values="mean", sort=False)
     table = about.join(means)
+    table.insert(2, "told", [METHODS[name].oracle for name in table.index])
     table["null"] = table["family"] == "Null"
-    keys = {RANK_BY: False, "null": True, "localization_error_mm": True}
+    scores = {RANK_BY: False, "localization_error_mm": True}
     if RANK_BY not in table:
-        keys = {"null": True, "false_positives": True}
-    keys = {name: up for name, up in keys.items() if name in table}
+        scores = {"false_positives": True}
+    keys = {"null": True} | {name: up for name, up in scores.items() if name in table}
     table = table.sort_values(list(keys), ascending=list(keys.values()), kind="stable")
     return table.drop(columns="null")
