@@ -21,6 +21,8 @@ from sphinx_gallery.sorting import FileNameSortKey
 import meg_vae
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+from shown import ShownPlotters
+
 pyvista.OFF_SCREEN = True
 pyvista.BUILDING_GALLERY = True
 
@@ -59,7 +61,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "tutorials",
     "filename_pattern": r"/\d\d_",
     "within_subsection_order": FileNameSortKey,
-    "image_scrapers": ("matplotlib", pyvista.Scraper()),
+    "image_scrapers": ("matplotlib", ShownPlotters()),
     "image_srcset": ["2x"],
     "doc_module": ("meg_vae",),
     "backreferences_dir": "generated/backreferences",

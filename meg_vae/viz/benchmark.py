@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .style import INK, PALETTE, RC
+from .figures import in_style
+from .style import INK, PALETTE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +153,7 @@ def plot_time_against_accuracy(
     from matplotlib import pyplot as plt
 
     looks = _looks(table)
-    with plt.rc_context(RC):
+    with in_style():
         _, ax = plt.subplots(figsize=(8.2, 4.6), layout="constrained")
         for row in table.to_dict("records"):
             _point(ax, row, "cpu_seconds", score, looks[row["title"]])
@@ -185,7 +186,7 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
     from matplotlib import pyplot as plt
 
     numbers = table.to_numpy(float)
-    with plt.rc_context(RC | {"axes.grid": False}):
+    with in_style(**{"axes.grid": False}):
         size = (2.6 + 0.62 * table.shape[1], 1.9 + 0.3 * table.shape[0])
         fig, ax = plt.subplots(figsize=size, layout="constrained")
         image = ax.imshow(numbers, cmap="viridis", vmin=0, vmax=1, aspect="auto")
@@ -213,7 +214,7 @@ def _panels(count: int, columns: int, height: float) -> np.ndarray:
     from matplotlib import pyplot as plt
 
     rows = -(-count // columns)
-    with plt.rc_context(RC):
+    with in_style():
         _, axes = plt.subplots(
             rows,
             columns,

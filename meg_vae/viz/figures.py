@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +10,35 @@ import numpy as np
 from .style import RC
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+@contextmanager
+def in_style(**more: Any) -> Iterator[None]:
+    """Draw in the style of this package, and put back the user's.
+
+    Matplotlib's own context also puts back what a notebook's backend sets when the first figure
+    loads it, after which the notebook would show no figure any more.
+    """
+    import matplotlib as mpl
+
+    style = RC | more
+    before = {name: mpl.rcParams[name] for name in style}
+    mpl.rcParams.update(style)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def open_figure(size: tuple[float, float], **kwargs: Any) -> Figure:
     """Open a figure of a size in inches."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(RC):
+    with in_style():
         return plt.figure(figsize=size, **({"layout": "constrained"} | kwargs))
 
 
@@ -39,10 +60,8 @@ def open_axes(
     given: Any, shape: tuple[int, int], size: tuple[float, float], **kwargs: Any
 ) -> np.ndarray:
     """Return axes in rows and columns: those given, or those of a new figure."""
-    import matplotlib.pyplot as plt
-
     if given is None:
-        with plt.rc_context(RC):
+        with in_style():
             return open_figure(size).subplots(*shape, squeeze=False, **kwargs)
     given = np.atleast_2d(np.asarray(given, dtype=object))
     if given.shape != shape:

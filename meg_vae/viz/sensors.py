@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figures import open_axes, open_figure
-from .style import INK, PALETTE, RC
+from .figures import in_style, open_axes, open_figure
+from .style import INK, PALETTE
 
 if TYPE_CHECKING:
     import mne
@@ -85,9 +85,7 @@ def type_name(info: mne.Info, kind: str) -> str:
 
 def _open(n_kinds: int, n_peaks: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Open a figure with three curves a row and, under each, a topography per peak."""
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(RC):
+    with in_style():
         fig = open_figure((11.0, 3.9 * n_kinds))
         grid = fig.add_gridspec(2 * n_kinds, 3 * n_peaks, height_ratios=[2.2, 1.3] * n_kinds)
         curves = np.empty((n_kinds, 3), dtype=object)

@@ -9,11 +9,11 @@ import numpy as np
 
 from .estimate import UNITS as ESTIMATE_UNITS
 from .estimate import check_threshold, magnitudes, sample_at, unit_scale
-from .figures import open_figure, shown_once
+from .figures import in_style, open_figure, shown_once
 from .places import true_places
 from .scale import ColourScale
 from .sources import check_measure
-from .style import FROM_ZERO, MEASURES, RC, SEQUENTIAL, TRUTH
+from .style import FROM_ZERO, MEASURES, SEQUENTIAL, TRUTH
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -121,14 +121,13 @@ def _table_slices(
     title: str | None,
 ) -> Figure:
     """Draw a row of slices through each source."""
-    import matplotlib.pyplot as plt
     from nilearn import plotting
 
     points = _own_places(sources, to_image, "sources")
     values = sources[color_by].to_numpy(float)
     scale = ColourScale.around(values, from_zero=color_by in FROM_ZERO)
     cuts = points[:MOST_ROWS] if len(points) else np.zeros((1, 3))
-    with plt.rc_context(RC | {"axes.grid": False}):
+    with in_style(**{"axes.grid": False}):
         fig = open_figure((7.5, 2.5 * len(cuts) + 0.9), layout="none")
         top = 1 - 0.45 / fig.get_figheight() if title else 1.0
         height = (top - 0.75 / fig.get_figheight()) / len(cuts)
@@ -167,7 +166,6 @@ def _volume_slices(
     title: str | None,
 ) -> Figure:
     """Draw an estimate in a volume, cut at its largest magnitude."""
-    import matplotlib.pyplot as plt
     import mne
     from nilearn import plotting
 
@@ -186,7 +184,7 @@ def _volume_slices(
     volume = _grid_image(src, stc.vertices, shown * factor, to_image)
     highest = np.unravel_index(volume.get_fdata().argmax(), volume.shape)
     peak = volume.affine[:3] @ [*highest, 1]
-    with plt.rc_context(RC | {"axes.grid": False}):
+    with in_style(**{"axes.grid": False}):
         fig = open_figure((7.5, 3.6), layout="none")
         box = fig.add_axes((0.02, 0.24, 0.96, 0.62 if title else 0.74))
         display = plotting.plot_stat_map(
