@@ -38,7 +38,13 @@ print(head.trans)
 # ``mindist`` leaves out positions that are so close to the inner skull that the boundary elements
 # model them badly.
 forward = mne.make_forward_solution(
-    head.info, trans=head.trans, src=head.src, bem=head.bem, meg=True, eeg=False, mindist=5.0
+    head.info,
+    trans=head.trans,
+    src=head.src,
+    bem=head.bem,
+    meg=True,
+    eeg=False,
+    mindist=5.0,
 )
 print(forward)
 
@@ -61,8 +67,12 @@ field = mne.EvokedArray(10e-9 * gain[:, [strongest]], head.info)
 figure, axes = plt.subplots(
     1, 4, figsize=(8, 3), width_ratios=(12, 0.5, 12, 0.5), layout="constrained"
 )
-field.plot_topomap(times=0, ch_type="mag", axes=axes[:2], show=False, time_format="")
-field.plot_topomap(times=0, ch_type="grad", axes=axes[2:], show=False, time_format="")
+field.plot_topomap(
+    times=0, ch_type="mag", axes=axes[:2], show=False, time_format=""
+)
+field.plot_topomap(
+    times=0, ch_type="grad", axes=axes[2:], show=False, time_format=""
+)
 axes[0].set_title("Magnetometers")
 axes[2].set_title("Gradiometers (RMS of each pair)")
 
@@ -94,19 +104,31 @@ likeness = np.abs(unit.T @ unit)[np.triu_indices(unit.shape[1], 1)]
 distance = 1e3 * pdist(fixed["source_rr"])
 
 edges = np.arange(0, 81, 5)
-bins = [likeness[(distance > low) & (distance <= low + 5)] for low in edges[:-1]]
-low, middle, high = np.array([np.percentile(part, (5, 50, 95)) for part in bins if len(part)]).T
-centres = np.array([edge + 2.5 for edge, part in zip(edges, bins, strict=False) if len(part)])
+bins = [
+    likeness[(distance > low) & (distance <= low + 5)] for low in edges[:-1]
+]
+low, middle, high = np.array(
+    [np.percentile(part, (5, 50, 95)) for part in bins if len(part)]
+).T
+centres = np.array(
+    [edge + 2.5 for edge, part in zip(edges, bins, strict=False) if len(part)]
+)
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
-ax.fill_between(centres, low, high, alpha=0.3, label="5 % to 95 % of the pairs")
+ax.fill_between(
+    centres, low, high, alpha=0.3, label="5 % to 95 % of the pairs"
+)
 ax.plot(centres, middle, label="median")
 ax.set(
-    xlabel="Distance of two sources (mm)", ylabel="|Correlation| of their fields", ylim=(0, 1.02)
+    xlabel="Distance of two sources (mm)",
+    ylabel="|Correlation| of their fields",
+    ylim=(0, 1.02),
 )
 ax.legend()
 
 near = bins[np.flatnonzero([len(part) for part in bins])[0]]
-print(f"closest pairs (below {centres[0] + 2.5:g} mm): {100 * np.mean(near > 0.9):.0f} % above 0.9")
+print(
+    f"closest pairs (below {centres[0] + 2.5:g} mm): {100 * np.mean(near > 0.9):.0f} % above 0.9"
+)
 print(f"all pairs: {100 * np.mean(likeness > 0.9):.2f} % above 0.9")
 
 # %%

@@ -22,7 +22,9 @@ mne.set_log_level("warning")
 # The sources lie at random places of a *fine* grid (8,196 positions), and we shall look for them on
 # a *coarser* one (5,124), because no brain keeps to anyone's grid. Looking for sources on the very
 # positions that they were simulated at is called the inverse crime, and flatters.
-case = datasets.template_recording(n_sources=3, snr_db=10, spacing="oct6", random_state=8)
+case = datasets.template_recording(
+    n_sources=3, snr_db=10, spacing="oct6", random_state=8
+)
 head = datasets.template("ico4")
 case.evoked.plot(gfp=True, spatial_colors=True, time_unit="ms")
 
@@ -49,17 +51,23 @@ inverse.sources_.round(2)
 # ----------------
 # Each true source beside the nearest one that was found:
 to_mri = mne.transforms.invert_transform(head.forward["mri_head_t"])
-true = 1e3 * mne.transforms.apply_trans(to_mri, np.array([dipole.pos[0] for dipole in case.truth]))
+true = 1e3 * mne.transforms.apply_trans(
+    to_mri, np.array([dipole.pos[0] for dipole in case.truth])
+)
 found = inverse.sources_[["x_mm", "y_mm", "z_mm"]].to_numpy()
 grid = 1e3 * mne.transforms.apply_trans(to_mri, head.forward["source_rr"])
 for k, place in enumerate(true):
     error = np.linalg.norm(found - place, axis=1).min()
     possible = np.linalg.norm(grid - place, axis=1).min()
-    print(f"source {k}: {error:.1f} mm away (the grid allows {possible:.1f} mm)")
+    print(
+        f"source {k}: {error:.1f} mm away (the grid allows {possible:.1f} mm)"
+    )
 
 # %%
 # On the cortex, spheres are what was found and diamonds what was there.
-inverse.plot_sources(truth=case.truth, trans=case.trans, size_by="peak_nAm").show()
+inverse.plot_sources(
+    truth=case.truth, trans=case.trans, size_by="peak_nAm"
+).show()
 
 # %%
 # Their time courses, with bands of two posterior standard deviations:
@@ -94,7 +102,9 @@ stc = inverse.apply(case.evoked)
 print(stc)
 for dipole in inverse.dipoles():
     best = dipole.amplitude.argmax()
-    print(f"{1e9 * dipole.amplitude[best]:.0f} nAm at {1e3 * dipole.times[best]:.0f} ms")
+    print(
+        f"{1e9 * dipole.amplitude[best]:.0f} nAm at {1e3 * dipole.times[best]:.0f} ms"
+    )
 
 # %%
 # And if there is nothing to find?
@@ -103,7 +113,9 @@ for dipole in inverse.dipoles():
 # the estimate is empty, and a warning says so.
 import warnings  # noqa: E402
 
-noise = datasets.template_recording(n_sources=0, spacing="oct5", random_state=4)
+noise = datasets.template_recording(
+    n_sources=0, spacing="oct5", random_state=4
+)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     empty = VAEInverse().fit(noise.evoked, noise.forward, noise.noise_cov)

@@ -53,7 +53,15 @@ for name, recording in recordings.items():
     fits[name] = inverse.fit(evoked, recording.forward, recording.noise_cov)
 
 tables = [fit.sources_.assign(condition=name) for name, fit in fits.items()]
-columns = ["condition", "hemi", "label", "peak_nAm", "sd_nAm", "peak_s", "log_evidence"]
+columns = [
+    "condition",
+    "hemi",
+    "label",
+    "peak_nAm",
+    "sd_nAm",
+    "peak_s",
+    "log_evidence",
+]
 pd.concat(tables)[columns].round(3) if tables else "no data"
 
 # %%
@@ -67,7 +75,9 @@ for name, fit in fits.items():
     side, sense = name.split()
     opposite = "rh" if side == "Left" else "lh"
     subject_dir = recordings[name].subjects_dir / recordings[name].subject
-    label = mne.read_label(subject_dir / "label" / f"{sense[:3].capitalize()}-{opposite}.label")
+    label = mne.read_label(
+        subject_dir / "label" / f"{sense[:3].capitalize()}-{opposite}.label"
+    )
     labels[name] = label
     surface, _ = mne.read_surface(subject_dir / "surf" / f"{opposite}.white")
     middle = surface[label.vertices].mean(axis=0)
@@ -85,7 +95,9 @@ for name, fit in fits.items():
 # evidence, with the border of the label:
 if fits:
     fits["Left visual"].plot_sources(
-        color_by="log_evidence", labels=[labels["Left visual"]], title="Left visual"
+        color_by="log_evidence",
+        labels=[labels["Left visual"]],
+        title="Left visual",
     ).show()
 
 # %%

@@ -25,7 +25,9 @@ import torch
 
 from meg_vae import SparseVAE
 
-here = Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
+here = (
+    Path(__file__).resolve().parent if "__file__" in globals() else Path.cwd()
+)
 root = here if (here / "scripts").is_dir() else here.parent
 sys.path.insert(0, str(root / "scripts"))
 
@@ -42,7 +44,9 @@ import talk_smoothing  # noqa: E402
 
 torch.set_num_threads(1)  # the problems are small
 mne.set_log_level("error")
-pd.set_option("display.width", 120, "display.max_columns", 20, "display.precision", 3)
+pd.set_option(
+    "display.width", 120, "display.max_columns", 20, "display.precision", 3
+)
 
 # %%
 # 1. A linear decoder learns PCA
@@ -58,8 +62,15 @@ table = talk_common.show("talk_pca", talk_pca.draw)
 
 # %%
 fits = table.drop_duplicates(["data", "n_latents", "seed"])
-noisy, clean = fits[fits["data"] == "noisy"], table[table["data"] == "noiseless"]
-off = (noisy["noise_variance"] / noisy["mean_discarded_eigenvalue"] - 1).abs().max()
+noisy, clean = (
+    fits[fits["data"] == "noisy"],
+    table[table["data"] == "noiseless"],
+)
+off = (
+    (noisy["noise_variance"] / noisy["mean_discarded_eigenvalue"] - 1)
+    .abs()
+    .max()
+)
 idle = clean[clean["direction"] > clean["rank"]]["posterior_variance"]
 print(
     f"{len(noisy)} noisy data sets: largest angle to PCA's subspace {noisy['angle_rad'].max():.1e}"
@@ -70,7 +81,9 @@ print(
 )
 
 fit = talk_pca.fit(talk_pca.low_rank_data(20, 400, 5, 0.3, seed=0), 5, seed=0)
-print(f"anew: angle {fit['angle']:.1e}, λ {fit['noise_variance']:.5f} = {fit['discarded']:.5f}")
+print(
+    f"anew: angle {fit['angle']:.1e}, λ {fit['noise_variance']:.5f} = {fit['discarded']:.5f}"
+)
 
 # %%
 # 2. Active latents count dimensions
@@ -88,7 +101,11 @@ table = talk_common.show("talk_dimensions", talk_dimensions.draw)
 # %%
 fits = table.drop_duplicates(["dimension", "seed"])
 fits = fits.assign(right=fits["n_active"] == fits["dimension"])
-print(fits.groupby("dimension").agg({"right": ["sum", "count"], "residual": "max"}))
+print(
+    fits.groupby("dimension").agg(
+        {"right": ["sum", "count"], "residual": "max"}
+    )
+)
 
 X = talk_dimensions.manifold(2, 20, 300, 0)
 variances, residual, _ = talk_dimensions.posterior_variances(X, 0, n_steps=400)
@@ -110,14 +127,20 @@ table = talk_common.show("talk_recovery", talk_recovery.draw)
 
 # %%
 keys = ["row_norms", "n_samples", "method"]
-share = table.pivot_table(index=keys, columns="n_active", values="recovered", aggfunc="mean")
+share = table.pivot_table(
+    index=keys, columns="n_active", values="recovered", aggfunc="mean"
+)
 print("share recovered, against ρ₀, at most and at fewest samples:")
 print(share.loc[(slice(None), [table["n_samples"].max(), 1]), :])
 
 problem = talk_common.sparse_problem(15, 40, 14, 15, decades=2, seed=0)
 for name in ("VAE", "autoencoder, log", "matching pursuit"):
-    right = talk_common.recovered(talk_recovery.METHODS[name](problem), problem.U)
-    print(f"anew: {name:17s} 14 rows of 15 channels {'' if right else 'not '}recovered")
+    right = talk_common.recovered(
+        talk_recovery.METHODS[name](problem), problem.U
+    )
+    print(
+        f"anew: {name:17s} 14 rows of 15 channels {'' if right else 'not '}recovered"
+    )
 
 # %%
 # 4. No bad local minima
@@ -136,17 +159,39 @@ table = talk_common.show("talk_minima", talk_minima.draw)
 
 # %%
 cells = table.groupby(["inside", "regime", "method"], sort=False)
-counts = table.groupby(["inside", "regime", "method", "problem"], sort=False)["energy"]
-minima = counts.agg(talk_minima.n_minima).groupby(level=[0, 1, 2], sort=False).mean()
-print(pd.DataFrame({"minima": minima, "share right": cells["recovered"].mean()}))
-print(f"largest relative gradient at the end: {table['certificate'].max():.1e}")
+counts = table.groupby(["inside", "regime", "method", "problem"], sort=False)[
+    "energy"
+]
+minima = (
+    counts.agg(talk_minima.n_minima)
+    .groupby(level=[0, 1, 2], sort=False)
+    .mean()
+)
+print(
+    pd.DataFrame({"minima": minima, "share right": cells["recovered"].mean()})
+)
+print(
+    f"largest relative gradient at the end: {table['certificate'].max():.1e}"
+)
 
 problem = talk_common.sparse_problem(15, 40, 10, 15, decades=2, seed=0)
 log = talk_minima.TWINS["autoencoder, log"]
 vae = [talk_minima.vae_from(problem, seed) for seed in range(4)]
 twin = [talk_minima.twin_from(problem, seed, **log) for seed in range(4)]
-print("anew, VAE: ", [f"{end.energy:.3f} {'right' if end.recovered else 'wrong'}" for end in vae])
-print("anew, twin:", [f"{end.energy:.3f} {'right' if end.recovered else 'wrong'}" for end in twin])
+print(
+    "anew, VAE: ",
+    [
+        f"{end.energy:.3f} {'right' if end.recovered else 'wrong'}"
+        for end in vae
+    ],
+)
+print(
+    "anew, twin:",
+    [
+        f"{end.energy:.3f} {'right' if end.recovered else 'wrong'}"
+        for end in twin
+    ],
+)
 
 # %%
 # 5. Selective smoothing
@@ -185,16 +230,24 @@ table = talk_common.show("talk_meg", talk_meg.draw)
 
 # %%
 mean = table.pivot_table(
-    index=["orientation", "snr_db", "n_sources"], columns="method", values="error_mm"
+    index=["orientation", "snr_db", "n_sources"],
+    columns="method",
+    values="error_mm",
 )
-print(f"mean localization error in mm, {table['seed'].nunique()} recordings a condition:")
+print(
+    f"mean localization error in mm, {table['seed'].nunique()} recordings a condition:"
+)
 print(mean[list(talk_meg_methods.METHODS)].round(1))
 
 for orientation in talk_meg_data.ORIENTATIONS:
     case = talk_meg_data.make_case(5, 20.0, 1, orientation)
     for name in ("VAE", "gamma-MAP", "sLORETA"):
-        result = talk_meg_data.score(case, talk_meg_methods.METHODS[name](case))
-        print(f"anew, orientation {orientation}: {name:9s} error {result['error_mm']:.1f} mm")
+        result = talk_meg_data.score(
+            case, talk_meg_methods.METHODS[name](case)
+        )
+        print(
+            f"anew, orientation {orientation}: {name:9s} error {result['error_mm']:.1f} mm"
+        )
 
 # %%
 # 7. More complex decoders
@@ -210,14 +263,23 @@ for orientation in talk_meg_data.ORIENTATIONS:
 table = talk_common.show("talk_decoders", talk_decoders.draw)
 
 # %%
-share = table.pivot_table(index=["bend", "n_active"], columns="decoder", values="right")
-print(f"share with exactly the right rows, of {table['seed'].nunique()} problems each:")
+share = table.pivot_table(
+    index=["bend", "n_active"], columns="decoder", values="right"
+)
+print(
+    f"share with exactly the right rows, of {table['seed'].nunique()} problems each:"
+)
 print(share[list(talk_decoders.DECODERS)])
 
 problem = talk_decoders.make_problem(3, 0.0, seed=0)
 norms = talk_decoders.row_norms(problem, "warped f(z)", seed=0)
 kept = np.flatnonzero(norms > talk_decoders.KEPT * norms.max())
-print("anew, warped f(z): keeps rows", kept, "of the true", np.flatnonzero(problem.U.any(axis=1)))
+print(
+    "anew, warped f(z): keeps rows",
+    kept,
+    "of the true",
+    np.flatnonzero(problem.U.any(axis=1)),
+)
 
 # %%
 # And where there is nothing to find
@@ -225,7 +287,10 @@ print("anew, warped f(z): keeps rows", kept, "of the true", np.flatnonzero(probl
 # Data without sparse structure give no sparse answer: on noise alone no source has evidence.
 rng = np.random.default_rng(0)
 Phi, noise = rng.standard_normal((60, 300)), rng.standard_normal((60, 40))
-print("sources in noise:", int(SparseVAE(min_log_evidence=10.0).fit(Phi, noise).active_.sum()))
+print(
+    "sources in noise:",
+    int(SparseVAE(min_log_evidence=10.0).fit(Phi, noise).active_.sum()),
+)
 
 # %%
 # What to watch out for

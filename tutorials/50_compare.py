@@ -32,9 +32,13 @@ for name in METHODS_TO_SHOW:
 # -------------
 # Three sources on a fine grid, inverted on a coarser one: no method can put a source where it
 # really was.
-case = datasets.template_recording(n_sources=3, snr_db=10, spacing="oct6", random_state=2)
+case = datasets.template_recording(
+    n_sources=3, snr_db=10, spacing="oct6", random_state=2
+)
 forward = datasets.template("oct5").forward
-result = compare(case.evoked, forward, case.noise_cov, METHODS_TO_SHOW, truth=case.truth)
+result = compare(
+    case.evoked, forward, case.noise_cov, METHODS_TO_SHOW, truth=case.truth
+)
 scores = [
     "title",
     "n_sources",
@@ -53,14 +57,18 @@ result.table[scores].round(2)
 # (``false_positives``). The earth mover's distance ``emd_mm`` needs no peaks: it is how far the
 # whole estimate would have to be carried to lie on the truth, so it sees the spread of a map. Every
 # score is defined, with its source, in `meg_vae.comparison.METRICS`.
-result.table[["title", "explained_variance", "dispersion_mm", "roc_auc", "seconds"]].round(2)
+result.table[
+    ["title", "explained_variance", "dispersion_mm", "roc_auc", "seconds"]
+].round(2)
 
 # %%
 # Side by side
 # ------------
 # Each row has its own scale, because units differ between methods: dSPM and sLORETA are statistics,
 # not currents. Diamonds are the true sources.
-result.plot(subjects_dir=case.subjects_dir, views=("lateral", "dorsal", "medial")).show()
+result.plot(
+    subjects_dir=case.subjects_dir, views=("lateral", "dorsal", "medial")
+).show()
 
 # %%
 # More noise
@@ -70,17 +78,29 @@ result.plot(subjects_dir=case.subjects_dir, views=("lateral", "dorsal", "medial"
 levels = [10, 0, -5, -10]
 rows = []
 for snr_db in levels:
-    one = datasets.template_recording(3, snr_db, spacing="oct6", random_state=2)
+    one = datasets.template_recording(
+        3, snr_db, spacing="oct6", random_state=2
+    )
     table = compare(
-        one.evoked, forward, one.noise_cov, ["vae", "irmxne", "sloreta"], truth=one.truth
+        one.evoked,
+        forward,
+        one.noise_cov,
+        ["vae", "irmxne", "sloreta"],
+        truth=one.truth,
     ).table
     rows.append(table.assign(snr_db=snr_db))
-errors = pd.concat(rows).pivot_table("localization_error_mm", "snr_db", "title", sort=False)
+errors = pd.concat(rows).pivot_table(
+    "localization_error_mm", "snr_db", "title", sort=False
+)
 
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for title, marker in zip(errors, "osD", strict=True):
     ax.plot(errors.index, errors[title], marker=marker, label=title)
-ax.set(xlabel="Signal-to-noise ratio (dB)", ylabel="Localization error (mm)", ylim=(0, None))
+ax.set(
+    xlabel="Signal-to-noise ratio (dB)",
+    ylabel="Localization error (mm)",
+    ylim=(0, None),
+)
 ax.legend()
 errors.round(1)
 

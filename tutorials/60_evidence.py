@@ -24,13 +24,17 @@ mne.set_log_level("warning")
 # ---------------------------
 # Four sources at 0 dB, that is, with as much noise as signal. The evidence of a source is what the
 # data would lose, in nats, if it were taken out and all else kept.
-case = datasets.template_recording(n_sources=4, snr_db=0, spacing="oct6", random_state=5)
+case = datasets.template_recording(
+    n_sources=4, snr_db=0, spacing="oct6", random_state=5
+)
 head = datasets.template("oct5")
 inverse = VAEInverse(subjects_dir=case.subjects_dir)
 inverse.fit(case.evoked, head.forward, case.noise_cov)
 
 to_mri = mne.transforms.invert_transform(head.forward["mri_head_t"])
-true = 1e3 * mne.transforms.apply_trans(to_mri, np.array([dipole.pos[0] for dipole in case.truth]))
+true = 1e3 * mne.transforms.apply_trans(
+    to_mri, np.array([dipole.pos[0] for dipole in case.truth])
+)
 found = inverse.sources_[["x_mm", "y_mm", "z_mm"]].to_numpy()
 table = inverse.sources_[["hemi", "peak_nAm", "sd_nAm", "log_evidence"]]
 nearest = np.linalg.norm(found[:, None] - true, axis=2).min(axis=1)
@@ -51,12 +55,23 @@ inverse.plot_evidence()
 # source, and every position that the energy keeps, however weak:
 largest = []
 for seed in range(10):
-    noise = datasets.template_recording(n_sources=0, spacing="ico3", random_state=seed)
+    noise = datasets.template_recording(
+        n_sources=0, spacing="ico3", random_state=seed
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an empty estimate is what we hope for
-        fit = VAEInverse(min_log_evidence=0).fit(noise.evoked, noise.forward, noise.noise_cov)
-    largest.append(fit.sources_["log_evidence"].max() if len(fit.sources_) else 0.0)
-print("largest evidence in noise:", ", ".join(f"{value:.1f}" for value in largest), "nats")
+        # An empty estimate is what we hope for.
+        warnings.simplefilter("ignore")
+        fit = VAEInverse(min_log_evidence=0).fit(
+            noise.evoked, noise.forward, noise.noise_cov
+        )
+    largest.append(
+        fit.sources_["log_evidence"].max() if len(fit.sources_) else 0.0
+    )
+print(
+    "largest evidence in noise:",
+    ", ".join(f"{value:.1f}" for value in largest),
+    "nats",
+)
 print(f"threshold: {inverse.min_log_evidence:g} nats")
 
 # %%
@@ -74,13 +89,21 @@ inverse.plot_time_courses()
 # -------------------------
 # Had other trials been averaged, would the sources be in the same place? Here are 40 trials of two
 # sources. The bootstrap draws 40 of them again and again, with repetition, and fits each average.
-clean = datasets.template_recording(n_sources=2, snr_db=np.inf, spacing="oct6", random_state=1)
+clean = datasets.template_recording(
+    n_sources=2, snr_db=np.inf, spacing="oct6", random_state=1
+)
 n_times = len(clean.evoked.times)
 raw = mne.io.RawArray(np.tile(clean.evoked.data / 8, 40), clean.evoked.info)
 mne.simulation.add_noise(raw, clean.noise_cov, random_state=0)
-epochs = mne.make_fixed_length_epochs(raw, n_times / raw.info["sfreq"], preload=True)
-small = VAEInverse(subjects_dir=clean.subjects_dir).fit(epochs, head.forward, clean.noise_cov)
-bootstrap = small.bootstrap(epochs, head.forward, clean.noise_cov, n_bootstrap=20, random_state=0)
+epochs = mne.make_fixed_length_epochs(
+    raw, n_times / raw.info["sfreq"], preload=True
+)
+small = VAEInverse(subjects_dir=clean.subjects_dir).fit(
+    epochs, head.forward, clean.noise_cov
+)
+bootstrap = small.bootstrap(
+    epochs, head.forward, clean.noise_cov, n_bootstrap=20, random_state=0
+)
 bootstrap.sources.round(2)
 
 # %%
@@ -95,8 +118,12 @@ small.plot_sources(bootstrap=bootstrap, views=("lateral", "dorsal")).show()
 # ``log_evidence_`` belongs to the whole fit, and compares *models of the head* on the same data:
 # orientation constraints, grids, conductors, transforms. First the orientation:
 for loose in (0.0, 0.2, 1.0):
-    fit = VAEInverse(loose=loose).fit(case.evoked, head.forward, case.noise_cov)
-    print(f"loose={loose}: {fit.log_evidence_:9.1f} nats, {len(fit.sources_)} sources")
+    fit = VAEInverse(loose=loose).fit(
+        case.evoked, head.forward, case.noise_cov
+    )
+    print(
+        f"loose={loose}: {fit.log_evidence_:9.1f} nats, {len(fit.sources_)} sources"
+    )
 
 # %%
 # The simulated sources point along the cortical normal, and the data know it: the larger (less
@@ -109,18 +136,30 @@ coarse = datasets.template("ico3")
 shifts = np.array([-8, -4, 0, 4, 8])  # mm, to the right
 evidence = []
 for shift in shifts:
-    moved = mne.transforms.Transform("head", "mri", coarse.trans["trans"].copy())
+    moved = mne.transforms.Transform(
+        "head", "mri", coarse.trans["trans"].copy()
+    )
     moved["trans"][0, 3] += 1e-3 * shift
     forward = mne.make_forward_solution(
-        coarse.info, moved, coarse.src, coarse.bem, meg=True, eeg=False, mindist=0.0
+        coarse.info,
+        moved,
+        coarse.src,
+        coarse.bem,
+        meg=True,
+        eeg=False,
+        mindist=0.0,
     )
-    evidence.append(VAEInverse().fit(case.evoked, forward, case.noise_cov).log_evidence_)
+    evidence.append(
+        VAEInverse().fit(case.evoked, forward, case.noise_cov).log_evidence_
+    )
 evidence = np.array(evidence) - max(evidence)
 
 figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
 ax.plot(shifts, evidence, "o-")
 ax.axvline(0, color="0.6", linestyle=":")
-ax.set(xlabel="Shift of the head (mm)", ylabel="Log evidence (nats,\nbest is 0)")
+ax.set(
+    xlabel="Shift of the head (mm)", ylabel="Log evidence (nats,\nbest is 0)"
+)
 print(f"the data prefer a shift of {shifts[evidence.argmax()]} mm")
 
 # %%

@@ -30,16 +30,26 @@ info, forward = case.evoked.info, case.forward
 rng = np.random.default_rng(0)
 n_trials, every = 60, 150  # a trial every 150 samples, 0.75 s
 onsets = 100 + every * np.arange(n_trials)
-events = np.column_stack([onsets, np.zeros(n_trials, int), np.ones(n_trials, int)])
+events = np.column_stack(
+    [onsets, np.zeros(n_trials, int), np.ones(n_trials, int)]
+)
 strength = rng.gamma(4, 1 / 4, n_trials)  # 1 on average
 
 times = np.arange(80) / info["sfreq"]
 response = np.exp(-(((times - 0.15) / 0.04) ** 2))
-simulator = mne.simulation.SourceSimulator(forward["src"], tstep=1 / info["sfreq"], duration=46.0)
+simulator = mne.simulation.SourceSimulator(
+    forward["src"], tstep=1 / info["sfreq"], duration=46.0
+)
 for k, (hemi, vertex, peak) in enumerate([(0, 100, 40e-9), (1, 300, 30e-9)]):
-    label = mne.Label([forward["src"][hemi]["vertno"][vertex]], hemi=("lh", "rh")[hemi])
+    label = mne.Label(
+        [forward["src"][hemi]["vertno"][vertex]], hemi=("lh", "rh")[hemi]
+    )
     sizes = strength if k == 0 else np.ones(n_trials)
-    simulator.add_data(label, [peak * size * np.roll(response, 10 * k) for size in sizes], events)
+    simulator.add_data(
+        label,
+        [peak * size * np.roll(response, 10 * k) for size in sizes],
+        events,
+    )
 raw = mne.simulation.simulate_raw(info, simulator, forward=forward)
 mne.simulation.add_noise(raw, case.noise_cov, random_state=0)
 print(raw)
@@ -49,7 +59,9 @@ print(raw)
 # --------------
 # Given :class:`~mne.Epochs`, the fit takes their average and its number of averages.
 epochs = mne.Epochs(raw, events, tmin=-0.1, tmax=0.35, preload=True)
-inverse = VAEInverse(subjects_dir=case.subjects_dir).fit(epochs, forward, case.noise_cov)
+inverse = VAEInverse(subjects_dir=case.subjects_dir).fit(
+    epochs, forward, case.noise_cov
+)
 inverse.sources_.round(2)
 
 # %%
@@ -63,7 +75,9 @@ print(f"{len(stcs)} estimates of {stcs[0].data.shape[0]} sources")
 
 left, right = (np.array([stc.data[row] for stc in stcs]) for row in (0, -1))
 order = np.argsort(strength)
-figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
+figure, axes = plt.subplots(
+    1, 2, figsize=(9, 4), layout="constrained", sharey=True
+)
 for ax, trials, title in zip(
     axes, (left, right), ("changing source", "constant source"), strict=True
 ):
@@ -83,7 +97,9 @@ figure.colorbar(image, ax=axes, label="Amplitude (nAm)")
 # %%
 # How well does the amplitude at the peak follow the true strength of each trial?
 peak = left[:, np.argmin(np.abs(epochs.times - 0.15))]
-print(f"correlation with the true strength: {np.corrcoef(peak, strength)[0, 1]:.2f}")
+print(
+    f"correlation with the true strength: {np.corrcoef(peak, strength)[0, 1]:.2f}"
+)
 other = right[:, np.argmin(np.abs(epochs.times - 0.20))]
 print(f"and of the constant source: {np.corrcoef(other, strength)[0, 1]:.2f}")
 
@@ -100,9 +116,18 @@ smooth = raw.copy().filter(None, 20.0)
 start, stop = (int(second * info["sfreq"]) for second in (10, 16))
 continuous = inverse.apply_raw(smooth, start, stop, pick_ori="normal")
 figure, ax = plt.subplots(figsize=(9, 3), layout="constrained")
-ax.plot(continuous.times, 1e9 * continuous.data[[0, -1]].T, label=["changing", "constant"])
+ax.plot(
+    continuous.times,
+    1e9 * continuous.data[[0, -1]].T,
+    label=["changing", "constant"],
+)
 for onset in onsets[(onsets >= start) & (onsets < stop)]:
-    ax.axvline((onset - raw.first_samp) / info["sfreq"], color="0.7", linestyle=":", zorder=0)
+    ax.axvline(
+        (onset - raw.first_samp) / info["sfreq"],
+        color="0.7",
+        linestyle=":",
+        zorder=0,
+    )
 ax.set(xlabel="Time (s)", ylabel="Amplitude (nAm)")
 ax.legend(loc="upper right")
 
@@ -112,7 +137,9 @@ ax.legend(loc="upper right")
 # Ongoing activity has no average. The energy depends on the data through their covariance alone, so
 # a covariance is all that a fit needs; it is then about power, not about time.
 data_cov = mne.compute_covariance(epochs, tmin=0.05, tmax=0.3)
-by_power = VAEInverse().fit(data_cov, forward, case.noise_cov, info=epochs.info)
+by_power = VAEInverse().fit(
+    data_cov, forward, case.noise_cov, info=epochs.info
+)
 print("from the average:   ", sorted(inverse.sources_["vertno"]))
 print("from the covariance:", sorted(by_power.sources_["vertno"]))
 
@@ -129,9 +156,13 @@ same = np.array_equal(again.apply(evoked).data, inverse.apply(evoked).data)
 print(f"after reading, the estimate is the same: {same}")
 
 operator = inverse.to_inverse_operator(epochs.info, forward)
-theirs = mne.minimum_norm.apply_inverse(evoked, operator, lambda2=1.0, method="MNE")
+theirs = mne.minimum_norm.apply_inverse(
+    evoked, operator, lambda2=1.0, method="MNE"
+)
 ours = inverse.apply(evoked)
-print(f"largest difference to MNE's: {1e9 * np.abs(theirs.data - ours.data).max():.1e} nAm")
+print(
+    f"largest difference to MNE's: {1e9 * np.abs(theirs.data - ours.data).max():.1e} nAm"
+)
 
 # %%
 # What to watch out for

@@ -18,7 +18,9 @@ from meg_vae import VAEInverse, datasets, viz
 
 mne.set_log_level("warning")
 
-case = datasets.template_recording(n_sources=4, snr_db=5, spacing="oct5", random_state=6)
+case = datasets.template_recording(
+    n_sources=4, snr_db=5, spacing="oct5", random_state=6
+)
 inverse = VAEInverse(subjects_dir=case.subjects_dir)
 inverse.fit(case.evoked, case.forward, case.noise_cov)
 inverse.sources_.round(2)
@@ -35,7 +37,9 @@ inverse.plot_sources(truth=case.truth, trans=case.trans).show()
 # --------------------------------------
 # Any column can colour the spheres (``peak_nAm``, ``sd_nAm``, ``peak_s``, ``log_evidence``), and
 # another one can size them. Two views are often enough.
-inverse.plot_sources(color_by="peak_s", size_by="peak_nAm", views=("lateral", "medial")).show()
+inverse.plot_sources(
+    color_by="peak_s", size_by="peak_nAm", views=("lateral", "medial")
+).show()
 
 # %%
 # Where exactly: the folded surfaces and the glass brain
@@ -65,7 +69,9 @@ inverse.plot_slices(truth=case.truth, trans=case.trans)
 # ------------
 # Distributed methods give a value everywhere, which is painted on the cortex where it is above a
 # threshold. Here is sLORETA of the same data at the time of its peak, in its own unit:
-operator = make_inverse_operator(case.evoked.info, case.forward, case.noise_cov)
+operator = make_inverse_operator(
+    case.evoked.info, case.forward, case.noise_cov
+)
 sloreta = apply_inverse(case.evoked, operator, lambda2=1 / 9, method="sLORETA")
 peak_time = sloreta.get_peak(time_as_index=False)[1]
 viz.plot_estimate(
@@ -96,7 +102,9 @@ viz.plot_comparison(
 # ``save_picture`` writes the still; ``save_page`` a page with the brain to turn, one file that
 # loads nothing; ``save_movie`` a movie over time.
 with tempfile.TemporaryDirectory() as folder:
-    still = viz.save_picture(inverse.plot_sources(), Path(folder) / "sources.png")
+    still = viz.save_picture(
+        inverse.plot_sources(), Path(folder) / "sources.png"
+    )
     page = viz.save_page(inverse.plot_sources(), Path(folder) / "sources.html")
     movie = viz.save_movie(
         inverse.apply(case.evoked),

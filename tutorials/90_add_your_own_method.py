@@ -31,22 +31,30 @@ mne.set_log_level("warning")
 
 def best_columns(evoked, forward, noise_cov, *, loose, rank, n_best=3):
     """Fit the data by the positions whose lead fields explain most of them, one after the other."""
-    leadfield = make_leadfield(forward, evoked.info, noise_cov, nave=1, loose=loose, rank=rank)
+    leadfield = make_leadfield(
+        forward, evoked.info, noise_cov, nave=1, loose=loose, rank=rank
+    )
     X = whiten(evoked, leadfield.whitener, leadfield.ch_names, nave=1)
     Phi, n_orient = leadfield.Phi, leadfield.n_orient
     blocks = Phi.T.reshape(leadfield.n_positions, n_orient, -1)
-    bases = np.linalg.svd(blocks, full_matrices=False)[2]  # of the field space of each position
+    bases = np.linalg.svd(blocks, full_matrices=False)[
+        2
+    ]  # of the field space of each position
 
     chosen, residual = [], X
     for _ in range(n_best):
         explained = np.linalg.norm(bases @ residual, axis=(1, 2))
         chosen.append(int(explained.argmax()))
-        columns = (np.array(chosen)[:, None] * n_orient + np.arange(n_orient)).ravel()
+        columns = (
+            np.array(chosen)[:, None] * n_orient + np.arange(n_orient)
+        ).ravel()
         activity = np.linalg.lstsq(Phi[:, columns], X, rcond=None)[0]
         residual = X - Phi[:, columns] @ activity
 
     order = np.argsort(chosen)
-    U = (leadfield.weights[columns, None] * activity).reshape(n_best, n_orient, -1)[order]
+    U = (leadfield.weights[columns, None] * activity).reshape(
+        n_best, n_orient, -1
+    )[order]
     return as_estimate(leadfield.forward, np.array(chosen)[order], U, evoked)
 
 
@@ -55,12 +63,16 @@ def as_estimate(forward, index, U, evoked):
     src = forward["src"]
     ends = np.cumsum([0] + [space["nuse"] for space in src])
     vertices = [
-        space["vertno"][index[(index >= low) & (index < low + space["nuse"])] - low]
+        space["vertno"][
+            index[(index >= low) & (index < low + space["nuse"])] - low
+        ]
         for space, low in zip(src, ends, strict=False)
     ]
     tmin, tstep = evoked.times[0], 1 / evoked.info["sfreq"]
     if U.shape[1] == 1:
-        return mne.SourceEstimate(U[:, 0], vertices, tmin, tstep, subject=src[0]["subject_his_id"])
+        return mne.SourceEstimate(
+            U[:, 0], vertices, tmin, tstep, subject=src[0]["subject_his_id"]
+        )
     axes = forward["source_nn"].reshape(len(forward["source_rr"]), 3, 3)[index]
     vectors = np.einsum("gak,gat->gkt", axes, U)
     return mne.VectorSourceEstimate(
@@ -90,18 +102,36 @@ register(
 # %%
 # Compare
 # -------
-case = datasets.template_recording(n_sources=3, snr_db=5, spacing="oct6", random_state=2)
+case = datasets.template_recording(
+    n_sources=3, snr_db=5, spacing="oct6", random_state=2
+)
 forward = datasets.template("ico3").forward
 methods = ["vae", "best_columns", "sloreta", "zeros", "random"]
-result = compare(case.evoked, forward, case.noise_cov, methods, truth=case.truth)
-columns = ["title", "n_sources", "localization_error_mm", "hit_rate", "false_positives", "seconds"]
+result = compare(
+    case.evoked, forward, case.noise_cov, methods, truth=case.truth
+)
+columns = [
+    "title",
+    "n_sources",
+    "localization_error_mm",
+    "hit_rate",
+    "false_positives",
+    "seconds",
+]
 result.table[columns].round(2)
 
 # %%
 # The last two rows are *null methods*: finding nothing, and guessing. Any method worth its name is
 # well away from both, and a score by which it is not is no good score.
-shown = {name: result.estimates[name] for name in ("vae", "best_columns", "sloreta")}
-print({METHODS[name].title: estimate.data.shape for name, estimate in shown.items()})
+shown = {
+    name: result.estimates[name] for name in ("vae", "best_columns", "sloreta")
+}
+print(
+    {
+        METHODS[name].title: estimate.data.shape
+        for name, estimate in shown.items()
+    }
+)
 result.plot(subjects_dir=case.subjects_dir, views=("lateral", "medial")).show()
 
 # %%
@@ -109,8 +139,16 @@ result.plot(subjects_dir=case.subjects_dir, views=("lateral", "medial")).show()
 # ----------------------------------
 # Three sources went in, and three is what the new method always names. That is luck, not merit. On
 # noise it names three as well:
-noise = datasets.template_recording(n_sources=0, spacing="ico3", random_state=2)
-nothing = compare(noise.evoked, noise.forward, noise.noise_cov, ["vae", "best_columns"], truth=[])
+noise = datasets.template_recording(
+    n_sources=0, spacing="ico3", random_state=2
+)
+nothing = compare(
+    noise.evoked,
+    noise.forward,
+    noise.noise_cov,
+    ["vae", "best_columns"],
+    truth=[],
+)
 nothing.table[["title", "n_sources", "false_positives"]]
 
 # %%
