@@ -102,7 +102,7 @@ small = VAEInverse(subjects_dir=clean.subjects_dir).fit(
     epochs, head.forward, clean.noise_cov
 )
 bootstrap = small.bootstrap(
-    epochs, head.forward, clean.noise_cov, n_bootstrap=20, random_state=0
+    epochs, head.forward, clean.noise_cov, n_bootstrap=12, random_state=0
 )
 bootstrap.sources.round(2)
 

@@ -23,6 +23,7 @@ from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
 from meg_vae.model.exact.rounds import FLOOR, Solution
+from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.solve import LEARN, data_factor, in_range
 
 COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
@@ -294,7 +295,8 @@ def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judge
     point = evaluate(candidates, now.point.R[:, ~go], now.point.noise)
     F = candidates.F[0]
     floor = FLOOR * float(F.square().sum() / len(F))
-    point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([point.J], 200))
+    with few_threads(batch=1):
+        point, _ = descend(candidates, point, tol=tol, floor=floor, trace=Trace([point.J], 200))
     alive = point.active[0]
     if not alive.all():
         kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)

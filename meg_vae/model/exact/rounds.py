@@ -13,6 +13,7 @@ from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.entry import let_in
 from meg_vae.model.exact.point import Candidates, Point, evaluate
+from meg_vae.model.exact.threads import few_threads
 
 START = 128  # strongest positions after the sweeps, settled first
 CANDIDATES = 256  # positions that may enter in one round
@@ -106,9 +107,10 @@ def minimise(
     aim = ROUGH
     while True:
         settled = aim / (ROUGHLY if aim > tol else PRECISELY)
-        point, steepest, entered = _settle(
-            candidates, point, tol=aim, settled=settled, floor=floor, trace=trace
-        )
+        with few_threads(len(F)):
+            point, steepest, entered = _settle(
+                candidates, point, tol=aim, settled=settled, floor=floor, trace=trace
+            )
         clock.lap("descent")
         wish = growth(dictionary, point, chosen, full=candidates.full)
         clock.lap("certificate")

@@ -1,0 +1,30 @@
+"""How many threads the small matrices of a descent are worth: one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def few_threads(batch: int) -> Iterator[None]:
+    """Keep torch to one thread for a single right-hand side, and put back what the user has set.
+
+    Hundreds of steps on at most a few hundred columns gain little from a second thread, and lose
+    much where another process keeps it waiting. Products with all of Φ, and batches, are left to
+    the user's setting.
+
+    Parameters
+    ----------
+    batch : int
+        Number of right-hand sides.
+    """
+    before = torch.get_num_threads()
+    if batch == 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
