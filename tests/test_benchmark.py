@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ SMALL = {
     "methods": ["sloreta", "dipole"],
     "recipe": {"spacing": "ico3", "grid": "same", "tmax": 0.1},
     "condition": [
-        {"name": "ten decibels", "n_sources": 2},
+        {"name": "10 decibels", "n_sources": 2},
         {"name": "noise", "n_sources": 0, "without": ["dipole"]},
     ],
 }
@@ -42,7 +43,7 @@ spacing = "ico3"
 grid = "same"
 tmax = 0.1
 [[condition]]
-name = "ten decibels"
+name = "10 decibels"
 n_sources = 2
 [[condition]]
 name = "noise"
@@ -142,7 +143,7 @@ class TestRun:
 
     def test_null_methods_are_in_every_table_and_at_the_bottom(self, whole):
         result, _ = whole
-        for condition in ("ten decibels", "all"):
+        for condition in ("10 decibels", "all"):
             table = ranking(result.summary, condition)
             assert list(table.index[-2:]) == ["random", "zeros"]
             assert (table["f1"].iloc[:-2] > table["f1"].iloc[-2:].max()).all()  # not arranged
@@ -327,10 +328,10 @@ class TestSummary:
         result, _ = whole
         summary = summarize(result.table, result.protocol).set_index(["condition", "method"])
         error = summary[summary["metric"] == "localization_error_mm"]["mean"]
-        assert error["all", "sloreta"] == error["ten decibels", "sloreta"]
+        assert error["all", "sloreta"] == error["10 decibels", "sloreta"]
         assert ("noise", "sloreta") not in error.index
         assert ("all", "dipole") in error.index
-        rows = result.table.query("condition == 'ten decibels' and method == 'sloreta'")
+        rows = result.table.query("condition == '10 decibels' and method == 'sloreta'")
         assert error["all", "sloreta"] == pytest.approx(rows["localization_error_mm"].mean())
 
     def test_saved_tables_summarize_to_the_same(self, whole, tmp_path):
@@ -365,7 +366,11 @@ class TestShell:
         }
         table = pd.read_parquet(out / "results.parquet")
         assert len(table) == 14
-        assert "Bold: best of the condition" in (out / "report.html").read_text("utf-8")
+        page = (out / "report.html").read_text("utf-8")
+        assert "Bold: best of the condition" in page
+        targets = re.findall(r'href="#([^"]+)"', page)
+        assert "Conditions-10_decibels" in targets
+        assert all(name[0].isalpha() for name in targets)  # else the page's script stumbles
         protocol_file.write_text(TOML.replace("seeds = 2", "seeds = 3"))
         assert main(args) == 2
         assert "holds runs of another protocol" in capsys.readouterr().err

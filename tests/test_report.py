@@ -19,8 +19,8 @@ from meg_vae.report import (
     save_report,
     versions,
 )
-from meg_vae.report.tables import facts_table, sources_table, truth_table
-from meg_vae.viz.tables import box
+from meg_vae.report.truth import truth_table
+from meg_vae.viz.tables import box, facts_table, sources_table
 
 
 class Page(HTMLParser):

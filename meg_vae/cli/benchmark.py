@@ -13,7 +13,7 @@ from meg_vae.cli.results import PAGE, say
 from meg_vae.comparison.benchmark import ranking, read_protocol, run_benchmark
 from meg_vae.comparison.benchmark.run import check_format
 from meg_vae.files import whole_file
-from meg_vae.report.tables import benchmark_table
+from meg_vae.viz.tables import TOLD, benchmark_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +76,7 @@ def benchmark(
     if ranked.empty:
         ranked = ranking(result.summary, conditions[0])
     say(f"{protocol.title}: {len(result.table)} runs", benchmark_table(ranked))
+    typer.echo(TOLD)
     failed = int((result.table["status"] == "failed").sum())
     if failed:
         typer.echo(f"{failed} runs failed; the reasons are in the table and on the page.")

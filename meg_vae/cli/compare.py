@@ -13,7 +13,7 @@ from meg_vae.cli.outputs import describe_files, new_folder, write_record
 from meg_vae.cli.progress import Steps, bars
 from meg_vae.cli.results import PAGE, in_words, say, window, write_comparison
 from meg_vae.comparison import METHODS
-from meg_vae.report.tables import comparison_table
+from meg_vae.viz.tables import comparison_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,8 @@ from meg_vae.cli.inputs import Inputs
 from meg_vae.cli.outputs import new_folder
 from meg_vae.cli.progress import Steps, bars
 from meg_vae.cli.results import PAGE, say, write_localization
-from meg_vae.report.tables import comparison_table, truth_table
+from meg_vae.report.truth import truth_table
+from meg_vae.viz.tables import comparison_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from meg_vae.cli.inputs import read_inputs
 from meg_vae.cli.outputs import describe_files, new_folder
 from meg_vae.cli.progress import Steps
 from meg_vae.cli.results import PAGE, say, window, write_localization
-from meg_vae.report.tables import sources_table
+from meg_vae.viz.tables import sources_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

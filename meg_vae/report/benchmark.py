@@ -14,13 +14,10 @@ from meg_vae.comparison.benchmark import ranking
 from meg_vae.comparison.benchmark.summary import ALL
 from meg_vae.comparison.methods import METHODS
 from meg_vae.comparison.metrics import METRICS
+from meg_vae.viz.tables import TOLD, benchmark_table, facts_table, html_table, mark_told
 
 from . import facts, text
 from .pictures import save_figure
-from .tables import benchmark_table, facts_table, html_table
-
-MARK = " †"
-NOTE = "† told the true number of sources"
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,8 +54,8 @@ def benchmark_figures(benchmark: Benchmark, folder: str | Path) -> dict[str, Pat
     for name, axes in drawn.items():
         if axes is not None:
             figure = np.ravel(axes)[0].figure
-            if summary["title"].str.endswith(MARK).any():
-                figure.text(0.995, 0.005, NOTE, ha="right", va="bottom", fontsize=8)
+            if summary["title"].str.endswith(TOLD[0]).any():
+                figure.text(0.995, 0.005, TOLD, ha="right", va="bottom", fontsize=8)
             pictures[name] = save_figure(figure, Path(folder) / f"{name}.png")
     return pictures
 
@@ -98,7 +95,7 @@ def benchmark_report(
     for condition in protocol.conditions:
         table = html_table(benchmark_table(ranking(benchmark.summary, condition.name)))
         recipe = facts_table(condition.recipe.changed())
-        page.add_html(f"{table}{recipe}", condition.name, tags=("condition",))
+        page.add_html(f"{table}{recipe}", condition.name, section="Conditions", tags=("condition",))
     page.add_html(_how(benchmark, options, command), "How it was done", tags=("input",))
     return page
 
@@ -141,13 +138,10 @@ def _how(benchmark: Benchmark, options: Mapping[str, object] | None, command: st
 
 def _marked(summary: pd.DataFrame) -> pd.DataFrame:
     """Mark the methods that are told something of the truth, and order all as `METHODS` does."""
-    names = {
-        name: f"{one.title}{MARK}" if one.oracle and one.family != "Null" else one.title
-        for name, one in METHODS.items()
-    }
     place = {name: k for k, name in enumerate(METHODS)}
     ordered = summary.sort_values("method", key=lambda one: one.map(place), kind="stable")
-    return ordered.assign(title=ordered["method"].map(names))
+    told = ordered["method"].map({name: one.oracle for name, one in METHODS.items()})
+    return ordered.assign(title=mark_told(ordered["title"], told))
 
 
 def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> np.ndarray | None:

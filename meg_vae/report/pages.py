@@ -11,18 +11,18 @@ import mne
 
 from meg_vae.files import whole_file
 from meg_vae.viz.interactive import frame
-
-from . import facts, text
-from .origin import Origin
-from .pictures import comparison_pictures, localization_pictures
-from .tables import (
+from meg_vae.viz.tables import (
     agreement_table,
     comparison_table,
     facts_table,
     html_table,
     sources_table,
-    truth_table,
 )
+
+from . import facts, text
+from .origin import Origin
+from .pictures import comparison_pictures, localization_pictures
+from .truth import truth_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -49,7 +49,8 @@ BENCHMARK = """<p>Means over all conditions with sources, for the methods that r
 Every method got the same recordings, whitened by the same covariance. A map is scored at its local
 maxima, over thresholds from 10 to 90 % of its largest value, a sparse estimate at the places it
 names. A run that failed counts as one that found nothing. The two null methods, which find nothing
-or guess, are what knowing nothing scores.</p>"""
+or guess, are what knowing nothing scores. A dagger (†) marks a method that is told the true number
+of sources.</p>"""
 
 BENCHMARK_PICTURES = {
     "ranking": (

@@ -10,30 +10,12 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from meg_vae.viz import source_names
-from meg_vae.viz.tables import (
-    NOTHING,
-    agreement_table,
-    benchmark_table,
-    comparison_table,
-    facts_table,
-    html_table,
-    sources_table,
-)
+from meg_vae.viz.tables import NOTHING
 
 if TYPE_CHECKING:
     import mne
 
     from meg_vae.meg.inverse import VAEInverse
-
-__all__ = [
-    "agreement_table",
-    "benchmark_table",
-    "comparison_table",
-    "facts_table",
-    "html_table",
-    "sources_table",
-    "truth_table",
-]
 
 TRUTH = ("True source", "True peak (nAm)", "Found peak (nAm)", "Error (mm)", "Found source")
 
