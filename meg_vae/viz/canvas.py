@@ -11,10 +11,9 @@ from .marks import diamond_mesh
 
 if TYPE_CHECKING:
     from .flat import FlatCanvas
+    from .layout import Box
     from .scale import ColourScale
     from .scene import Layer
-
-Box = tuple[float, float, float, float]
 
 
 def open_canvas(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyvista
     from matplotlib.figure import Figure
 
-    from .canvas import Box
+    from .layout import Box
     from .scale import ColourScale
     from .scene import Layer, Scene
 

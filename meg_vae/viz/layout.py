@@ -25,6 +25,7 @@ VIEWS = {
     "caudal": ((0, -1, 0), (0, -1, 0), (0, 0, 1)),
 }
 View = str | tuple[float, float]
+Box = tuple[float, float, float, float]  # left, bottom, width and height (pixels)
 ALL_VIEWS = ("lateral", "medial", "dorsal", "ventral")
 SIDES = {"lh": "Left", "rh": "Right"}
 PAD_MM = 13.0  # around a brain: room for a mark on its rim
@@ -93,7 +94,7 @@ class Page:
     """
 
     window: tuple[int, int]
-    boxes: list[list[tuple[float, float, float, float]]]
+    boxes: list[list[Box]]
     scale: float
     em: float
     caption: float
