@@ -156,7 +156,8 @@ def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> np.ndarra
         (summary["metric"] == "localization_error_mm")
         & summary["condition"].isin([name for name, _ in longest])
     ]
-    if len(longest) < 2 or chosen.empty:
+    real = chosen.loc[chosen["family"] != "Null", "method"]
+    if len(longest) < 2 or not real.duplicated().any():
         return None
     return viz.plot_error_against_snr(
         chosen.assign(snr_db=chosen["condition"].map(dict(longest))),

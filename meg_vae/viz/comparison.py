@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import marks
 from .drawing import Stage
-from .estimate import FEW, check_estimate, check_threshold, estimate_table, magnitudes
+from .estimate import check_estimate, check_threshold, estimate_table, magnitudes, value_layers
+from .ground import Extras, lay_ground
 from .layout import ALL_VIEWS, arrange, check_views, strip
-from .places import check_places, true_places
 from .scale import ColourScale
-from .scene import ESTIMATE, TRUE, Layer, cortex_layer
-from .spreading import paint
+from .scene import ESTIMATE
 from .style import SEQUENTIAL
-from .surfaces import load_cortex
+from .surfaces import HEMIS
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     import mne
     import pandas as pd
     import pyvista
-
-    from .surfaces import Hemisphere
 
 
 def plot_comparison(
@@ -96,66 +92,59 @@ def plot_comparison(
     """
     panels = strip(check_views(views))
     check_threshold(threshold)
-    cortex = load_cortex(subject, subjects_dir, surface)
-    tables = _relative_peaks(estimates, cortex, subject)
-    true = true_places(truth, cortex, trans=trans, subject=subject, subjects_dir=subjects_dir)
+    tables = _relative_peaks(estimates, subject)
+    ground = lay_ground(
+        Extras(truth=truth, trans=trans),
+        subject=subject,
+        subjects_dir=subjects_dir,
+        surface=surface,
+        source_size=source_size,
+    )
+    scale = ColourScale(SEQUENTIAL, np.linspace(0, 100, 5))
+    size = {"threshold": threshold, "source_size": source_size}
+    drawn = [value_layers(table, ground, scale, name, **size) for name, table in tables.items()]
+    kinds = [kind for _, kind in drawn]
     names = [
-        name if table["percent"].any() else f"{name}\n(no source)" for name, table in tables.items()
+        f"{name}\n(no source)" if kind == "nothing" else name
+        for name, kind in zip(estimates, kinds, strict=True)
     ]
     page = arrange(
         [panels] * len(tables),
-        cortex,
+        ground.cortex,
         window_size=window_size,
         title=title is not None,
         margin_chars=max(len(line) for name in names for line in name.splitlines()) + 2,
         grid=True,
     )
-
-    glass = surface == "glass"
-    meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
-    diamonds = marks.true_centres(true, source_size, cortex, meshes, surface)
-    scale = ColourScale(SEQUENTIAL, np.linspace(0, 100, 5))
     stage = Stage(page, background=background, off_screen=off_screen)
-    kinds = set()
-    for row, table in enumerate(tables.values()):
-        active = table[table["percent"] > 0].reset_index(drop=True)
-        if len(active) <= FEW:
-            drawn = marks.spheres(active, "percent", source_size, cortex, meshes, surface)
-            kinds.add("spheres" if len(active) else "nothing")
-        else:
-            drawn = paint(table, "percent", threshold, cortex, meshes)
-            kinds.add("paint")
-        layers = {hemi: [cortex_layer(mesh, glass=glass)] for hemi, mesh in meshes.items()}
-        for hemi, mesh in drawn.items():
-            layers[hemi].append(Layer(mesh, table=scale.table()))
+    for row, (layers, _) in enumerate(drawn):
+        whole = {hemi: ground.layers[hemi] + layers[hemi] for hemi in HEMIS}
         for column, panel in enumerate(panels):
-            stage.aim(row * len(panels) + column, panel, cortex, caption=row == 0)
-            stage.draw_panel(panel, layers, diamonds, source_size)
+            stage.aim(row * len(panels) + column, panel, ground.cortex, caption=row == 0)
+            stage.draw_panel(panel, whole, ground.diamonds, source_size)
     stage.draw_margins(
         title=title,
         scale=scale,
         scale_title="Peak magnitude (% of each method's largest"
         + (f"; maps shown above {threshold:g} %)" if "paint" in kinds else ")"),
-        legend=[ESTIMATE] * ("spheres" in kinds) + [TRUE] * bool(diamonds),
-        empty=kinds == {"nothing"},
+        legend=[ESTIMATE] * ("spheres" in kinds) + ground.legend,
+        empty=set(kinds) == {"nothing"},
     )
     stage.name_rows(names)
     return stage.plotter
 
 
 def _relative_peaks(
-    estimates: dict[str, mne.SourceEstimate], cortex: dict[str, Hemisphere], subject: str
+    estimates: dict[str, mne.SourceEstimate], subject: str
 ) -> dict[str, pd.DataFrame]:
-    """Return active positions per method, with their peak in percent of the method's largest."""
+    """Return the peak at each position in percent of the method's largest, by name for errors."""
     if not estimates:
         raise ValueError("estimates is empty; it must hold an estimate per method.")
     tables = {}
-    for name, stc in estimates.items():
-        name_in_error = f"estimates[{name!r}]"
-        check_estimate(stc, name_in_error, subject)
-        table = estimate_table(stc, magnitudes(stc, name_in_error).max(axis=1))
-        check_places(table, cortex, name_in_error)
-        largest = table["value"].max() if len(table) else 0.0
-        share = 100 * table["value"] / max(largest, np.finfo(float).tiny)
-        tables[name] = table.assign(percent=share)
+    for method, stc in estimates.items():
+        name = f"estimates[{method!r}]"
+        check_estimate(stc, name, subject)
+        peaks = magnitudes(stc, name).max(axis=1)
+        largest = max(peaks.max(initial=0.0), np.finfo(float).tiny)
+        tables[name] = estimate_table(stc, 100 * peaks / largest)
     return tables

@@ -117,6 +117,7 @@ def plot_estimate(
         estimate_table(stc, shown * factor),
         ground,
         scale,
+        "stc",
         threshold=threshold / 100 * largest * factor,
         source_size=source_size,
     )
@@ -207,12 +208,13 @@ def value_layers(
     table: pd.DataFrame,
     ground: Ground,
     scale: ColourScale,
+    name: str,
     *,
     threshold: float,
     source_size: float,
 ) -> tuple[dict[str, list[Layer]], str]:
     """Return an estimate's values as spheres or as paint, and which of the two."""
-    check_places(table, ground.cortex, "stc")
+    check_places(table, ground.cortex, name)
     active = table[table["value"] > 0].reset_index(drop=True)
     kind = "spheres" if len(active) <= FEW else "paint"
     if kind == "spheres":

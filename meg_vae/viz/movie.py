@@ -189,6 +189,7 @@ def _frames(
             estimate_table(stc, values[:, sample]),
             ground,
             scale,
+            "stc",
             threshold=look["threshold"],
             source_size=float(size),
         )
