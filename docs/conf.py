@@ -63,6 +63,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": FileNameSortKey,
     "image_scrapers": ("matplotlib", ShownPlotters()),
     "image_srcset": ["2x"],
+    "first_notebook_cell": "%matplotlib inline",  # else MNE's first figure turns the others off
     "doc_module": ("meg_vae",),
     "backreferences_dir": "generated/backreferences",
     "abort_on_example_error": True,

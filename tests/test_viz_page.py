@@ -121,6 +121,7 @@ inverse.fit(case.evoked, case.forward, case.noise_cov)
 inverse.plot_time_courses()
 ---
 inverse.plot_residual()
+print("a figure in the middle of a cell is shown too")
 ---
 viz.plot_energy(inverse.history_)
 ---

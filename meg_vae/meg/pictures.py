@@ -167,8 +167,7 @@ class SourcePictures:
         from meg_vae import viz
 
         self._fitted()
-        drawn = viz.plot_evidence(self.sources_, threshold=self.min_log_evidence, ax=ax)
-        return _figure(drawn, given=ax)
+        return viz.plot_evidence(self.sources_, threshold=self.min_log_evidence, ax=ax).figure
 
     def plot_time_courses(
         self, evoked: mne.Evoked | None = None, *, ax: Any = None
@@ -195,7 +194,7 @@ class SourcePictures:
         order = self._order
         names = viz.source_names(self.sources_)
         drawn = viz.plot_time_courses(evoked.times, course[order], sd[order], names=names, ax=ax)
-        return _figure(drawn, given=ax)
+        return drawn.figure
 
     def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:
         """Draw the energy against the steps of the solver.
@@ -214,7 +213,7 @@ class SourcePictures:
 
         self._fitted()
         ends = {"certificate": self.certificate_, "tol": self.tol}
-        return _figure(viz.plot_energy(self.history_, **ends, ax=ax), given=ax)
+        return viz.plot_energy(self.history_, **ends, ax=ax).figure
 
     def plot_residual(
         self, evoked: mne.Evoked | None = None, *, axes: Any = None
@@ -238,12 +237,4 @@ class SourcePictures:
         filter_, evoked = self._fitted(), self._data(evoked)
         residual = filter_.residual(evoked)
         drawn = viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
-        return _figure(drawn, given=axes)
-
-
-def _figure(drawn: Any, *, given: Any) -> matplotlib.figure.Figure:
-    """Return the figure of axes; one that was opened for them is left to the notebook's cell."""
-    from meg_vae.viz.figures import shown_once
-
-    figure = np.ravel(drawn)[0].figure
-    return shown_once(figure) if given is None else figure
+        return drawn[0, 0].figure

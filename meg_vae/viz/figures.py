@@ -38,22 +38,12 @@ def open_figure(size: tuple[float, float], **kwargs: Any) -> Figure:
     """Open a figure of a size in inches."""
     import matplotlib.pyplot as plt
 
+    from .inline import InlineFigure
+
     with in_style():
-        return plt.figure(figsize=size, **({"layout": "constrained"} | kwargs))
-
-
-def shown_once(fig: Figure) -> Figure:
-    """Return a figure that a notebook shows because it is the value of the cell.
-
-    Where figures are shown inline it is taken out of pyplot's hands, which would show it a second
-    time at the end of the cell.
-    """
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-
-    if "inline" in mpl.get_backend():
-        plt.close(fig)
-    return fig
+        return plt.figure(
+            figsize=size, FigureClass=InlineFigure, **({"layout": "constrained"} | kwargs)
+        )
 
 
 def open_axes(

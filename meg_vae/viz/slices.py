@@ -9,7 +9,7 @@ import numpy as np
 
 from .estimate import UNITS as ESTIMATE_UNITS
 from .estimate import check_threshold, magnitudes, sample_at, unit_scale
-from .figures import in_style, open_figure, shown_once
+from .figures import in_style, open_figure
 from .places import true_places
 from .scale import ColourScale
 from .sources import check_measure
@@ -138,7 +138,7 @@ def _table_slices(
             )
             _mark(display, cut, points, true, [scale.colour(value) for value in values])
         _finish(fig, scale, MEASURES[color_by], title, empty=sources.empty)
-    return shown_once(fig)
+    return fig
 
 
 def _mark(
@@ -203,7 +203,7 @@ def _volume_slices(
         _mark(display, peak, np.zeros((0, 3)), true, [])
         note = f"; shown above {threshold:g} % of the largest"
         _finish(fig, scale, ESTIMATE_UNITS[unit][0] + note, title, empty=not shown.any())
-    return shown_once(fig)
+    return fig
 
 
 def _finish(fig: Figure, scale: ColourScale, label: str, title: str | None, *, empty: bool) -> None:
