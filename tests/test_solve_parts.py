@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.slopes import slopes
+from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.solve import data_factor, solve
 
 
@@ -213,3 +215,37 @@ def test_nearly_singular_covariance(problem, noise):
     assert float(plain.energy) == pytest.approx(17 * np.log(noise), rel=0.15)  # 20 − 3 directions
     found = (solution.gamma > 1e-6 * solution.gamma.max()).nonzero()[:, 0] % 30
     assert set(found.tolist()) <= set(problem.active)
+
+
+def test_the_users_threads_are_put_back_by_fits_that_overlap():
+    """The first fit to begin is the first to end, as happens in a bootstrap's threads."""
+    before, most = torch.get_num_threads(), 2
+    begun, both, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def first():
+        with few_threads(1):
+            begun.set()
+            both.wait(10)
+        ended.set()
+
+    def second():
+        begun.wait(10)
+        with few_threads(1):
+            inside.append(torch.get_num_threads())
+            both.set()
+            ended.wait(10)
+
+    inside = []
+    try:
+        torch.set_num_threads(most)
+        threads = [threading.Thread(target=one) for one in (first, second)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert inside == [1]
+        assert torch.get_num_threads() == most
+        with few_threads(5):
+            assert torch.get_num_threads() == most
+    finally:
+        torch.set_num_threads(before)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
+
+_lock = Lock()
+_inside = 0  # fits that run now, in threads of one process
+_before = 1  # the user's setting, seen by the first of them
 
 
 @contextmanager
@@ -21,10 +26,18 @@ def few_threads(batch: int) -> Iterator[None]:
     batch : int
         Number of right-hand sides.
     """
-    before = torch.get_num_threads()
-    if batch == 1:
-        torch.set_num_threads(1)
+    global _inside, _before
+    if batch > 1:
+        yield
+        return
+    with _lock:
+        if not _inside:
+            _before = torch.get_num_threads()
+        _inside += 1
+    torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(_before)
+        with _lock:
+            _inside -= 1
