@@ -54,8 +54,7 @@ def benchmark_figures(benchmark: Benchmark, folder: str | Path) -> dict[str, Pat
     for name, axes in drawn.items():
         if axes is not None:
             figure = np.ravel(axes)[0].figure
-            if summary["title"].str.endswith(TOLD[0]).any():
-                figure.text(0.995, 0.005, TOLD, ha="right", va="bottom", fontsize=8)
+            figure.text(0.995, 0.005, TOLD, ha="right", va="bottom", fontsize=8)
             pictures[name] = save_figure(figure, Path(folder) / f"{name}.png")
     return pictures
 
