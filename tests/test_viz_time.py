@@ -222,6 +222,16 @@ def test_hit_curves_rise_with_false_positives():
         viz.plot_hit_curves(rows.drop(columns="method"))
 
 
+def test_errors_against_noise_need_a_method_at_two_ratios():
+    scores = {"mean": 5.0, "low": 4.0, "high": 6.0}
+    rows = pd.DataFrame([{"snr_db": db, "family": "VAE", **scores} for db in (0, 10)])
+    (ax,) = viz.plot_error_against_snr(rows.assign(title="VAE"))
+    assert ax.get_title(loc="left") == "VAE"
+    for lacking in (rows.assign(title=["a", "b"]), rows.assign(title="Zeros", family="Null")):
+        with pytest.raises(ValueError, match="at two values of snr_db"):
+            viz.plot_error_against_snr(lacking)
+
+
 def test_alike_is_no_friend_of_everything():
     assert alike(np.full((2, 2, 3), 255), "white").all()
     assert not alike(np.zeros((2, 2, 3)), "white").any()

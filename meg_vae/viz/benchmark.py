@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import in_style
+from .figures import open_axes
 from .style import INK, PALETTE
 
 if TYPE_CHECKING:
@@ -39,12 +39,19 @@ def plot_error_against_snr(
         The panels, none for the null methods; all other methods are grey in the background of
         each, and bars are 95 % bootstrap confidence intervals of the mean. The scale is linear up
         to 5 and logarithmic above.
+
+    Raises
+    ------
+    ValueError
+        If no method but the null ones is there at two ratios or more.
     """
     from matplotlib.ticker import NullLocator
 
     many = table.groupby("title")["snr_db"].transform("nunique") > 1
     table = table[many].sort_values("snr_db", kind="stable")  # a point is no curve
-    families = [name for name in dict.fromkeys(table["family"]) if name != NULL]
+    families = _families(table)
+    if not families:
+        raise ValueError("table needs a method, not a null one, at two values of snr_db or more.")
     axes = _panels(len(families), columns, height=2.9)
     for ax, family in zip(axes, families, strict=True):
         for _, rows in table.groupby("title", sort=False):
@@ -150,21 +157,18 @@ def plot_time_against_accuracy(
     ax : matplotlib.axes.Axes
         The axes; the upper left corner is best, bars are 95 % confidence intervals.
     """
-    from matplotlib import pyplot as plt
-
     looks = _looks(table)
-    with in_style():
-        _, ax = plt.subplots(figsize=(8.2, 4.6), layout="constrained")
-        for row in table.to_dict("records"):
-            _point(ax, row, "cpu_seconds", score, looks[row["title"]])
-        ax.set_xscale("log")
-        for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-            axis_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "125" else "")
-        ax.set_xlabel("Processor time per recording (s)")
-        ax.set_ylabel(value)
-        if title is not None:
-            ax.set_title(title, fontsize=10, loc="left")
-        ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    ax = open_axes(None, (1, 1), (8.2, 4.6))[0, 0]
+    for row in table.to_dict("records"):
+        _point(ax, row, "cpu_seconds", score, looks[row["title"]])
+    ax.set_xscale("log")
+    for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+        axis_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "125" else "")
+    ax.set_xlabel("Processor time per recording (s)")
+    ax.set_ylabel(value)
+    if title is not None:
+        ax.set_title(title, fontsize=10, loc="left")
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return ax
 
 
@@ -183,47 +187,35 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
     ax : matplotlib.axes.Axes
         The axes; the best of each condition is bold, and what did not run is blank.
     """
-    from matplotlib import pyplot as plt
-
     numbers = table.to_numpy(float)
-    with in_style(**{"axes.grid": False}):
-        size = (2.6 + 0.62 * table.shape[1], 1.9 + 0.3 * table.shape[0])
-        fig, ax = plt.subplots(figsize=size, layout="constrained")
-        image = ax.imshow(numbers, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        best = np.nanmax(numbers, axis=0)
-        for (i, j), number in np.ndenumerate(numbers):
-            if np.isfinite(number):
-                ax.text(
-                    j,
-                    i,
-                    f"{number:.2f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if number < 0.6 else INK,
-                    fontweight="bold" if number == best[j] else "normal",
-                )
-        ax.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=9)
-        ax.set_yticks(range(table.shape[0]), table.index, fontsize=9)
-        fig.colorbar(image, ax=ax, label=value, fraction=0.03, pad=0.02)
+    size = (2.6 + 0.62 * table.shape[1], 1.9 + 0.3 * table.shape[0])
+    ax = open_axes(None, (1, 1), size)[0, 0]
+    ax.grid(visible=False)
+    image = ax.imshow(numbers, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    best = np.nanmax(numbers, axis=0)
+    for (i, j), number in np.ndenumerate(numbers):
+        if np.isfinite(number):
+            ax.text(
+                j,
+                i,
+                f"{number:.2f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if number < 0.6 else INK,
+                fontweight="bold" if number == best[j] else "normal",
+            )
+    ax.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=9)
+    ax.set_yticks(range(table.shape[0]), table.index, fontsize=9)
+    ax.figure.colorbar(image, ax=ax, label=value, fraction=0.03, pad=0.02)
     return ax
 
 
 def _panels(count: int, columns: int, height: float) -> np.ndarray:
     """Make panels that share their axes, and take away those that are left over."""
-    from matplotlib import pyplot as plt
-
     rows = -(-count // columns)
-    with in_style():
-        _, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=(3.1 * columns + 0.6, height * rows),
-            sharex=True,
-            sharey=True,
-            squeeze=False,
-            layout="constrained",
-        )
+    size = (3.1 * columns + 0.6, height * rows)
+    axes = open_axes(None, (rows, columns), size, sharex=True, sharey=True)
     for ax in axes.ravel()[count:]:
         ax.remove()
     for ax in axes.ravel()[max(count - columns, 0) : count]:
@@ -231,9 +223,14 @@ def _panels(count: int, columns: int, height: float) -> np.ndarray:
     return axes.ravel()[:count]
 
 
+def _families(table: pd.DataFrame) -> list[str]:
+    """Families in the order of the table, without the null methods."""
+    return [name for name in dict.fromkeys(table["family"]) if name != NULL]
+
+
 def _looks(table: pd.DataFrame) -> dict[str, dict[str, object]]:
     """Give every method a colour and a marker of its own: a colour per family."""
-    families = [name for name in dict.fromkeys(table["family"]) if name != NULL]
+    families = _families(table)
     looks: dict[str, dict[str, object]] = {}
     for family, rows in table.groupby("family", sort=False):
         colour = OTHERS if family == NULL else PALETTE[families.index(family) % len(PALETTE)]
