@@ -15,6 +15,7 @@ _HOMES = {
     "vae_inverse": "meg.shortcuts",
     "read_vae_inverse": "meg.shortcuts",
     "SparseVAE": "model.sparse_vae",
+    "SlidingVAE": "model.sliding_vae",
     "SparseAutoencoder": "model.sparse_autoencoder",
     "compare": "comparison.comparison",
 }

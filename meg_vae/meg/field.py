@@ -1,0 +1,324 @@
+"""The lead field as a function of place: value and gradient anywhere near the source space.
+
+From a forward model alone it is interpolated. What is interpolated is the difference to the field of
+a sphere model, which MNE computes anywhere: by moving least squares of second degree over the
+nearest positions (Lancaster & Salkauskas 1981), whose weights grow without bound towards a position,
+so that the lead field there is the forward model's own. Electric channels, for which the sphere
+would need the layers of the head, are interpolated as they are. With the BEM and the transform MNE
+computes the lead field itself, and nothing is interpolated.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from zlib import crc32
+
+import mne
+import numpy as np
+from mne.forward import is_fixed_orient
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from meg_vae.meg.conductor import Conductor, bem_conductor, sphere_conductor
+from meg_vae.meg.leadfield import LeadField
+
+NEIGHBOURS = 40  # positions that an interpolation rests on, where there are so many
+FEWEST = 16  # positions that it needs
+STEP = 1e-5  # m, of the differences that give the gradient
+REACH = 1.5  # of the spacing of the positions: the wall is this far from the nearest one
+PATTERNS = 8  # nearest positions whose errors stand for that of a place
+BETWEEN = 0.5  # error between positions over that of a position left out, whose gap is twice as wide
+AGREE = 0.02  # relative difference up to which bem and trans are taken to be those of the forward
+PROBES = 24  # positions at which that is looked at
+KEPT = 2  # forward models whose fields are remembered
+
+Array = NDArray[np.float64]
+
+
+class ContinuousField:
+    """The whitened lead field at places in head coordinates.
+
+    Parameters
+    ----------
+    leadfield : LeadField
+        The whitened lead field of free orientation.
+    info : mne.Info
+        Measurement info of the data.
+    bem : path-like | mne.bem.ConductorModel | None
+        BEM solution, or sphere model, of the forward model; then MNE computes the lead field.
+    trans : path-like | mne.Transform | None
+        Transform between head and MRI coordinates, needed with ``bem``.
+
+    Attributes
+    ----------
+    spacing : float
+        Typical distance from a position to its nearest neighbour, m.
+    reach : float
+        Farthest that a place may be from the nearest position, m.
+
+    Raises
+    ------
+    ValueError
+        If the forward model is of fixed orientation or has too few positions, or bem and trans do
+        not give its lead field.
+    """
+
+    def __init__(
+        self,
+        leadfield: LeadField,
+        info: mne.Info,
+        bem: object = None,
+        trans: object = None,
+    ) -> None:
+        self._whitener = leadfield.whitener
+        self._samples = _remembered(leadfield.forward, info, leadfield.ch_names)
+        self._exact: Conductor | None = None
+        self.spacing = self._samples.spacing
+        self.reach = REACH * self.spacing
+        if bem is not None or trans is not None:
+            self._exact = bem_conductor(info, leadfield.ch_names, bem, trans)
+            self._check_exact()
+        elif len(self._samples.rr) < FEWEST:
+            raise ValueError(
+                f"forward has {len(self._samples.rr)} positions, and the lead field between them "
+                f"can be interpolated from {FEWEST} on; give bem and trans, or use "
+                "VAEInverse(positions='grid')."
+            )
+
+    def __call__(self, rr: Array) -> tuple[Array, Array]:
+        """Whitened values and gradient at places.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        values : ndarray, shape (m, rank, 3)
+            Field of a dipole along each axis of head coordinates, whitened, per A·m.
+        gradient : ndarray, shape (m, rank, 3, 3)
+            Its derivative along each axis, per A·m².
+        """
+        moved = np.concatenate([rr, *(rr + step for step in STEP * np.eye(3)[:, None])])
+        values = self._whiten(self.gain(moved)).reshape(4, len(rr), -1, 3)
+        return values[0], np.moveaxis((values[1:] - values[0]) / STEP, 0, -1)
+
+    def gain(self, rr: Array) -> Array:
+        """Unwhitened values at places.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        gain : ndarray, shape (m, n_channels, 3)
+            In the units of MNE per A·m.
+        """
+        return self._samples.interpolate(rr) if self._exact is None else self._exact(rr)
+
+    def errors(self, rr: Array) -> Array | None:
+        """Patterns by which the values at places may be wrong.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        patterns : ndarray, shape (m, n_patterns, rank, 3)
+            What leaving out each of the nearest positions makes the interpolation miss there,
+            scaled, strongest first: the value is taken for known up to their sum with weights
+            N(0, 1).
+        """
+        patterns = self._whiten(self._samples.errors(rr))
+        m, e = patterns.shape[:2]
+        flat = patterns.reshape(m, e, -1)
+        axes = np.linalg.eigh(flat @ flat.swapaxes(1, 2))[1][:, :, ::-1]
+        return (axes.swapaxes(1, 2) @ flat).reshape(patterns.shape)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether MNE computes the lead field at every place."""
+        return self._exact is not None
+
+    def relative_error(self, rr: Array) -> Array:
+        """Estimate how well the values at places are known.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        error : ndarray, shape (m,)
+            Root mean square of the error over that of the lead field, whitened; 0 where MNE
+            computes it.
+        """
+        if self.is_exact or not len(rr):
+            return np.zeros(len(rr))
+        power = np.square(self._whiten(self.gain(rr))).sum((1, 2))
+        return np.sqrt(np.square(self.errors(rr)).sum((1, 2, 3)) / power)
+
+    def confine(self, rr: Array) -> Array:
+        """Move places that are too far from the source space back to the wall.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        rr : ndarray, shape (m, 3)
+            At most ``reach`` from the nearest position.
+        """
+        distance, nearest = self._samples.tree.query(rr)
+        centre = self._samples.rr[nearest]
+        back = np.minimum(1.0, self.reach / np.maximum(distance, 1e-12))
+        return centre + back[:, None] * (rr - centre)
+
+    def nearest(self, rr: Array) -> NDArray[np.int64]:
+        """Find the nearest positions of the source space.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        index : ndarray of int, shape (m,)
+            Their rows in ``forward["source_rr"]``.
+        """
+        return self._samples.tree.query(rr)[1].reshape(len(rr)).astype(np.int64)
+
+    def _whiten(self, gain: Array) -> Array:
+        """Whiten the second axis but one."""
+        return np.matmul(self._whitener, gain)
+
+    def _check_exact(self) -> None:
+        """Refuse a bem and a trans that do not give the forward model's lead field."""
+        rr, gain = self._samples.rr, self._samples.gain
+        some = np.linspace(0, len(rr) - 1, min(PROBES, len(rr))).astype(int)
+        given = self._whiten(gain[some])
+        computed = self._whiten(self.gain(rr[some]))
+        size = np.linalg.norm(given, axis=(1, 2))
+        off = float(np.median(np.linalg.norm(computed - given, axis=(1, 2)) / size))
+        if not off <= AGREE:
+            raise ValueError(
+                f"bem and trans do not give the lead field of forward (they differ by {off:.0%}); "
+                "give those that it was computed with, or leave both out to interpolate it."
+            )
+
+
+class _Samples:
+    """The lead field at the positions of a forward model, and between them.
+
+    The difference to the sphere's field is computed where it is asked for, and kept.
+    """
+
+    def __init__(self, forward: mne.Forward, gain: Array, info: mne.Info, names: list[str]) -> None:
+        self.rr, self.gain = forward["source_rr"], gain
+        self.tree = cKDTree(self.rr)
+        self.spacing = _spacing(self.tree, self.rr)
+        self._sphere = sphere_conductor(info, names, self.rr)
+        self._difference = np.zeros_like(gain)
+        self._known = np.zeros(len(gain), bool)
+        self._left_out: dict[int, Array] = {}
+
+    def interpolate(self, rr: Array) -> Array:
+        """Values at places, (m, n_channels, 3)."""
+        index, weight = self._weights(rr)
+        self._look_up(index)
+        values = self._sphere(rr)
+        for one, near, w in zip(values, index, weight, strict=True):
+            one += np.tensordot(w, self._difference[near], 1)
+        return values
+
+    def errors(self, rr: Array) -> Array:
+        """What is missed at the nearest positions without them, scaled to places between."""
+        n_patterns = min(PATTERNS, len(self.rr))
+        near = self.tree.query(rr, n_patterns)[1].reshape(len(rr), n_patterns)
+        missing = [k for k in np.unique(near) if k not in self._left_out]
+        if missing:
+            index, weight = self._weights(self.rr[missing], leave_out=True)
+            self._look_up(np.append(index, missing))
+            for k, others, w in zip(missing, index, weight, strict=True):
+                missed = self._difference[k] - np.tensordot(w, self._difference[others], 1)
+                self._left_out[k] = missed
+        shape = (*near.shape, *self.gain.shape[1:])
+        patterns = np.array([self._left_out[k] for k in near.ravel()]).reshape(shape)
+        return BETWEEN / n_patterns**0.5 * patterns
+
+    def _look_up(self, index: NDArray[np.int64]) -> None:
+        """Compute the difference to the sphere's field at positions where it is not known."""
+        index = np.unique(index)
+        new = index[~self._known[index]]
+        if len(new):
+            self._difference[new] = self.gain[new] - self._sphere(self.rr[new])
+            self._known[new] = True
+
+    def _weights(self, rr: Array, leave_out: bool = False) -> tuple[NDArray[np.int64], Array]:
+        """Positions around places and their weights, (m, k) each; leave the nearest one out."""
+        skip = int(leave_out)
+        k = min(NEIGHBOURS, len(self.rr) - 1 - skip)
+        distance, index = self.tree.query(rr, k + 1 + skip)
+        distance, index = distance[:, skip:], index[:, skip:]
+        radius = distance[:, -1:]  # the weight falls to zero at the first position left out
+        x = (self.rr[index[:, :-1]] - rr[:, None]) / radius[..., None]
+        return index[:, :-1], _moving_least_squares(x)
+
+
+def _moving_least_squares(x: Array) -> Array:
+    """Weights that give the value at 0 of the best quadratic through values at x, (m, k)."""
+    q = np.linalg.norm(x, axis=2)
+    w = np.clip(1 - q, 0, None) ** 4 * (4 * q + 1) / (q**2 + 1e-6)  # Wendland's, and near a position
+    w /= w.sum(1, keepdims=True)
+    i, j = np.triu_indices(3)
+    basis = np.concatenate([np.ones_like(x[..., :1]), x, x[..., i] * x[..., j]], 2)
+    normal = np.einsum("mk,mki,mkj->mij", w, basis, basis) + 1e-9 * np.eye(basis.shape[2])
+    first = np.zeros((*normal.shape[:2], 1))
+    first[:, 0] = 1.0
+    return w * (basis @ np.linalg.solve(normal, first))[..., 0]
+
+
+def _spacing(tree: cKDTree, rr: Array) -> float:
+    """Typical distance from a position to its nearest neighbour, m."""
+    if len(rr) < 2:
+        raise ValueError("forward has a single position; use VAEInverse(positions='grid').")
+    spacing = float(np.median(tree.query(rr, 2)[0][:, 1]))
+    if spacing == 0:
+        raise ValueError("forward has most of its positions twice; give each once.")
+    return spacing
+
+
+_kept: OrderedDict[tuple[int, ...], _Samples] = OrderedDict()
+
+
+def _remembered(forward: mne.Forward, info: mne.Info, names: list[str]) -> _Samples:
+    """Give the samples of a forward model, those of an earlier fit where they are the same."""
+    if is_fixed_orient(forward):
+        raise ValueError(
+            "forward is of fixed orientation, and a source between its positions may point "
+            "anywhere; give the forward model of free orientation, or use "
+            "VAEInverse(positions='grid')."
+        )
+    n = len(forward["source_rr"])
+    axes = forward["source_nn"].reshape(n, 3, 3)
+    gain = forward["sol"]["data"].reshape(len(names), n, 3)
+    gain = np.ascontiguousarray(np.einsum("dna,nak->ndk", gain, axes))  # along the head's axes
+    places = [info["chs"][info["ch_names"].index(name)]["loc"] for name in names]
+    turn = info["dev_head_t"]["trans"] if info["dev_head_t"] is not None else np.eye(4)
+    parts = (gain, forward["source_rr"], np.array(places), np.asarray(turn))
+    key = tuple(crc32(np.ascontiguousarray(part).tobytes()) for part in parts)
+    if key not in _kept:
+        _kept[key] = _Samples(forward, gain, info, names)
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]

@@ -1,0 +1,115 @@
+"""Which sources stay: weak ones go, neighbours that one source explains merge, what grows enters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.sliding.descent import FIRM, ROUGH, Effort, settle
+from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.growth import Grid, best_factor, excess, growth, highest, pull
+from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
+
+ALIKE = 0.5  # squared correlation of two sources' fields, above which one may stand for both
+SURE = 3.0  # times the evidence asked for, above which a source unlike all others is not tried
+WIDER = 1.0  # nats by which a further direction of a prior must raise the evidence
+
+
+def log_evidence(data: Data, sources: Sources) -> Tensor:
+    """Evidence in nats that each source carries, the others held: (n/2)[log|I − K| + tr(…)]."""
+    at = whiten(data, sources)
+    m, o = sources.live.shape
+    A = torch.linalg.solve_triangular(at.L, sources.patterns, upper=False)
+    A = A.reshape(len(A), m, o).permute(1, 2, 0)
+    seen = A @ at.B
+    change = removal_change(A @ A.mT, seen @ seen.mT)
+    return data.n / 2 * change - sources.shift.square().sum(1) / 2
+
+
+def without_weak(
+    data: Data, sources: Sources, field: Field, least: float, effort: Effort
+) -> Sources:
+    """Take out sources that carry less than ``least`` nats, half of them at a time."""
+    while len(sources):
+        evidence = log_evidence(data, sources)
+        weak = (evidence < least).nonzero()[:, 0]
+        if not len(weak):
+            break
+        keep = torch.ones(len(sources), dtype=torch.bool)
+        keep[weak[evidence[weak].argsort()][: (len(weak) + 1) // 2]] = False
+        sources = settle(data, sources.only(keep), field, effort)
+    return sources
+
+
+def without_spare(data: Data, sources: Sources, field: Field, least: float) -> Sources:
+    """Take out sources that the others make up for, once they have settled without them."""
+    while len(sources) > 1:
+        evidence, energy = log_evidence(data, sources), whiten(data, sources).energy
+        alone = (likeness(sources) <= ALIKE).all(1) & (evidence > SURE * least)
+        for k in evidence.argsort().tolist():
+            if alone[k]:
+                continue
+            keep = torch.ones(len(sources), dtype=torch.bool)
+            keep[k] = False
+            fewer = settle(data, sources.only(keep), field, FIRM)
+            if data.n / 2 * float(whiten(data, fewer).energy - energy) < least:
+                sources = fewer
+                break
+        else:
+            break
+    return sources
+
+
+def likeness(sources: Sources) -> Tensor:
+    """Largest squared correlation between the fields of each two sources, 0 with itself, (m, m)."""
+    m, o = sources.live.shape
+    patterns = (sources.fields @ sources.factors) / sources.factors.flatten(1).norm(dim=1)[
+        :, None, None
+    ]
+    size = torch.linalg.vector_norm(patterns, dim=1, keepdim=True)
+    unit = (patterns / size.clamp_min(1e-3 * size.amax(2, keepdim=True))).movedim(1, 0).flatten(1)
+    squared = (unit.T @ unit).square().reshape(m, o, m, o).amax((1, 3))
+    return squared.fill_diagonal_(0.0)
+
+
+def widened(data: Data, sources: Sources, field: Field) -> Sources:
+    """Give priors the further directions that the data ask for at their places."""
+    if not len(sources) or sources.live.all():
+        return sources
+    values, vectors = excess(*pull(data, sources).blocks(sources.fields))
+    gain = data.n / 2 * growth(values[:, :1]).masked_fill(sources.live.all(1), 0.0)
+    if not (gain > WIDER).any():
+        return sources
+    new = best_factor(values, vectors)[:, :, 0] * (gain > WIDER)[:, None]
+    slot = (~sources.live).to(torch.int8).argmax(1)
+    factors = sources.factors.clone()
+    factors[torch.arange(len(sources)), :, slot] += new
+    wider = Sources(**{**vars(sources), "factors": principal_axes(factors)})
+    if not whiten(data, wider).energy < whiten(data, sources).energy:
+        return sources
+    return settle(data, wider, field, FIRM)
+
+
+def with_growing(
+    data: Data, sources: Sources, field: Field, grid: Grid, least: float
+) -> tuple[Sources, float]:
+    """Let in a source where it would raise the evidence most, if by ``least`` nats or more.
+
+    Gives the sources, and the evidence in nats that the best place has to offer.
+    """
+    place, height, factor = highest(pull(data, sources), field, grid)
+    offer = data.n / 2 * float(height)
+    if offer < least:
+        return sources, offer
+    before = whiten(data, sources).energy
+    new = sources.join(Sources.at(field, place, factor, sources.noise))
+    more = settle(data, new, field, FIRM)
+    gain = data.n / 2 * float(before - whiten(data, more).energy)
+    return (more if gain >= least else sources), offer
+
+
+def rough_start(data: Data, sources: Sources, field: Field, least: float) -> Sources:
+    """Take out what has no evidence while the rest is only roughly settled."""
+    sources = settle(data, sources, field, ROUGH)
+    return without_weak(data, sources, field, least, ROUGH)

@@ -1,0 +1,174 @@
+"""Descent over places, priors, field errors and noise together; no accepted step raises the energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.slopes import Directions, Slopes, pair_index, slopes
+from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
+
+DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
+TRAVEL = 0.7  # of the field's unit: farthest from an anchor before the field is evaluated anew
+FRESH = 0.005  # of the field's unit: anchors are this near to the places at the end
+SHRINK = 1.5  # furthest that one step shrinks a variance: e^-1.5
+SAME = 1e-10  # change of the energy, relative to it, that ends a descent
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How far to descend: largest derivative left, steps about an anchor, evaluations."""
+
+    tol: float = 1e-3
+    steps: int = 40
+    rounds: int = 25
+
+
+ROUGH = Effort(tol=0.1, steps=4, rounds=1)
+FIRM = Effort(tol=1e-2)
+
+
+def settle(data: Data, sources: Sources, field: Field, effort: Effort) -> Sources:
+    """Descend to a joint stationary point, with the field evaluated at the places there.
+
+    The field is linear about anchors within a descent, and evaluated anew between descents; where
+    the energy of the true field has not fallen, places may travel half as far.
+    """
+    travel, best = TRAVEL * field.unit, sources
+    energy = whiten(data, best).energy
+    for _ in range(effort.rounds):
+        if not len(best):
+            return best
+        moved = _descend(data, best, field, effort, travel)
+        after = moved.anchored(field, FRESH * field.unit)
+        new = whiten(data, after).energy
+        if new > energy + SAME * energy.abs():
+            travel /= 2
+            if travel < FRESH * field.unit:
+                break
+            continue
+        done = after is moved or energy - new < SAME * energy.abs()
+        best, energy = after, new
+        if done:
+            break
+    return best
+
+
+def stationarity(data: Data, sources: Sources, field: Field) -> tuple[float, Tensor]:
+    """Largest derivative left, in log variances and in places by the field's unit, and the wall.
+
+    The wall is a mask (m,) of the sources that it keeps from going on downhill; what pushes them
+    there does not count.
+    """
+    if not len(sources):
+        return 0.0, torch.zeros(0, dtype=torch.bool)
+    at = slopes(data, sources, field.unit)
+    free, q = at.directions.free, sources.places.shape[1]
+    full = torch.zeros(free.shape, dtype=at.gradient.dtype)
+    n_own = int(free.sum())
+    full[free] = at.gradient[:n_own]
+    size = torch.linalg.vector_norm(full[:, :q], dim=1, keepdim=True).clamp_min(1e-300)
+    ahead = sources.places - 1e-3 * field.unit * full[:, :q] / size
+    stopped = torch.linalg.vector_norm(field.within(ahead) - ahead, dim=1) > 1e-6 * field.unit
+    full[stopped, :q] = 0.0
+    return float(torch.cat([full.flatten(), at.gradient[n_own:]]).abs().max()), stopped
+
+
+def _descend(
+    data: Data, sources: Sources, field: Field, effort: Effort, travel: float
+) -> Sources:
+    """Damped Newton steps with the field linear about the anchors."""
+    damping = DAMPING
+    sources = replace(sources, factors=principal_axes(sources.factors))
+    for _ in range(effort.steps):
+        at = slopes(data, sources, field.unit)
+        if (at.removal <= 0).any():
+            sources = _without_column(sources, int(at.removal.argmin()))
+            if not len(sources):
+                break
+            continue
+        if not len(at.gradient) or float(at.gradient.abs().max()) < effort.tol:
+            break
+        moved, energy, damping = _step(data, sources, field, at, damping)
+        if moved is sources:
+            break
+        sources = replace(moved, factors=principal_axes(moved.factors))
+        gone = torch.linalg.vector_norm(sources.places - sources.anchors, dim=1).max()
+        if float(gone) > travel or at.energy - energy < SAME * energy.abs():
+            break
+    return sources
+
+
+def _without_column(sources: Sources, column: int) -> Sources:
+    """Take out one live column of the priors, and its source with its last."""
+    where = sources.live.flatten().nonzero()[column, 0]
+    o = sources.factors.shape[2]
+    factors = sources.factors.clone()
+    factors[where // o, :, where % o] = 0.0
+    return replace(sources, factors=principal_axes(factors)).only(factors.flatten(1).any(1))
+
+
+def _step(
+    data: Data, sources: Sources, field: Field, at: Slopes, damping: float
+) -> tuple[Sources, Tensor, float]:
+    """One step downhill, damped until the energy falls; the same sources where it never does."""
+    scale = at.average.diagonal().clamp_min(1e-300)
+    for _ in range(12):
+        L, failed = torch.linalg.cholesky_ex(at.curvature + (damping * scale).diag())
+        if failed:  # indefinite: the average information never is
+            L = torch.linalg.cholesky_ex(at.average + ((damping + 1e-9) * scale).diag())[0]
+        step = -torch.cholesky_solve(at.gradient[:, None], L)[:, 0].nan_to_num()
+        trial = _moved(data, sources, field, at.directions, step)
+        energy = whiten(data, trial).energy
+        if energy <= at.energy:
+            return trial, energy, max(damping / 10, 1e-12)
+        damping *= 10
+    return sources, at.energy, damping
+
+
+def _moved(
+    data: Data, sources: Sources, field: Field, moving: Directions, step: Tensor
+) -> Sources:
+    """Move places, factors, errors and noise by their parts of a step."""
+    q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
+    full = torch.zeros(moving.free.shape, dtype=step.dtype)
+    full[moving.free] = step[: int(moving.free.sum())]
+    places = _capped(full[:, :q], TRAVEL) * field.unit + sources.places
+    noise = sources.noise
+    if data.learn:
+        noise = (noise * _factor(step[-1:])[0]).clamp_min(data.floor)
+    return replace(
+        sources,
+        places=field.within(places),
+        factors=_turned(sources, moving.pairs, full[:, q : q + n_pairs]),
+        shift=sources.shift + full[:, q + n_pairs :],
+        noise=noise,
+    )
+
+
+def _capped(step: Tensor, most: float) -> Tensor:
+    size = torch.linalg.vector_norm(step, dim=1, keepdim=True)
+    return step * (most / size.clamp_min(most))
+
+
+def _turned(sources: Sources, pairs: Tensor, step: Tensor) -> Tensor:
+    """Stretch factors among their live columns by exp(E/2), and turn them into dead ones."""
+    o = sources.factors.shape[2]
+    i, j = pair_index(o)
+    live = sources.live
+    both = (live[:, i] & live[:, j]).to(step)
+    stretch = step.new_zeros(len(step), o, o)
+    stretch[:, i, j] = both * step
+    stretch[:, j, i] = both * step
+    size, axes = torch.linalg.eigh(stretch)
+    grown = sources.factors @ (axes * _factor(size).sqrt()[:, None, :]) @ axes.mT
+    turn = ((1 - both) * step).clamp(-1, 1)
+    return (grown + torch.einsum("mp,mpoa->moa", turn, pairs)) * live[:, None, :]
+
+
+def _factor(step: Tensor) -> Tensor:
+    """Factor on a variance: growing adds, shrinking never reaches zero."""
+    return torch.where(step > 0, 1 + step, step.clamp(-SHRINK, 0.0).exp())

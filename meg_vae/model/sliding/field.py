@@ -1,0 +1,77 @@
+"""The columns of the decoder as a function of place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+Places = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The field to first order about some places.
+
+    Shapes: values (m, d, o), gradient (m, d, o, q), errors (m, e, d, o), for m places in q
+    dimensions with o columns each and e patterns of error.
+    """
+
+    values: Tensor
+    gradient: Tensor
+    errors: Tensor
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field L(r), what is known of its error, and how far it reaches.
+
+    ``at`` gives values and gradient, shapes (m, d, o) and (m, d, o, q), at places of shape (m, q).
+    ``errors``, where the field is only known approximately, gives patterns E_e, shape
+    (m, e, d, o), with which it is L + Σ_e c_e E_e, c_e ~ N(0, 1). ``confine`` moves places back to
+    where the field is known. ``unit`` is a length within which the field is nearly linear.
+    ``basis``, shape (d, p), describes all of it in fewer directions.
+    """
+
+    at: Callable[[Places], tuple[ArrayLike, ArrayLike]]
+    unit: float
+    errors: Callable[[Places], ArrayLike] | None = None
+    confine: Callable[[Places], Places] | None = None
+    basis: Tensor | None = None
+
+    def through(self, basis: Tensor) -> Field:
+        """Describe the field in the directions of the columns of ``basis``, shape (d, p)."""
+        return replace(self, basis=basis if self.basis is None else self.basis @ basis)
+
+    def exact(self) -> Field:
+        """Take the field at its word."""
+        return replace(self, errors=None)
+
+    def expand(self, places: Tensor) -> Expansion:
+        """Evaluate the field to first order at places of shape (m, q)."""
+        r = places.numpy()
+        values, gradient = (torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in self.at(r))
+        o, q = values.shape[2], places.shape[1]
+        if not (torch.isfinite(values).all() and torch.isfinite(gradient).all()):
+            raise ValueError(
+                f"the field is NaN or infinite at one of the places {r.round(4).tolist()[:3]}..."
+            )
+        errors = values.new_zeros(len(r), 0, values.shape[1], o)
+        if self.errors is not None and len(r):
+            errors = torch.as_tensor(np.asarray(self.errors(r), dtype=np.float64))
+        if self.basis is not None:
+            values = torch.einsum("dp,mdo->mpo", self.basis, values)
+            gradient = torch.einsum("dp,mdx->mpx", self.basis, gradient.flatten(2))
+            gradient = gradient.unflatten(2, (o, q))
+            errors = torch.einsum("dp,medo->mepo", self.basis, errors)
+        return Expansion(values, gradient, errors)
+
+    def within(self, places: Tensor) -> Tensor:
+        """Move places back to where the field is known, shape (m, q)."""
+        if self.confine is None or not len(places):
+            return places
+        return torch.as_tensor(self.confine(places.numpy()))

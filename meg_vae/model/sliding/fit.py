@@ -1,0 +1,178 @@
+"""Fit: what is left of the data's explanation by sources at their own places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.evidence import effective_samples
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.point import compressed
+from meg_vae.model.exact.rounds import FLOOR, Solution
+from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.selection import independent_samples
+from meg_vae.model.sliding.choice import likeness
+from meg_vae.model.sliding.descent import stationarity
+from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.growth import Grid
+from meg_vae.model.sliding.laplace import Spread, spread
+from meg_vae.model.sliding.slide import Settled, Start, refine, slide
+from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.solve import data_factor
+
+HIDDEN = 1e-3  # of the noise: power of the data in directions that are left out as noise alone
+AGAIN = 0.98  # the sources are judged anew where the independent samples fall below this part
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Sources at their own places.
+
+    ``places`` (m, q); ``fields`` (m, d, o), the columns there; ``factors`` (m, o, o) of the priors;
+    ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left; ``offer``,
+    the evidence in nats that a further source at any place could add; ``log_evidence`` (m,) and
+    ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to activity;
+    ``alike`` (m, m), the squared correlation of the sources' fields; ``n_effective`` samples.
+    """
+
+    places: Tensor
+    fields: Tensor
+    shift: Tensor
+    factors: Tensor
+    noise_variance: Tensor
+    energy: float
+    stationarity: float
+    offer: float
+    log_evidence: Tensor
+    on_wall: Tensor
+    alike: Tensor
+    inverse_map: Tensor
+    spread: Spread
+    n_effective: float
+
+    def ordered(self, order: Tensor) -> Fit:
+        """Put the sources in another order, shape (m,)."""
+        own = ("places", "fields", "shift", "factors", "log_evidence", "on_wall", "inverse_map")
+        parts = {name: getattr(self, name)[order] for name in own}
+        sure = Spread(**{name: value[order] for name, value in vars(self.spread).items()})
+        return replace(self, **parts, alike=self.alike[order][:, order], spread=sure)
+
+
+@dataclass(frozen=True)
+class _View:
+    """Data, field and grid in the directions that are worth looking at."""
+
+    data: Data
+    field: Field
+    grid: Grid
+    basis: Tensor  # (d, p)
+    scale: Tensor  # (d,), square root of the noise that the data were divided by
+
+
+def fit_places(
+    field: Field,
+    places: Tensor,
+    dictionary: Dictionary,
+    X: Tensor,
+    solution: Solution,
+    *,
+    learn: bool,
+    least: float,
+    n_effective: float,
+    stretches: Sequence[int] | None = None,
+) -> Fit:
+    """Let the sources of a minimum on a grid find their places.
+
+    ``dictionary`` holds the field at ``places`` (n, q), X (d, n_samples) the data, ``solution`` the
+    minimum with one variance for the columns of a position. Sources carry ``least`` nats or more.
+    Where ``stretches`` of consecutive samples are given, only independent ones count.
+    """
+    found = solution.gamma.nonzero()[:, 0]
+    n = n_effective
+    if stretches is not None:
+        given = (found, solution.factor[found], solution.noise_variance)
+        n = min(n, independent_samples(dictionary, *given, X, stretches))
+    view, noise = _view(field, places, dictionary, X, solution, n, learn)
+    columns = dictionary.columns(found) * dictionary.norms[found, None] / view.scale[:, None, None]
+    columns = torch.einsum("dp,dmo->pmo", view.basis, columns)
+    with few_threads(batch=1):
+        start = Start(places[found], columns, solution.factor[found], noise)
+        settled = slide(view.data, start, view.field, view.grid, least)
+        if stretches is not None:
+            left = _residual(view, settled.sources, X)
+            parts = left.split(list(stretches), 1)
+            counted = min(n, sum(effective_samples(part, dictionary) for part in parts))
+            if counted < AGAIN * n:
+                view = replace(view, data=replace(view.data, n=counted))
+                settled = refine(view.data, settled.sources, view.field, view.grid, least)
+        return _result(view, settled, field)
+
+
+def _view(
+    field: Field,
+    places: Tensor,
+    dictionary: Dictionary,
+    X: Tensor,
+    solution: Solution,
+    n: float,
+    learn: bool,
+) -> tuple[_View, Tensor]:
+    """Leave out directions in which the field is lost in the noise; and the noise to start from."""
+    d, o = dictionary.n_channels, dictionary.n_orient
+    F, noise = data_factor(X), solution.noise_variance
+    floor = FLOOR * float(F.square().sum()) / d
+    if noise.ndim:  # one variance a channel: what is learnt further is a factor on all of them
+        scale = noise.sqrt()
+        data = Data(compressed(F / scale[:, None]), n, learn, floor=FLOOR)
+        basis = torch.eye(d, dtype=F.dtype)
+        columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
+        own = field.through(torch.diag(1 / scale))
+        return _View(data, own, Grid(places, columns), basis, scale), noise.new_ones(())
+    values = dictionary.eigenvalues
+    left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
+    seen = left * float(F.square().sum()) > HIDDEN * d * float(noise)
+    rank = max(int(seen.sum()), min(d, o))
+    basis = dictionary.basis[:, :rank]
+    data = Data(F, n, learn, floor).in_directions(basis)
+    data = replace(data, F=compressed(data.F))
+    columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
+    view = _View(data, field.through(basis), Grid(places, columns), basis, torch.ones_like(F[:, 0]))
+    return view, noise
+
+
+def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
+    """What the sources leave of the data, (d, n_samples); all of it where they do not reach."""
+    P, L = sources.patterns, whiten(view.data, sources).L
+    explained = P @ (P.T @ torch.cholesky_solve(view.basis.T @ (X / view.scale[:, None]), L))
+    return X - view.scale[:, None] * (view.basis @ explained)
+
+
+def _result(view: _View, settled: Settled, field: Field) -> Fit:
+    """Describe the sources in all directions of the data."""
+    sources, data = settled.sources, view.data
+    at = whiten(data, sources)
+    m, o = sources.live.shape
+    encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))
+    back = view.basis.T / view.scale  # whitened data to the directions of the view
+    here = field.expand(sources.places)
+    own = spread(data, sources, view.field.unit)
+    steepest, on_wall = stationarity(data, sources, view.field)
+    return Fit(
+        places=sources.places,
+        fields=here.values + torch.einsum("medo,me->mdo", here.errors, sources.shift),
+        shift=sources.shift,
+        factors=sources.factors,
+        noise_variance=sources.noise * view.scale.square(),
+        energy=float(at.energy + 2 * view.scale.log().sum()),
+        stationarity=steepest,
+        offer=settled.offer,
+        log_evidence=settled.log_evidence,
+        on_wall=on_wall,
+        alike=likeness(sources),
+        inverse_map=(sources.factors @ encoder) @ back,
+        spread=replace(own, modes=own.modes @ back),
+        n_effective=data.n,
+    )

@@ -1,0 +1,107 @@
+r"""How sure places, amplitudes and orientations are: a Gaussian about the joint minimum (Laplace).
+
+The covariance of all parameters θ together is (½ n ∂²J)⁻¹. Its block of a place says how well the
+place is known when priors, noise, the field's errors and all other sources are free too. The
+activity U = W(θ)x, W = A PᵀΣ⁻¹, moves with the parameters, so that its covariance at a sample x is
+that of z at the given parameters and (∂W x) cov(θ) (∂W x)ᵀ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.sliding.slopes import Directions, Slopes, slopes
+from meg_vae.model.sliding.sources import Data, Sources, whiten
+
+MODES = 1e-3  # of the largest: modes of the activity's uncertainty below this are left out
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Uncertainty of m sources.
+
+    ``places`` (m, q, q) covariance of each place; ``activity`` (m, o, o) covariance of U at given
+    parameters; ``modes`` (m, b, o, d): U moves by modes @ x times independent standard normals.
+    """
+
+    places: Tensor
+    activity: Tensor
+    modes: Tensor
+
+
+def spread(data: Data, sources: Sources, unit: float) -> Spread:
+    """Find how sure the sources are."""
+    m, o = sources.live.shape
+    if not m:
+        q, d = sources.places.shape[1], sources.values.shape[1]
+        none = sources.values.new_zeros
+        return Spread(none(0, q, q), none(0, o, o), none(0, 0, o, d))
+    at = slopes(data, sources, unit)
+    root = _root_covariance(at, data.n)
+    n_own = int(at.directions.free.sum())
+    q = sources.places.shape[1]
+    number = at.directions.free.flatten().cumsum(0).reshape(at.directions.free.shape) - 1
+    own = unit * root[:n_own][number[:, :q]]  # (m, q, p)
+    P, A = sources.patterns, sources.factors
+    L = whiten(data, sources).L
+    encoder = torch.cholesky_solve(P, L).T  # PᵀΣ⁻¹
+    rest = torch.eye(m * o, dtype=P.dtype) - encoder @ P
+    blocks = rest.reshape(m, o, m, o).diagonal(dim1=0, dim2=2).movedim(2, 0)
+    return Spread(
+        places=own @ own.mT,
+        activity=A @ blocks @ A.mT,
+        modes=_main_modes(_map_moves(data, sources, at.directions, encoder, L), root, o),
+    )
+
+
+def _root_covariance(at: Slopes, n: float) -> Tensor:
+    """A factor of the covariance of all parameters."""
+    size = at.average.diagonal().clamp_min(1e-300).sqrt()
+    for matrix in (at.curvature, at.average):
+        L, failed = torch.linalg.cholesky_ex(matrix / size / size[:, None])
+        if not failed:
+            break
+    else:
+        eye = torch.eye(len(size), dtype=size.dtype)
+        L = torch.linalg.cholesky_ex(at.average / size / size[:, None] + 1e-9 * eye)[0]
+    inverse = torch.linalg.solve_triangular(L, torch.eye(len(L), dtype=L.dtype), upper=False)
+    return (2 / n) ** 0.5 * inverse.T / size[:, None]
+
+
+def _map_moves(
+    data: Data, sources: Sources, moving: Directions, encoder: Tensor, L: Tensor
+) -> Tensor:
+    """Derivative of W = A PᵀΣ⁻¹ in every parameter, (p, m, o, d)."""
+    m, o = sources.live.shape
+    d = len(L)
+    p = int(moving.free.sum()) + data.learn
+    columns = sources.live.flatten().nonzero()[:, 0][moving.column]
+    dP = encoder.new_zeros(p, m * o, d)
+    dP[moving.parameter, columns] = moving.moves.T
+    precision = torch.cholesky_inverse(L)
+    P = sources.patterns
+    # d(PᵀΣ⁻¹) = (dPᵀ − PᵀΣ⁻¹(dP Pᵀ + P dPᵀ))Σ⁻¹
+    inner = dP - (encoder @ dP.mT) @ P.T - (encoder @ P) @ dP
+    if data.learn:
+        inner[-1] = -sources.noise * encoder
+    moved = (inner @ precision).unflatten(1, (m, o))
+    W = sources.factors @ moved
+    n_pairs, q = moving.pairs.shape[1], sources.places.shape[1]
+    number = moving.free.flatten().cumsum(0).reshape(moving.free.shape) - 1
+    own = encoder.unflatten(0, (m, o))
+    for k, pair in moving.free[:, q : q + n_pairs].nonzero().tolist():
+        W[number[k, q + pair], k] += moving.pairs[k, pair] @ own[k]
+    return W
+
+
+def _main_modes(moves: Tensor, root: Tensor, o: int) -> Tensor:
+    """Combine the moves of all parameters into a few independent ones for each source."""
+    d = moves.shape[3]
+    flat = torch.einsum("pb,pmx->mbx", root, moves.flatten(2))
+    values, vectors = torch.linalg.eigh(flat @ flat.mT)
+    top = values.flip(1)
+    n_modes = int((top > MODES**2 * top[:, :1]).sum(1).max())
+    return (vectors.flip(2)[:, :, :n_modes].mT @ flat).unflatten(2, (o, d))

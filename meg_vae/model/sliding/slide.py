@@ -1,0 +1,127 @@
+"""From a certified minimum on the grid to sources at their own places.
+
+Positions of the grid that one generator may have shared start as one source; places, priors and
+noise settle together; what lacks evidence goes, what the others make up for goes too, and what
+grows, anywhere, enters, until nothing changes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.sliding.choice import (
+    log_evidence,
+    rough_start,
+    widened,
+    with_growing,
+    without_spare,
+    without_weak,
+)
+from meg_vae.model.sliding.descent import FIRM, Effort, settle
+from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.growth import Grid
+from meg_vae.model.sliding.sources import Data, Sources
+
+MERGE = 5.0  # of the field's unit: positions of the grid this near to a stronger one join it
+HOPELESS = 0.5  # of the evidence asked for: groups of positions with less do not start
+MOST = 40  # sources let in at most
+
+
+@dataclass(frozen=True)
+class Start:
+    """A minimum on the grid: active places (m, q), columns (d, m, o), factors (m, o, o), and λ."""
+
+    places: Tensor
+    columns: Tensor
+    factors: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Sources at a joint stationary point, and the evidence that any other place could add."""
+
+    sources: Sources
+    log_evidence: Tensor
+    offer: float
+
+
+def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> Settled:
+    """Find the sources, each with ``least`` nats of evidence or more; at 0 none goes."""
+    if least > 0:
+        begun = _begin(data, start, field.exact(), least)
+        sources = Sources.at(field, begun.places, begun.factors, begun.noise)
+    else:
+        sources = Sources.at(field, start.places, start.factors, start.noise)
+    return refine(data, settle(data, sources, field, FIRM), field, grid, least)
+
+
+def refine(data: Data, sources: Sources, field: Field, grid: Grid, least: float) -> Settled:
+    """Let sources go and enter by their evidence until nothing changes, and settle them."""
+    asked = least if least > 0 else math.inf
+    for _ in range(MOST):
+        if least > 0:
+            sources = without_weak(data, sources, field, least, FIRM)
+            sources = without_spare(data, sources, field, least)
+        sources = widened(data, sources, field)
+        more, offer = with_growing(data, sources, field, grid, asked)
+        if more is sources:
+            break
+        sources = more
+    sources = settle(data, settle_noise(data, sources), field, Effort())
+    if least > 0:
+        sources = without_weak(data, sources, field, least, Effort())
+    return Settled(sources, log_evidence(data, sources), offer)
+
+
+def _begin(data: Data, start: Start, field: Field, least: float) -> Sources:
+    """Sources for the groups of positions that carry some evidence, roughly settled."""
+    patterns = start.columns.movedim(1, 0) @ start.factors
+    power = patterns.square().sum((1, 2))
+    group = _groups(start.places, power, MERGE * field.unit)
+    evidence = _group_evidence(data, patterns, start.noise, group)
+    some = (evidence >= HOPELESS * least).nonzero()
+    member = (group == some).to(power)
+    weight = member * power
+    places = weight / weight.sum(1, keepdim=True) @ start.places
+    prior = torch.einsum("gm,mab,mcb->gac", member, start.factors, start.factors)
+    size, axes = torch.linalg.eigh(prior)
+    factors = axes * size.clamp_min(0.0).sqrt()[:, None, :]
+    return rough_start(data, Sources.at(field, places, factors, start.noise), field, least)
+
+
+def settle_noise(data: Data, sources: Sources) -> Sources:
+    """Learn the noise where there is no source: λ is the mean power of the data."""
+    if not data.learn or len(sources):
+        return sources
+    power = (data.F.square().sum() + data.rest) / (len(data.F) + data.n_rest)
+    return replace(sources, noise=power.clamp_min(max(data.floor, 1e-300)))
+
+
+def _groups(places: Tensor, power: Tensor, reach: float) -> Tensor:
+    """Number of the group of each position: the strongest takes all within reach, and so on."""
+    group = torch.full((len(places),), -1)
+    for number, k in enumerate(power.argsort(descending=True).tolist()):
+        if group[k] < 0:
+            near = torch.linalg.vector_norm(places - places[k], dim=1) <= reach
+            group[near & (group < 0)] = number
+    return group.unique(return_inverse=True)[1] if len(group) else group
+
+
+def _group_evidence(data: Data, patterns: Tensor, noise: Tensor, group: Tensor) -> Tensor:
+    """Evidence in nats that each group of positions carries; patterns are (m, d, o)."""
+    P = patterns.movedim(0, 1).flatten(1)
+    L = torch.linalg.cholesky(P @ P.T + noise * torch.eye(len(P), dtype=P.dtype))
+    A = torch.linalg.solve_triangular(L, P, upper=False)
+    seen = A.T @ torch.linalg.solve_triangular(L, data.F, upper=False)
+    dipole = group.repeat_interleave(patterns.shape[2])
+    change = [
+        removal_change(A[:, own].T @ A[:, own], seen[own] @ seen[own].T)
+        for own in (dipole == g for g in range(int(group.max()) + 1 if len(group) else 0))
+    ]
+    return data.n / 2 * torch.stack(change) if change else P.new_zeros(0)

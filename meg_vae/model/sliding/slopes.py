@@ -1,0 +1,225 @@
+r"""First and second derivatives of the energy in places, priors, field errors and noise.
+
+Every parameter θ_i moves some columns of the decoder along Ṗ_i. With Σ̇_i = Ṗ_i Pᵀ + P Ṗ_iᵀ,
+K = Σ⁻¹ and M = Σ⁻¹CΣ⁻¹,
+
+.. math::
+    ∂_i J = \operatorname{tr}((K - M) Σ̇_i), \qquad
+    ∂_{ij} J = 2\operatorname{tr}(M Σ̇_i K Σ̇_j) - \operatorname{tr}(K Σ̇_i K Σ̇_j)
+    + \operatorname{tr}((K - M) Σ̈_{ij}).
+
+tr(M Σ̇_i K Σ̇_j) alone is the average information of restricted maximum likelihood (Gilmour, Thompson
+& Cullis 1995), positive semidefinite everywhere; tr(K Σ̇_i K Σ̇_j) is the expected (Fisher) one.
+A prior moves as Γ ← A exp(E) Aᵀ among its columns and turns into directions that it has not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.sliding.sources import Data, Sources, whiten
+
+VISIBLE = 0.1  # nats × 2 that an error of the field must be worth to be learnt
+
+
+@dataclass(frozen=True)
+class Directions:
+    """How the columns of the decoder move with each parameter.
+
+    ``pairs`` (m, o(o+1)/2, o, o) are the moves of the factors; ``free`` (m, p) says which of the
+    p = q + pairs + e parameters of each source there are; ``moves`` (d, Q) lists the moved columns,
+    each of parameter ``parameter`` (Q,) and decoder column ``column`` (Q,).
+    """
+
+    pairs: Tensor
+    free: Tensor
+    moves: Tensor
+    parameter: Tensor
+    column: Tensor
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Derivatives at a point: those of the sources' parameters first, then of log λ if learnt.
+
+    ``removal`` holds, for each live column alone, the change of J when it is taken out.
+    """
+
+    energy: Tensor
+    gradient: Tensor
+    curvature: Tensor
+    average: Tensor
+    removal: Tensor
+    directions: Directions
+
+
+def pair_index(o: int) -> tuple[Tensor, Tensor]:
+    """Pairs i ≤ j of the columns of a factor."""
+    i, j = torch.triu_indices(o, o)
+    return i, j
+
+
+def factor_moves(factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Moves of factors with orthogonal columns, (m, pairs, o, o), and which are real, (m, pairs).
+
+    Between two live columns the pair stretches A symmetrically; between a live and a dead one it
+    turns the live one towards the dead one's axis.
+    """
+    m, o, _ = factors.shape
+    live, size = factors.any(1), torch.linalg.vector_norm(factors, dim=1)
+    axes, R = torch.linalg.qr(factors)  # a dead column, always behind the live ones, gets an axis
+    axes = axes * torch.where(R.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0)[:, None, :]
+    i, j = pair_index(o)
+    both = live[:, i] & live[:, j]
+    own_i = torch.where(live[:, i], size[:, i], 0.0)  # lengths of the columns, 0 where dead
+    own_j = torch.where(live[:, j], size[:, j], 0.0)
+    half = torch.where(both, 0.5, 1.0)
+    # A column moves along the other's axis: by the other's length if that lives, else by its own.
+    along_j = half * torch.where(both, own_j, own_i)
+    along_i = half * torch.where(both, own_i, own_j)
+    moves = factors.new_zeros(m, len(i), o, o)
+    k = torch.arange(len(i))
+    moves[:, k, :, i] = (along_j[..., None] * axes[:, :, j].mT).movedim(0, 1)
+    moves[:, k, :, j] = (along_i[..., None] * axes[:, :, i].mT).movedim(0, 1)
+    return moves * live[:, None, None, :], live[:, i] | live[:, j]
+
+
+def directions(sources: Sources, unit: float, n: float) -> Directions:
+    """List how every parameter moves the decoder; places count in ``unit``.
+
+    An error of the field that would hardly be seen in ``n`` samples stays as it is.
+    """
+    A, live = sources.factors, sources.live
+    pairs, real = factor_moves(A)
+    moves = torch.cat(
+        [
+            unit * torch.einsum("mdoq,moa->mqda", sources.gradient, A),
+            torch.einsum("mdo,mpoa->mpda", sources.fields, pairs),
+            torch.einsum("medo,moa->meda", sources.errors, A),
+        ],
+        1,
+    )
+    m, p = moves.shape[:2]
+    q = sources.places.shape[1]
+    reach = n / sources.noise * moves[:, q + real.shape[1] :].square().sum((2, 3))
+    free = torch.cat([torch.ones(m, q, dtype=torch.bool), real, reach > VISIBLE], 1)
+    free &= live.any(1)[:, None]
+    used = free[:, :, None] & live[:, None, :]
+    number = (free.flatten().cumsum(0) - 1).reshape(m, p, 1).expand_as(used)
+    column = (live.flatten().cumsum(0) - 1).reshape(m, 1, -1).expand_as(used)
+    return Directions(pairs, free, moves.movedim(2, 3)[used].T, number[used], column[used])
+
+
+def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
+    """Differentiate the energy twice."""
+    at = whiten(data, sources)
+    moving = directions(sources, unit, data.n)
+    par, col, n = moving.parameter, moving.column, int(moving.free.sum())
+    P = sources.patterns[:, sources.live.flatten()]
+    r = P.shape[1]
+    inverse = torch.cholesky_inverse(at.L)
+    Z = torch.cat([P, moving.moves], 1)
+    KZ = inverse @ Z
+    FKZ = data.F.T @ KZ
+    K, M = Z.T @ KZ, FKZ.T @ FKZ
+    G = K - M
+    gradient = _summed(2 * G[r:, :r].gather(1, col[:, None])[:, 0], par, n)
+    fisher, average = _pairs(K, K, r, par, col, n), _pairs(K, M, r, par, col, n)
+    average = (average + average.T) / 2
+    bend = 2 * G[r:, r:] * (col[:, None] == col)
+    curvature = 2 * average - fisher + _summed(_summed(bend, par, n).T, par, n)
+    curvature = curvature + _bends(sources, moving, 2 * (KZ - inverse @ (data.F @ FKZ))[:, :r], unit)
+    prior = _error_prior(sources, moving, data.n)
+    gradient = gradient + prior * _values(sources, moving)
+    curvature, average = curvature + prior.diag(), average + prior.diag()
+    if data.learn:
+        gradient, curvature, average = _with_noise(
+            data, sources, at.energy, inverse, KZ, FKZ, (r, par, col, n), (gradient, curvature, average)
+        )
+    removal = torch.log1p(-K.diagonal()[:r].clamp_max(1 - 1e-15))
+    removal = removal + M.diagonal()[:r] / (1 - K.diagonal()[:r].clamp_max(1 - 1e-15))
+    return Slopes(at.energy, gradient, curvature, average, removal, moving)
+
+
+def _summed(values: Tensor, parameter: Tensor, n: int) -> Tensor:
+    """Add up the moved columns of each parameter."""
+    return values.new_zeros(n, *values.shape[1:]).index_add_(0, parameter, values)
+
+
+def _pairs(V: Tensor, W: Tensor, r: int, par: Tensor, col: Tensor, n: int) -> Tensor:
+    """Tr(V Σ̇_i W Σ̇_j) for all pairs of parameters, from the products between P and Ṗ."""
+    v, w = V[r:, :r][:, col], W[r:, :r][:, col]  # of each move with the column of each other move
+    total = v * w.T + V[r:, r:] * W[:r, :r][col][:, col]
+    total = total + V[:r, :r][col][:, col] * W[r:, r:] + v.T * w
+    return _summed(_summed(total, par, n).T, par, n)
+
+
+def _bends(sources: Sources, moving: Directions, pull: Tensor, unit: float) -> Tensor:
+    """What the product of two moves adds to the curvature: a place or an error, and a factor."""
+    m, o = sources.live.shape
+    q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
+    full = pull.new_zeros(len(pull), m * o)
+    full[:, sources.live.flatten()] = pull
+    full = full.unflatten(1, (m, o)).movedim(1, 0)  # (m, d, o)
+    back = torch.einsum("mda,mpoa->mpdo", full, moving.pairs)
+    p = moving.free.shape[1]
+    blocks = pull.new_zeros(m, p, p)
+    pairs = slice(q, q + n_pairs)
+    blocks[:, :q, pairs] = unit * torch.einsum("mdoq,mpdo->mqp", sources.gradient, back)
+    blocks[:, q + n_pairs :, pairs] = torch.einsum("medo,mpdo->mep", sources.errors, back)
+    out = torch.block_diag(*(blocks + blocks.mT))
+    free = moving.free.flatten()
+    return out[free][:, free]
+
+
+def _error_prior(sources: Sources, moving: Directions, n: float) -> Tensor:
+    """Curvature of the prior of each parameter: 2/n for the field's errors, 0 for the others."""
+    prior = torch.zeros_like(moving.free, dtype=sources.values.dtype)
+    n_errors = sources.errors.shape[1]
+    prior[:, prior.shape[1] - n_errors :] = 2 / n
+    return prior[moving.free]
+
+
+def _values(sources: Sources, moving: Directions) -> Tensor:
+    """Values of the parameters that have a prior, 0 for the others."""
+    values = torch.zeros_like(moving.free, dtype=sources.values.dtype)
+    values[:, values.shape[1] - sources.shift.shape[1] :] = sources.shift
+    return values[moving.free]
+
+
+def _with_noise(
+    data: Data,
+    sources: Sources,
+    energy: Tensor,
+    inverse: Tensor,
+    KZ: Tensor,
+    FKZ: Tensor,
+    layout: tuple[int, Tensor, Tensor, int],
+    parts: tuple[Tensor, Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Border all with log λ, which moves Σ by λI."""
+    r, par, col, n = layout
+    gradient, curvature, average = parts
+    lam = sources.noise
+    KF = inverse @ data.F
+    MZ = KF @ FKZ
+    fisher_c = 2 * lam * (KZ[:, :r][:, col] * KZ[:, r:]).sum(0)
+    average_c = lam * (MZ[:, :r][:, col] * KZ[:, r:] + MZ[:, r:] * KZ[:, :r][:, col]).sum(0)
+    fisher_c, average_c = _summed(fisher_c, par, n), _summed(average_c, par, n)
+    rest = data.rest / lam
+    own = lam * (inverse.diagonal().sum() - KF.square().sum()) + data.n_rest - rest
+    own_fisher = lam**2 * inverse.square().sum() + data.n_rest
+    own_average = lam**2 * (KF * (inverse @ KF)).sum() + rest
+    return (
+        torch.cat([gradient, own[None]]),
+        _bordered(curvature, 2 * average_c - fisher_c, 2 * own_average - own_fisher + own),
+        _bordered(average, average_c, own_average),
+    )
+
+
+def _bordered(matrix: Tensor, edge: Tensor, corner: Tensor) -> Tensor:
+    last = torch.cat([edge, corner[None]])
+    return torch.cat([torch.cat([matrix, edge[:, None]], 1), last[None]])

@@ -1,0 +1,141 @@
+"""Sources at places of their own: the parameters of the sliding decoder, and its energy.
+
+x | z ~ N(Σ_k L(r_k) A_k z_k, λI) with Γ_k = A_k A_kᵀ. It is linear in z, so that the best encoder
+and the profile J = log|Σ| + tr(CΣ⁻¹), Σ = λI + Σ_k P_k P_kᵀ, P_k = L(r_k) A_k, stay in closed form.
+The field is kept to first order about an anchor near each place, and evaluated anew when the place
+has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e, the prior of c adds
+‖c‖² / n to J.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.sliding.field import Expansion, Field
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a fit, in the directions that the field reaches.
+
+    ``F``, shape (d, k), is a factor of C = F Fᵀ; ``n_rest`` directions hold noise alone, of power
+    ``rest``; ``n`` counts independent samples; ``learn`` says whether λ is free, above ``floor``.
+    """
+
+    F: Tensor
+    n: float
+    learn: bool = True
+    floor: float = 0.0
+    n_rest: int = 0
+    rest: float = 0.0
+
+    def in_directions(self, basis: Tensor) -> Data:
+        """Describe the data in the columns of ``basis``; what it leaves out is noise alone."""
+        inside = basis.T @ self.F
+        left = float(self.F.square().sum() - inside.square().sum())
+        n_rest = self.n_rest + basis.shape[0] - basis.shape[1]
+        return replace(self, F=inside, n_rest=n_rest, rest=self.rest + max(left, 0.0))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Parameters of m sources, with the field about their anchors.
+
+    ``places`` and ``anchors`` (m, q); ``values`` (m, d, o), ``gradient`` (m, d, o, q) and
+    ``errors`` (m, e, d, o) of the field; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns
+    orthogonal, longest first, zero where the prior has no such direction; ``noise`` λ, a scalar.
+    """
+
+    places: Tensor
+    anchors: Tensor
+    values: Tensor
+    gradient: Tensor
+    errors: Tensor
+    shift: Tensor
+    factors: Tensor
+    noise: Tensor
+
+    @classmethod
+    def at(cls, field: Field, places: Tensor, factors: Tensor, noise: Tensor) -> Sources:
+        """Put sources at places."""
+        here = field.expand(places)
+        shift = places.new_zeros(here.errors.shape[:2])
+        own = (here.values, here.gradient, here.errors)
+        return cls(places, places, *own, shift, principal_axes(factors), noise)
+
+    def __len__(self) -> int:
+        """Count the sources."""
+        return len(self.places)
+
+    @property
+    def live(self) -> Tensor:
+        """Columns of the factors that are in use, bool (m, o)."""
+        return self.factors.any(1)
+
+    @property
+    def fields(self) -> Tensor:
+        """Field of each source at its place, (m, d, o)."""
+        moved = torch.einsum("mdoq,mq->mdo", self.gradient, self.places - self.anchors)
+        return self.values + moved + torch.einsum("medo,me->mdo", self.errors, self.shift)
+
+    @property
+    def patterns(self) -> Tensor:
+        """Columns of the decoder L(r)A of all sources, (d, m o)."""
+        return (self.fields @ self.factors).movedim(1, 0).flatten(1)
+
+    def only(self, keep: Tensor) -> Sources:
+        """Keep some sources, by a mask or by index."""
+        kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name != "noise"}
+        return replace(self, **kept)
+
+    def join(self, other: Sources) -> Sources:
+        """Put the sources of another set behind these."""
+        both = {
+            f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)])
+            for f in fields(self)
+            if f.name != "noise"
+        }
+        return replace(self, **both)
+
+    def anchored(self, field: Field, farther: float) -> Sources:
+        """Evaluate the field anew where a place is farther than that from its anchor."""
+        moved = torch.linalg.vector_norm(self.places - self.anchors, dim=1) > farther
+        if not moved.any():
+            return self
+        new: Expansion = field.expand(self.places[moved])
+        parts = {"anchors": self.places[moved], **vars(new)}
+        changed = {}
+        for name, value in parts.items():
+            changed[name] = getattr(self, name).clone()
+            changed[name][moved] = value
+        return replace(self, **changed)
+
+
+def principal_axes(factors: Tensor) -> Tensor:
+    """Rotate factors so that their columns are orthogonal, longest first; A Aᵀ stays the same."""
+    U, size, _ = torch.linalg.svd(factors)
+    return U * torch.where(size > 1e-7 * size[:, :1], size, 0.0)[:, None, :]
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """The energy of some sources, with Cholesky factor ``L`` of Σ and ``B`` = L⁻¹F."""
+
+    energy: Tensor
+    L: Tensor
+    B: Tensor
+
+
+def whiten(data: Data, sources: Sources) -> Whitened:
+    """Evaluate the energy; it is infinite where Σ is not positive definite."""
+    P, noise = sources.patterns, sources.noise
+    eye = torch.eye(len(P), dtype=P.dtype)
+    L, failed = torch.linalg.cholesky_ex(P @ P.T + noise * eye)
+    B = torch.linalg.solve_triangular(L, data.F, upper=False)
+    J = 2 * L.diagonal().log().sum() + B.square().sum()
+    J = J + data.n_rest * noise.log() + data.rest / noise + sources.shift.square().sum() / data.n
+    bad = (failed > 0) | ~torch.isfinite(J)
+    return Whitened(torch.where(bad, torch.inf, J), L, B)

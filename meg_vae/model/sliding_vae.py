@@ -1,0 +1,239 @@
+"""SlidingVAE: sources at places of their own, by a linear VAE whose decoder's columns slide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from meg_vae.model.checks import check_data, check_positive
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.sliding.field import Field, Places
+from meg_vae.model.sliding.fit import Fit, fit_places
+from meg_vae.model.solve import LEARN, solve
+
+
+class SlidingVAE:
+    """Sources at places of their own: x | z ~ N(Σ_k L(r_k) A_k z_k, λI).
+
+    The places r_k are parameters of the decoder, like the factors A_k of the priors Γ_k = A_k A_kᵀ.
+    It starts from the certified minimum of `SparseVAE` on a grid of places.
+
+    Parameters
+    ----------
+    noise_variance : float | "learn" | "per_channel"
+        Decoder noise variance λ: held at a number, or learnt for all channels together or for each;
+        the variances of the channels are then those of the grid's minimum times one factor.
+    min_log_evidence : float
+        Log evidence in nats that each source must carry. At 0 none is taken out.
+    tol : float
+        Target of the certificate on the grid, dimensionless.
+    max_iter : int
+        Most accepted steps on the grid.
+
+    Attributes
+    ----------
+    places_ : ndarray, shape (n_sources, n_dimensions)
+        Where the sources are, in the unit of the grid, strongest evidence first.
+    place_covariance_ : ndarray, shape (n_sources, n_dimensions, n_dimensions)
+        How sure each place is, with all else unknown too (Laplace).
+    U_ : ndarray, shape (n_sources, n_orient, n_samples)
+        Posterior mean of the activity.
+    log_evidence_ : ndarray, shape (n_sources,)
+        Log evidence lost by taking out that source alone, in nats.
+    noise_variance_ : float | ndarray, shape (n_channels,)
+        λ.
+    energy_, grid_energy_ : float
+        Energy per sample J of the fit, and of the minimum on the grid, in nats × 2.
+    history_ : ndarray, shape (n_steps,)
+        J after every accepted step on the grid.
+    certificate_ : float
+        Largest violation of stationarity over the grid at the end of that history.
+    stationarity_ : float
+        Largest derivative of the energy left in the logarithm of a variance or, by the spacing of
+        the grid, in a place.
+    growth_ : float
+        The certificate over the continuum: log evidence in nats that a further source could add, at
+        the best place on the grid or between.
+    n_effective_ : float
+        Independent samples that the evidence counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from meg_vae import SlidingVAE
+    >>> t = np.linspace(0, 1, 80)
+    >>> def field(r):  # a bump at r, and its derivative
+    ...     bump = np.exp(-((t - r) ** 2) / (2 * 0.05**2))
+    ...     return bump[:, :, None], (bump * (t - r) / 0.05**2)[:, :, None, None]
+    >>> rng = np.random.default_rng(0)
+    >>> X = field(np.array([[0.3137], [0.6412]]))[0][:, :, 0].T @ rng.standard_normal((2, 30))
+    >>> X += 0.05 * rng.standard_normal(X.shape)
+    >>> model = SlidingVAE().fit(field, np.linspace(0, 1, 41)[:, None], X)
+    >>> np.sort(model.places_[:, 0]).round(2)
+    array([0.31, 0.64])
+    """
+
+    def __init__(
+        self,
+        *,
+        noise_variance: float | str = "learn",
+        min_log_evidence: float = 12.0,
+        tol: float = 1e-3,
+        max_iter: int = 2000,
+    ) -> None:
+        self.noise_variance = noise_variance
+        self.min_log_evidence = min_log_evidence
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def fit(
+        self,
+        field: Callable[[Places], tuple[ArrayLike, ArrayLike]],
+        grid: ArrayLike,
+        X: ArrayLike,
+        *,
+        dictionary: Dictionary | None = None,
+        errors: Callable[[Places], ArrayLike] | None = None,
+        confine: Callable[[Places], Places] | None = None,
+        n_effective: float | None = None,
+        stretches: Sequence[int] | None = None,
+    ) -> SlidingVAE:
+        """Fit places, priors and noise to data.
+
+        Parameters
+        ----------
+        field : callable
+            ``field(r)`` gives, at places of shape (m, n_dimensions), the columns, shape
+            (m, n_channels, n_orient), and their gradient, shape (m, n_channels, n_orient,
+            n_dimensions).
+        grid : array_like, shape (n_positions, n_dimensions)
+            Where the search begins; close enough that the field changes little between neighbours.
+        X : array_like, shape (n_channels, n_samples)
+            Data.
+        dictionary : Dictionary | None
+            The field on the grid, where it is known already.
+        errors : callable | None
+            ``errors(r)`` gives patterns by which the field may be wrong, shape (m, n_patterns,
+            n_channels, n_orient): it is taken for known up to their sum with weights N(0, 1).
+        confine : callable | None
+            ``confine(r)`` moves places back to where the field is known; None takes the box of the
+            grid.
+        n_effective : float | None
+            Independent samples, at most; None counts the columns of X.
+        stretches : sequence of int | None
+            As for `SparseVAE.fit`.
+
+        Returns
+        -------
+        self : SlidingVAE
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If a shape, an entry or an option is wrong.
+        """
+        places = self._check(grid)
+        box = places.min(0), places.max(0)
+        columns = Field(
+            field, _spacing(places), errors, confine or (lambda r: np.clip(r, *box))
+        )
+        if dictionary is None:
+            values = columns.exact().expand(torch.as_tensor(places)).values  # (n, d, o)
+            dictionary = Dictionary(values.movedim(0, 1).flatten(1), values.shape[2])
+        data = torch.as_tensor(check_data(X, dictionary.n_channels))
+        n = float(data.shape[1] if n_effective is None else n_effective)
+        check_positive("n_effective", n)
+        if stretches is not None and (
+            min(stretches, default=0) < 1 or sum(stretches) != data.shape[1]
+        ):
+            raise ValueError(
+                f"stretches={list(stretches)!r} must be positive and add up to the "
+                f"{data.shape[1]} samples."
+            )
+        solution = solve(
+            dictionary,
+            data,
+            noise_variance=self.noise_variance,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        found = fit_places(
+            columns,
+            torch.as_tensor(places),
+            dictionary,
+            data,
+            solution,
+            learn=str(self.noise_variance) in LEARN,
+            least=self.min_log_evidence,
+            n_effective=n,
+            stretches=stretches,
+        )
+        self.grid_energy_ = float(solution.energy)
+        self.history_ = solution.history.numpy()
+        self.certificate_ = float(solution.certificate)
+        self._keep(found, data.numpy())
+        return self
+
+    def _check(self, grid: ArrayLike) -> NDArray[np.float64]:
+        """Refuse wrong options and a grid that is none; the grid as a matrix."""
+        if self.noise_variance == "anneal":
+            raise ValueError(
+                "noise_variance='anneal' is for a fixed dictionary (SparseVAE); hold it at a "
+                "number, or use 'learn'."
+            )
+        if not (np.isfinite(self.min_log_evidence) and self.min_log_evidence >= 0):
+            raise ValueError(
+                f"min_log_evidence={self.min_log_evidence!r} must be a number of nats, 0 or more."
+            )
+        places = np.array(grid, dtype=np.float64)
+        if places.ndim != 2 or len(places) < 2 or not np.isfinite(places).all():
+            raise ValueError(
+                "grid must be finite and have shape (n_positions, n_dimensions) with two positions "
+                f"or more, got shape {places.shape}."
+            )
+        return places
+
+    def _keep(self, found: Fit, X: NDArray[np.float64]) -> None:
+        """Keep what a fit found, strongest evidence first."""
+        order = found.log_evidence.argsort(descending=True)
+        self.fit_ = found.ordered(order)
+        self.places_ = self.fit_.places.numpy()
+        self.place_covariance_ = self.fit_.spread.places.numpy()
+        self.log_evidence_ = self.fit_.log_evidence.numpy()
+        noise = self.fit_.noise_variance.numpy()
+        self.noise_variance_ = noise if self.noise_variance == "per_channel" else float(noise[0])
+        self.energy_ = self.fit_.energy
+        self.stationarity_ = self.fit_.stationarity
+        self.growth_ = self.fit_.offer
+        self.n_effective_ = self.fit_.n_effective
+        self.U_ = self.transform(X)
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Estimate the activity behind new data with the fitted model.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_channels, n_samples)
+            Data.
+
+        Returns
+        -------
+        U : ndarray, shape (n_sources, n_orient, n_samples)
+            The posterior mean.
+        """
+        inverse_map = self.fit_.inverse_map.numpy()
+        U: NDArray[np.float64] = inverse_map @ check_data(X, inverse_map.shape[2])
+        return U
+
+
+def _spacing(places: NDArray[np.float64]) -> float:
+    """Typical distance from a position to its nearest neighbour."""
+    spacing = float(np.median(cKDTree(places).query(places, 2)[0][:, 1]))
+    if spacing == 0:
+        raise ValueError("grid has most of its positions twice; give each once.")
+    return spacing
