@@ -205,7 +205,7 @@ class SourceEstimation:
         Returns
         -------
         dipoles : list of mne.Dipole
-            One per source, in the order of the source space; its goodness of fit is the part of the
+            One per source, in the order of ``sources_``; its goodness of fit is the part of the
             whitened power that is lost when it alone is taken out, in %.
         """
         filter_, evoked = self._fitted(), self._data(evoked)

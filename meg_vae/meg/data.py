@@ -84,9 +84,14 @@ class EvokedData:
         strength : Strength
             How strong each is, and when.
         """
-        U = np.concatenate([filter_.activity(one) for one in self.responses], axis=2)
+        data = [filter_.data(one) for one in self.responses]
         times = np.concatenate([one.times for one in self.responses])
-        return peak_strength(U, times, filter_.covariance)
+
+        def spread(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+            both = zip(data, self.responses, strict=True)
+            return np.concatenate([filter_.spread(x, one.nave, axis) for x, one in both], axis=1)
+
+        return peak_strength(filter_.sources(np.concatenate(data, axis=1)), times, spread)
 
 
 @dataclass(frozen=True)
@@ -158,8 +163,9 @@ class CovarianceData:
         strength : Strength
             How strong each is; no time.
         """
-        power = filter_.power(covariance_data(self.cov, filter_.sensors))
-        return power_strength(power, filter_.covariance)
+        cov = covariance_data(self.cov, filter_.sensors)
+        moved = np.einsum("gmad,de,gmbe->gab", filter_.modes, cov, filter_.modes, optimize=True)
+        return power_strength(filter_.power(cov), filter_.covariance * filter_.nave + moved)
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,12 @@ class RawData(CovarianceData):
         pieces = [(times, filter_.sources(data)) for times, data in chunks(self.raw, picks)]
         U = np.concatenate([piece for _, piece in pieces], axis=2)
         times = np.concatenate([times for times, _ in pieces])
-        return peak_strength(U - U.mean(2, keepdims=True), times, filter_.covariance)
+
+        def spread(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+            good = (data for _, data in chunks(self.raw, picks))
+            return np.concatenate([filter_.spread(data, 1.0, axis) for data in good], axis=1)
+
+        return peak_strength(U - U.mean(2, keepdims=True), times, spread)
 
 
 FitData = EvokedData | CovarianceData

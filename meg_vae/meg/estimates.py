@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mne
 import numpy as np
@@ -13,7 +13,7 @@ HEMISPHERES = {101: "lh", 102: "rh"}  # by FIFF's number of the surface
 
 @dataclass(frozen=True)
 class Positions:
-    """Active positions of a source space, in its order.
+    """Where sources are: at positions of a source space, or at places between them.
 
     Attributes
     ----------
@@ -22,17 +22,17 @@ class Positions:
     names : list of str
         Name of each source space: "lh" and "rh" for a cortex, a segment's name for a volume.
     space : ndarray of int, shape (n_active,)
-        Source space of each position.
+        Source space of each source, or of the position nearest to it.
     vertno : ndarray of int, shape (n_active,)
-        Its vertex number.
+        Vertex number of that position.
     rr_head : ndarray, shape (n_active, 3)
-        Position in head coordinates, m.
+        Place in head coordinates, m.
     rr_mri : ndarray, shape (n_active, 3)
-        Position in MRI surface RAS coordinates, m.
+        Place in MRI surface RAS coordinates, m.
     axes : ndarray, shape (n_active, n_orient, 3)
         Directions of the dipoles in head coordinates.
     normals : ndarray, shape (n_active, 3)
-        Cortical normal, the mean over a patch where patches are known; NaN in a volume.
+        Cortical normal of the position, the mean over a patch where patches are known; NaN in a volume.
     subject : str | None
         The subject, where the source space knows it.
     """
@@ -47,6 +47,11 @@ class Positions:
     normals: NDArray[np.float64]
     subject: str | None
 
+    def ordered(self, order: NDArray[np.int64]) -> Positions:
+        """Put the sources in another order, shape (n_active,)."""
+        rows = ("space", "vertno", "rr_head", "rr_mri", "axes", "normals")
+        return replace(self, **{name: getattr(self, name)[order] for name in rows})
+
 
 def active_positions(forward: mne.Forward, active: NDArray[np.int64]) -> Positions:
     """Look up where some positions of a forward model are.
@@ -56,7 +61,7 @@ def active_positions(forward: mne.Forward, active: NDArray[np.int64]) -> Positio
     forward : mne.Forward
         The forward model.
     active : ndarray of int, shape (n_active,)
-        Indices of positions, increasing.
+        Indices of positions.
 
     Returns
     -------
@@ -78,6 +83,34 @@ def active_positions(forward: mne.Forward, active: NDArray[np.int64]) -> Positio
         axes=forward["source_nn"].reshape(len(vertno), -1, 3)[active],
         normals=_normals(src, space[active], vertno[active]),
         subject=src._subject,
+    )
+
+
+def free_positions(
+    forward: mne.Forward, rr_head: NDArray[np.float64], nearest: NDArray[np.int64]
+) -> Positions:
+    """Describe places between the positions of a forward model.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        The forward model.
+    rr_head : ndarray, shape (n_active, 3)
+        The places in head coordinates, m.
+    nearest : ndarray of int, shape (n_active,)
+        Index of the position nearest to each.
+
+    Returns
+    -------
+    positions : Positions
+        The places, with the axes of head coordinates; all else is that of the nearest positions.
+    """
+    to_mri = mne.transforms.invert_transform(forward["mri_head_t"])
+    return replace(
+        active_positions(forward, nearest),
+        rr_head=rr_head,
+        rr_mri=mne.transforms.apply_trans(to_mri, rr_head),
+        axes=np.tile(np.eye(3), (len(rr_head), 1, 1)),
     )
 
 
@@ -133,7 +166,24 @@ def source_estimate(
     ValueError
         If ``pick_ori`` is unknown, or does not suit the orientation or the source space.
     """
-    return fill_estimate(positions, pick_orientation(positions, U, pick_ori), tmin, tstep)
+    return _filled(positions, U, tmin, tstep, pick_ori)
+
+
+def _filled(
+    positions: Positions, U: NDArray[np.float64], tmin: float, tstep: float, pick_ori: str | None
+) -> mne.SourceEstimate:
+    """Fill an estimate; moments add up before their length is taken."""
+    check_orientation(positions, pick_ori)
+    if pick_ori is not None or U.shape[1] == 1 or _each_its_own(positions):
+        data = pick_orientation(positions, U, pick_ori)
+        return fill_estimate(positions, data, tmin, tstep)
+    vectors = pick_orientation(positions, U, "vector")
+    return fill_estimate(positions, vectors, tmin, tstep).magnitude()
+
+
+def _each_its_own(positions: Positions) -> bool:
+    """Whether no two sources have the same nearest position."""
+    return len(set(zip(positions.space, positions.vertno, strict=True))) == len(positions.vertno)
 
 
 def check_orientation(positions: Positions, pick_ori: str | None) -> None:
@@ -233,6 +283,8 @@ def fill_estimate(
 ) -> mne.SourceEstimate:
     """Put values at the positions into MNE's class for that source space.
 
+    Sources that have the same nearest position add up there.
+
     Parameters
     ----------
     positions : Positions
@@ -251,8 +303,16 @@ def fill_estimate(
         positions.kind, "Vol{}SourceEstimate"
     )
     kind = getattr(mne, name.format("Vector" if data.ndim == 3 else ""))
-    vertices = [positions.vertno[positions.space == k] for k in range(len(positions.names))]
-    return kind(data, vertices, tmin, tstep, subject=positions.subject)
+    vertices, rows, start = [], np.zeros(len(positions.vertno), dtype=int), 0
+    for k in range(len(positions.names)):
+        here = positions.space == k
+        own, which = np.unique(positions.vertno[here], return_inverse=True)
+        vertices.append(own)
+        rows[here] = start + which
+        start += len(own)
+    filled = np.zeros((start, *data.shape[1:]), dtype=data.dtype)
+    np.add.at(filled, rows, data)
+    return kind(filled, vertices, tmin, tstep, subject=positions.subject)
 
 
 def dipoles(

@@ -27,7 +27,9 @@ FEWEST = 16  # positions that it needs
 STEP = 1e-5  # m, of the differences that give the gradient
 REACH = 1.5  # of the spacing of the positions: the wall is this far from the nearest one
 PATTERNS = 8  # nearest positions whose errors stand for that of a place
-BETWEEN = 0.5  # error between positions over that of a position left out, whose gap is twice as wide
+BETWEEN = (
+    0.5  # error between positions over that of a position left out, whose gap is twice as wide
+)
 AGREE = 0.02  # relative difference up to which bem and trans are taken to be those of the forward
 PROBES = 24  # positions at which that is looked at
 KEPT = 2  # forward models whose fields are remembered
@@ -119,7 +121,7 @@ class ContinuousField:
         """
         return self._samples.interpolate(rr) if self._exact is None else self._exact(rr)
 
-    def errors(self, rr: Array) -> Array | None:
+    def errors(self, rr: Array) -> Array:
         """Patterns by which the values at places may be wrong.
 
         Parameters
@@ -135,10 +137,26 @@ class ContinuousField:
             N(0, 1).
         """
         patterns = self._whiten(self._samples.errors(rr))
-        m, e = patterns.shape[:2]
-        flat = patterns.reshape(m, e, -1)
-        axes = np.linalg.eigh(flat @ flat.swapaxes(1, 2))[1][:, :, ::-1]
-        return (axes.swapaxes(1, 2) @ flat).reshape(patterns.shape)
+        return _combined(patterns, _strongest(patterns))
+
+    def moved(self, rr: Array, shift: Array) -> Array:
+        """Unwhitened sum of the patterns of `errors` with given weights.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+        shift : ndarray, shape (m, n_patterns)
+            The weights, dimensionless.
+
+        Returns
+        -------
+        gain : ndarray, shape (m, n_channels, 3)
+            What they add to the gain.
+        """
+        patterns = self._samples.errors(rr)
+        axes = _strongest(self._whiten(patterns))
+        return np.einsum("me,medo->mdo", shift, _combined(patterns, axes))
 
     @property
     def is_exact(self) -> bool:
@@ -274,10 +292,27 @@ class _Samples:
         return index[:, :-1], _moving_least_squares(x)
 
 
+def _strongest(patterns: Array) -> Array:
+    """Orthonormal combinations of the patterns of each place, strongest first, (m, e, e)."""
+    flat = patterns.reshape(*patterns.shape[:2], -1)
+    axes: Array = np.linalg.eigh(flat @ flat.swapaxes(1, 2))[1][:, :, ::-1]
+    # The sign of an eigenvector is arbitrary: its largest entry is made positive.
+    top = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)
+    return axes * np.where(top < 0, -1.0, 1.0)
+
+
+def _combined(patterns: Array, axes: Array) -> Array:
+    """Combine the patterns of each place."""
+    m, e = patterns.shape[:2]
+    return (axes.swapaxes(1, 2) @ patterns.reshape(m, e, -1)).reshape(patterns.shape)
+
+
 def _moving_least_squares(x: Array) -> Array:
     """Weights that give the value at 0 of the best quadratic through values at x, (m, k)."""
     q = np.linalg.norm(x, axis=2)
-    w = np.clip(1 - q, 0, None) ** 4 * (4 * q + 1) / (q**2 + 1e-6)  # Wendland's, and near a position
+    w = (
+        np.clip(1 - q, 0, None) ** 4 * (4 * q + 1) / (q**2 + 1e-6)
+    )  # Wendland's, and near a position
     w /= w.sum(1, keepdims=True)
     i, j = np.triu_indices(3)
     basis = np.concatenate([np.ones_like(x[..., :1]), x, x[..., i] * x[..., j]], 2)

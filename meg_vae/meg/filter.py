@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mne
 import numpy as np
@@ -29,7 +29,11 @@ class SourceFilter:
     prior : ndarray, shape (n_active, n_orient, n_orient)
         Prior covariance of the activity for ``nave`` averages, (A·m)².
     covariance : ndarray, shape (n_active, n_orient, n_orient)
-        Posterior covariance of the activity for ``nave`` averages, (A·m)².
+        Posterior covariance of the activity for ``nave`` averages at the given places and priors,
+        (A·m)².
+    modes : ndarray, shape (n_active, n_modes, n_orient, n_channels)
+        How the estimate moves with places, priors and noise as far as these are not known: each
+        mode, applied to sensor data, is one standard deviation. None where places are given.
     sensors : Sensors
         The channels, and how they were recorded.
     nave : float
@@ -43,6 +47,7 @@ class SourceFilter:
     whitener: NDArray[np.float64]
     prior: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    modes: NDArray[np.float64]
     sensors: Sensors
     nave: float
     positions: Positions
@@ -51,6 +56,43 @@ class SourceFilter:
     def ch_names(self) -> list[str]:
         """Names of the channels."""
         return self.sensors.ch_names
+
+    def ordered(self, order: NDArray[np.int64]) -> SourceFilter:
+        """Put the sources in another order, shape (n_active,)."""
+        n_orient = self.positions.axes.shape[1]
+        rows = (np.asarray(order)[:, None] * n_orient + np.arange(n_orient)).ravel()
+        return replace(
+            self,
+            inverse_map=self.inverse_map[rows],
+            gain=self.gain[:, rows],
+            prior=self.prior[order],
+            covariance=self.covariance[order],
+            modes=self.modes[order],
+            positions=self.positions.ordered(order),
+        )
+
+    def spread(
+        self, data: NDArray[np.float64], nave: float, axis: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Give the standard deviation of the activity along an axis of each source.
+
+        Parameters
+        ----------
+        data : ndarray, shape (n_channels, n_times)
+            Data of the channels of the filter.
+        nave : float
+            Number of averages in them.
+        axis : ndarray, shape (n_active, n_orient)
+            Unit vectors among the axes of the sources.
+
+        Returns
+        -------
+        sd : ndarray, shape (n_active, n_times)
+            In A·m: what remains where places and priors are given, and what these add.
+        """
+        known = np.einsum("ga,gab,gb->g", axis, self.covariance, axis) * self.nave / nave
+        along = np.einsum("ga,gbad->gbd", axis, self.modes)
+        return np.sqrt(known[:, None] + np.square(along @ data).sum(1))
 
     def data(self, evoked: mne.Evoked) -> NDArray[np.float64]:
         """Pick the channels of an evoked response, and check that it was recorded alike.
@@ -211,7 +253,7 @@ class SourceFilter:
         Returns
         -------
         dipoles : list of mne.Dipole
-            In the order of the source space. The goodness of fit is the part of the whitened power
+            In the order of the filter. The goodness of fit is the part of the whitened power
             that is lost when that source alone is taken out, in %.
         """
         X = self.whiten(evoked)
@@ -259,6 +301,7 @@ def source_filter(
         whitener=leadfield.whitener,
         prior=prior * outer,
         covariance=covariance * outer,
+        modes=np.zeros((len(by_source), 0, n_orient, leadfield.whitener.shape[1])),
         sensors=leadfield.sensors,
         nave=leadfield.nave,
         positions=estimates.active_positions(

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mne
 import numpy as np
-import pandas as pd
 from mne.utils import logger, use_log_level, warn
-from numpy.typing import NDArray
 
 from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
 from meg_vae.meg.data import FitData
 from meg_vae.meg.export import inverse_operator
-from meg_vae.meg.filter import source_filter
 from meg_vae.meg.inputs import Instance, fit_data
-from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.localization import Localization, at_places, on_grid
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
-from meg_vae.meg.samples import band_limited_samples
 from meg_vae.meg.saving import SavedInverse
-
-if TYPE_CHECKING:
-    from meg_vae.model.sparse_vae import SparseVAE
+from meg_vae.model.checks import check_option
 
 MIN_LOG_EVIDENCE = 12.0  # nats: noise shows a source in at most 1 of 20 recordings (calibrated)
 
@@ -35,17 +29,21 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
 
     Parameters
     ----------
+    positions : "free" | "grid"
+        Whether sources lie wherever the data put them, in and between the positions of the source
+        space, or at these positions alone.
     loose : float | "auto" | dict
-        Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free), as in MNE;
-        "auto" is 0.2 on a surface and 1 elsewhere. A dict gives it for each kind of a mixed source
-        space, as ``{"surface": 0.2, "volume": 1}``.
+        On the grid, weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free),
+        as in MNE; "auto" is 0.2 on a surface and 1 elsewhere. A dict gives it for each kind of a
+        mixed source space, as ``{"surface": 0.2, "volume": 1}``. Sources between the positions
+        learn their orientation: for them it is "auto" or 1.
     rank : None | "info" | "full" | dict
         As in `mne.compute_rank`.
     noise_variance : float | "learn"
         Noise of the whitened data: learnt, or held (1 trusts the noise covariance).
     orientation : "shared" | "full"
-        One prior variance for the dipoles of a position, or a full covariance, which learns an
-        orientation.
+        On the grid, one prior variance for the dipoles of a position, or a full covariance, which
+        learns an orientation. Sources between the positions always have a full one.
     min_log_evidence : float
         Log evidence below which a source is not reported, in nats.
     tol : float
@@ -63,16 +61,34 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     ----------
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
-        ``label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+        ``label, peak_nAm, peak_s, sd_nAm, log_evidence, radius_mm, extent_mm, on_wall``. The place
+        is that of the source, ``hemi`` and ``vertno`` are of the nearest position; ``radius_mm`` is
+        half the longest axis of the 95 % ellipsoid of the place (NaN on the grid), ``extent_mm`` 0
+        for a point, and ``on_wall`` says that the place was held by the wall around the source
+        space. ``sd_nAm`` carries how sure the place is.
+    position_covariance_ : ndarray, shape (n_sources, 3, 3)
+        Covariance of each place in m², head coordinates, with all else unknown too; NaN on the
+        grid.
     clusters_ : ndarray of int, shape (n_sources,)
-        Number of the cluster of each row of ``sources_``. Those of one cluster share one generator,
-        and the log evidence of each is what all of them carry together.
+        Number of the cluster of each row of ``sources_``. Sources of one cluster cannot be told
+        apart: their ellipsoids overlap. On the grid they share one generator, and the log evidence
+        of each is what all of them carry together.
     filter_ : SourceFilter
-        The linear filter from sensors to sources.
+        The linear filter from sensors to sources; its rows are those of ``sources_``.
     noise_variance_ : float | ndarray
         Noise variance λ of the whitened data; 1 when the noise covariance is right.
-    energy_, history_, certificate_ : float, ndarray, float
-        As in `meg_vae.SparseVAE`.
+    energy_ : float
+        Energy per sample J of the fitted model, in nats × 2.
+    history_, certificate_ : ndarray, float
+        Of the minimum on the grid, as in `meg_vae.SparseVAE`.
+    growth_ : float
+        The certificate over the continuum: log evidence in nats that a further source could add, at
+        the best place on the grid or between; NaN on the grid.
+    stationarity_ : float
+        Largest derivative of the energy left in the logarithm of a variance or, by the spacing of
+        the positions, in a place; NaN on the grid.
+    field_error_ : ndarray, shape (n_sources,)
+        Relative error of the lead field at each source, as its interpolation knows it.
     log_evidence_ : float
         Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
         the low-pass leaves: to compare forward models on identical data and noise covariance.
@@ -92,6 +108,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     def __init__(
         self,
         *,
+        positions: str = "free",
         loose: Loose = "auto",
         rank: Any = None,
         noise_variance: float | str = "learn",
@@ -103,6 +120,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         subjects_dir: str | Path | None = None,
         verbose: bool | str | int | None = None,
     ) -> None:
+        self.positions = positions
         self.loose = loose
         self.rank = rank
         self.noise_variance = noise_variance
@@ -121,6 +139,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         noise_cov: mne.Covariance,
         *,
         info: mne.Info | None = None,
+        bem: str | Path | mne.bem.ConductorModel | None = None,
+        trans: str | Path | mne.Transform | None = None,
     ) -> VAEInverse:
         """Find the sources behind sensor data.
 
@@ -142,6 +162,12 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             an evoked response, the number of epochs, 1 for a recording or a covariance.
         info : mne.Info | None
             Measurement info of the data, needed with a covariance alone.
+        bem : path-like | mne.bem.ConductorModel | None
+            BEM solution, or sphere model, that the forward model was computed with. With it and
+            ``trans`` MNE computes the lead field at every place; without, it is interpolated
+            between the positions of the forward model.
+        trans : path-like | mne.Transform | None
+            Transform between head and MRI coordinates.
 
         Returns
         -------
@@ -161,8 +187,14 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             If no source is found.
         """
         self._check_subject(forward)
+        check_option("positions", self.positions, ("free", "grid"))
+        if self.positions == "grid" and (bem is not None or trans is not None):
+            raise ValueError(
+                "bem and trans tell the lead field between positions, and positions='grid' has no "
+                "use for it; leave them out, or use positions='free'."
+            )
         with use_log_level(self.verbose):
-            self._fit(fit_data(evoked, info), forward, noise_cov)
+            self._fit(fit_data(evoked, info), forward, noise_cov, bem, trans)
         return self
 
     def _check_subject(self, forward: mne.Forward) -> None:
@@ -175,70 +207,49 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
                 "subject=None."
             )
 
-    def _fit(self, data: FitData, forward: mne.Forward, noise_cov: mne.Covariance) -> None:
-        from meg_vae.model.sparse_vae import SparseVAE
-
-        info = data.info
-        leadfield = make_leadfield(
-            forward, info, noise_cov, nave=data.nave, loose=self.loose, rank=self.rank
-        )
-        X = data.whiten(leadfield)
-        n = data.n_samples
-        logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {len(X)}")
-        model = SparseVAE(
-            leadfield.n_orient,
-            noise_variance=self.noise_variance,
-            orientation=self.orientation,
-            min_log_evidence=self.min_log_evidence,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        ).fit(
-            leadfield.Phi,
-            X,
-            n_effective=band_limited_samples(n, info),
-            stretches=data.stretches,
-        )
+    def _fit(
+        self, data: FitData, forward: mne.Forward, noise_cov: mne.Covariance, bem: Any, trans: Any
+    ) -> None:
+        names = (
+            "loose", "rank", "noise_variance", "orientation", "min_log_evidence", "tol", "max_iter",
+        )  # fmt: skip
+        options = {name: getattr(self, name) for name in names}
+        if self.positions == "free":
+            found = at_places(data, forward, noise_cov, options, bem, trans)
+        else:
+            found = on_grid(data, forward, noise_cov, options)
         self._responses = data.responses
-        self._store(leadfield, model, data)
-        logger.info(
-            f"{len(self.sources_)} sources, noise variance {np.mean(self.noise_variance_):.2f}"
-        )
+        self._store(found, data)
+        noise = np.mean(self.noise_variance_)
+        logger.info(f"{len(self.sources_)} sources, noise variance {noise:.2f}")
         if self.sources_.empty:
             warn(
                 f"no source carries {self.min_log_evidence:g} nats of log evidence, so the estimate"
                 " is empty: these data look like noise alone."
             )
 
-    def _store(self, leadfield: LeadField, model: SparseVAE, data: FitData) -> None:
+    def _store(self, found: Localization, data: FitData) -> None:
         """Keep what a fit leaves behind, in the units of the sensors and the sources."""
-        self.filter_ = source_filter(
-            leadfield,
-            model.active_dipoles_,
-            model.inverse_map_,
-            model.prior_covariance(),
-            model.posterior_covariance(),
-        )
-        self.noise_variance_ = model.noise_variance_
-        self.energy_ = model.energy_
-        self.log_evidence_ = model.log_evidence_
-        self.n_effective_ = model.n_effective_
-        self.history_ = model.history_
-        self.certificate_ = model.certificate_
-        active = model.active_
-        own, joint = model.source_log_evidence_[active], model.cluster_log_evidence_[active]
-        cluster = model.cluster_[active]
-        # Row of the filter of each table row: strongest cluster first, then its strongest source.
-        self._order = np.lexsort((-own, cluster, -joint))
-        self.clusters_ = pd.factorize(cluster[self._order])[0]
-        self.sources_ = self._table(data, joint).iloc[self._order].reset_index(drop=True)
-
-    def _table(self, data: FitData, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
-        positions = self.filter_.positions
-        return table.source_table(
-            positions,
-            data.strength(self.filter_),
-            log_evidence,
-            table.region_names(positions, self.subject, self.subjects_dir),
+        self.filter_ = found.filter
+        self.noise_variance_ = found.noise_variance
+        self.energy_ = found.energy
+        self.log_evidence_ = found.log_evidence
+        self.n_effective_ = found.n_effective
+        self.history_ = found.history
+        self.certificate_ = found.certificate
+        self.growth_ = found.growth
+        self.stationarity_ = found.stationarity
+        self.clusters_ = found.cluster
+        self.position_covariance_ = found.place_covariance
+        self.field_error_ = found.field_error
+        places = found.filter.positions
+        self.sources_ = table.source_table(
+            places,
+            data.strength(found.filter),
+            found.evidence,
+            table.region_names(places, self.subject, self.subjects_dir),
+            found.place_covariance,
+            found.on_wall,
         )
 
     def to_inverse_operator(
@@ -265,8 +276,15 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         Raises
         ------
         ValueError
-            If there is no source, or info or forward are not like those of the fit.
+            If there is no source, sources lie between the positions, or info or forward are not
+            like those of the fit.
         RuntimeError
             If this version of MNE does not use the operator in that way.
         """
-        return inverse_operator(self._fitted(), self.noise_variance_, info, forward, self.loose)
+        filter_ = self._fitted()
+        if self.positions == "free":
+            raise ValueError(
+                "an inverse operator of MNE has its sources at positions of the source space, and "
+                "these lie between them; fit VAEInverse(positions='grid') to export it."
+            )
+        return inverse_operator(filter_, self.noise_variance_, info, forward, self.loose)

@@ -47,7 +47,6 @@ class SourcePictures:
     filter_: SourceFilter
     subject: str | None
     subjects_dir: str | Path | None
-    _order: NDArray[np.int64]
 
     def _fitted(self) -> SourceFilter:
         raise NotImplementedError
@@ -131,7 +130,7 @@ class SourcePictures:
         dipoles = self._fitted().dipoles(self._data(None))
         at_peak = [one.ori[np.abs(one.amplitude).argmax()] for one in dipoles]
         turn = mne.transforms._ensure_trans(trans, "head", "mri")["trans"][:3, :3]
-        return np.reshape(at_peak, (-1, 3))[self._order] @ turn.T
+        return np.reshape(at_peak, (-1, 3)) @ turn.T
 
     def plot_slices(self, **kwargs: Any) -> matplotlib.figure.Figure:
         """Draw the sources on slices of the MRI.
@@ -189,11 +188,10 @@ class SourcePictures:
         from meg_vae import viz
 
         filter_, evoked = self._fitted(), self._data(evoked)
-        course, sd, _ = table.main_axis(filter_.activity(evoked), filter_.covariance)
-        sd = sd * (filter_.nave / evoked.nave) ** 0.5
-        order = self._order
+        course, axis, _ = table.main_axis(filter_.activity(evoked))
+        sd = filter_.spread(filter_.data(evoked), evoked.nave, axis)
         names = viz.source_names(self.sources_)
-        drawn = viz.plot_time_courses(evoked.times, course[order], sd[order], names=names, ax=ax)
+        drawn = viz.plot_time_courses(evoked.times, course, sd, names=names, ax=ax)
         return drawn.figure
 
     def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:

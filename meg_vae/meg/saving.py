@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from meg_vae.meg.estimates import Positions
@@ -15,6 +16,7 @@ from meg_vae.meg.table import COLUMNS
 
 # What a file keeps of the options and of the results, beside the filter and the table.
 OPTIONS = (
+    "positions",
     "loose",
     "rank",
     "noise_variance",
@@ -32,8 +34,39 @@ RESULTS = (
     "history_",
     "certificate_",
     "n_effective_",
-    "_order",
+    "growth_",
+    "stationarity_",
+    "position_covariance_",
+    "field_error_",
 )
+
+
+def upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """Give the state of a file of format 2, of sources on the grid, what the present format has."""
+    if state["version"] > 2:
+        return state
+    results, kept = dict(state["results"]), dict(state["filter"])
+    order = results.pop("_order")
+    n, n_orient = kept["positions"]["axes"].shape[:2]
+    kept["modes"] = np.zeros((n, 0, n_orient, kept["whitener"].shape[1]))
+    parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
+    ordered = SourceFilter(**kept | parts).ordered(order)
+    results |= {"growth_": np.nan, "stationarity_": np.nan, "field_error_": np.zeros(n)}
+    results["position_covariance_"] = np.full((n, 3, 3), np.nan)
+    new = {"radius_mm": [np.nan] * n, "extent_mm": [0.0] * n, "on_wall": [False] * n}
+    return {
+        "version": 3,
+        "options": {"positions": "grid", **state["options"]},
+        "results": results,
+        "sources": state["sources"] | new,
+        "filter": _plain(ordered),
+    }
+
+
+def _plain(filter_: SourceFilter) -> dict[str, Any]:
+    """Give the numbers and texts of a filter."""
+    parts = {"sensors": vars(filter_.sensors), "positions": vars(filter_.positions)}
+    return vars(filter_) | parts
 
 
 class SavedInverse:
@@ -82,16 +115,13 @@ class SavedInverse:
             "options": {name: getattr(self, name) for name in OPTIONS},
             "results": {name: getattr(self, name) for name in RESULTS},
             "sources": self.sources_.to_dict("list"),
-            "filter": {
-                **vars(self.filter_),
-                "sensors": vars(self.filter_.sensors),
-                "positions": vars(self.filter_.positions),
-            },
+            "filter": _plain(self.filter_),
         }
 
     @classmethod
     def _from_state(cls, state: dict[str, Any]) -> Any:
         """Make a fitted inverse from what a file kept."""
+        state = upgraded(state)
         inverse = cls(**state["options"])
         for name, value in state["results"].items():
             setattr(inverse, name, value)

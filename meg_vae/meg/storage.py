@@ -11,7 +11,7 @@ import h5py
 from meg_vae.files import whole_file
 
 TITLE = "meg_vae"
-VERSION = 2  # of the format
+VERSION, OLDEST = 3, 2  # of the format: what is written, and the oldest that is read
 # What h5io may find in the file. It can also rebuild objects of any class and evaluate text, which
 # a file from elsewhere must not make it do.
 PLAIN = {"dict", "list", "tuple", "ndarray", "int", "float", "unicode", "None"}
@@ -79,10 +79,11 @@ def read_state(fname: str | Path) -> dict[str, Any]:
         version = state["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not an inverse saved by meg_vae: {error}") from error
-    if version != VERSION:
+    if version not in range(OLDEST, VERSION + 1):
         newer = isinstance(version, int) and version > VERSION
         raise ValueError(
-            f"{path} has format version {version}, and this meg_vae reads version {VERSION}; "
+            f"{path} has format version {version}, and this meg_vae reads versions {OLDEST} to "
+            f"{VERSION}; "
             + ("update meg_vae." if newer else "read it with the meg_vae that wrote it.")
         )
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import mne
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from meg_vae.meg.estimates import HEMISPHERES, Positions
 
@@ -23,7 +25,13 @@ COLUMNS = [
     "peak_s",
     "sd_nAm",
     "log_evidence",
+    "radius_mm",
+    "extent_mm",
+    "on_wall",
 ]
+RADIUS = chi2.ppf(0.95, 3) ** 0.5  # standard deviations to the 95 % ellipsoid of a place
+
+Spread = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,7 @@ class Strength:
     sd: NDArray[np.float64]
 
 
-def peak_strength(
-    U: NDArray[np.float64], times: NDArray[np.float64], covariance: NDArray[np.float64]
-) -> Strength:
+def peak_strength(U: NDArray[np.float64], times: NDArray[np.float64], spread: Spread) -> Strength:
     """Measure sources at their peaks in time.
 
     Parameters
@@ -56,27 +62,29 @@ def peak_strength(
         Activity in A·m.
     times : ndarray, shape (n_times,)
         Times in s.
-    covariance : ndarray, shape (n_active, n_orient, n_orient)
-        Posterior covariance in (A·m)².
+    spread : callable
+        ``spread(axis)`` gives the standard deviation along an axis of each source, shape
+        (n_active, n_times), in A·m.
 
     Returns
     -------
     strength : Strength
         Along the direction at the peak.
     """
-    course, sd, peak = main_axis(U, covariance)
-    return Strength(np.take_along_axis(course, peak[:, None], 1)[:, 0], times[peak], sd)
+    course, axis, peak = main_axis(U)
+    rows = np.arange(len(U))
+    return Strength(course[rows, peak], times[peak], spread(axis)[rows, peak])
 
 
-def power_strength(power: NDArray[np.float64], covariance: NDArray[np.float64]) -> Strength:
+def power_strength(power: NDArray[np.float64], spread: NDArray[np.float64]) -> Strength:
     """Measure sources by their power.
 
     Parameters
     ----------
     power : ndarray, shape (n_active, n_orient, n_orient)
         Covariance of the dipoles of each source, (A·m)².
-    covariance : ndarray, shape (n_active, n_orient, n_orient)
-        Posterior covariance in (A·m)².
+    spread : ndarray, shape (n_active, n_orient, n_orient)
+        Covariance of their error in (A·m)².
 
     Returns
     -------
@@ -89,12 +97,12 @@ def power_strength(power: NDArray[np.float64], covariance: NDArray[np.float64]) 
     return Strength(
         amplitude=np.sqrt(np.maximum(value[..., -1], 0.0)),
         time=np.full(len(power), np.nan),
-        sd=np.sqrt(np.einsum("ga,gab,gb->g", axis, covariance, axis)),
+        sd=np.sqrt(np.einsum("ga,gab,gb->g", axis, spread, axis)),
     )
 
 
 def main_axis(
-    U: NDArray[np.float64], covariance: NDArray[np.float64]
+    U: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Project the activity of each source on its direction at the peak.
 
@@ -102,15 +110,13 @@ def main_axis(
     ----------
     U : ndarray, shape (n_active, n_orient, n_times)
         Activity in A·m.
-    covariance : ndarray, shape (n_active, n_orient, n_orient)
-        Posterior covariance in (A·m)².
 
     Returns
     -------
     course : ndarray, shape (n_active, n_times)
         Signed time course; positive at its peak where the orientation is free.
-    sd : ndarray, shape (n_active,)
-        Its posterior standard deviation.
+    axis : ndarray, shape (n_active, n_orient)
+        The direction.
     peak : ndarray of int, shape (n_active,)
         Index of the peak.
     """
@@ -120,8 +126,7 @@ def main_axis(
         moment = np.take_along_axis(U, peak[:, None, None], 2)[..., 0]
         size = np.linalg.norm(moment, axis=1, keepdims=True)
         axis = moment / np.where(size > 0, size, 1.0)
-    course = np.einsum("ga,gat->gt", axis, U)
-    return course, np.sqrt(np.einsum("ga,gab,gb->g", axis, covariance, axis)), peak
+    return np.einsum("ga,gat->gt", axis, U), axis, peak
 
 
 def source_table(
@@ -129,8 +134,10 @@ def source_table(
     strength: Strength,
     log_evidence: NDArray[np.float64],
     labels: list[str],
+    place_covariance: NDArray[np.float64],
+    on_wall: NDArray[np.bool_],
 ) -> pd.DataFrame:
-    """List the sources, in the order of the source space.
+    """List the sources.
 
     Parameters
     ----------
@@ -142,12 +149,20 @@ def source_table(
         In nats.
     labels : list of str
         Name of the region of each.
+    place_covariance : ndarray, shape (n_active, 3, 3)
+        Covariance of their places, m²; NaN where places are given.
+    on_wall : ndarray of bool, shape (n_active,)
+        Whether a place is held by the wall around the source space.
 
     Returns
     -------
     table : pandas.DataFrame
-        Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+        Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence,
+        radius_mm, extent_mm, on_wall``.
     """
+    unknown = ~np.isfinite(place_covariance).all((1, 2))
+    safe = np.where(unknown[:, None, None], 0.0, place_covariance)
+    longest = np.sqrt(np.linalg.eigvalsh(safe)[:, -1].clip(0)) if len(safe) else np.zeros(0)
     x, y, z = 1e3 * positions.rr_mri.T
     values = [
         [positions.names[k] for k in positions.space],
@@ -160,6 +175,9 @@ def source_table(
         strength.time,
         1e9 * strength.sd,
         log_evidence,
+        np.where(unknown, np.nan, 1e3 * RADIUS * longest),
+        np.zeros(len(log_evidence)),
+        on_wall,
     ]
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
 

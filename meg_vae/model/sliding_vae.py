@@ -139,9 +139,7 @@ class SlidingVAE:
         """
         places = self._check(grid)
         box = places.min(0), places.max(0)
-        columns = Field(
-            field, _spacing(places), errors, confine or (lambda r: np.clip(r, *box))
-        )
+        columns = Field(field, _spacing(places), errors, confine or (lambda r: np.clip(r, *box)))
         if dictionary is None:
             values = columns.exact().expand(torch.as_tensor(places)).values  # (n, d, o)
             dictionary = Dictionary(values.movedim(0, 1).flatten(1), values.shape[2])

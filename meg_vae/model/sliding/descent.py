@@ -77,9 +77,7 @@ def stationarity(data: Data, sources: Sources, field: Field) -> tuple[float, Ten
     return float(torch.cat([full.flatten(), at.gradient[n_own:]]).abs().max()), stopped
 
 
-def _descend(
-    data: Data, sources: Sources, field: Field, effort: Effort, travel: float
-) -> Sources:
+def _descend(data: Data, sources: Sources, field: Field, effort: Effort, travel: float) -> Sources:
     """Damped Newton steps with the field linear about the anchors."""
     damping = DAMPING
     sources = replace(sources, factors=principal_axes(sources.factors))
@@ -129,9 +127,7 @@ def _step(
     return sources, at.energy, damping
 
 
-def _moved(
-    data: Data, sources: Sources, field: Field, moving: Directions, step: Tensor
-) -> Sources:
+def _moved(data: Data, sources: Sources, field: Field, moving: Directions, step: Tensor) -> Sources:
     """Move places, factors, errors and noise by their parts of a step."""
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = torch.zeros(moving.free.shape, dtype=step.dtype)

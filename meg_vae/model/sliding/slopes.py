@@ -131,13 +131,22 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     average = (average + average.T) / 2
     bend = 2 * G[r:, r:] * (col[:, None] == col)
     curvature = 2 * average - fisher + _summed(_summed(bend, par, n).T, par, n)
-    curvature = curvature + _bends(sources, moving, 2 * (KZ - inverse @ (data.F @ FKZ))[:, :r], unit)
+    curvature = curvature + _bends(
+        sources, moving, 2 * (KZ - inverse @ (data.F @ FKZ))[:, :r], unit
+    )
     prior = _error_prior(sources, moving, data.n)
     gradient = gradient + prior * _values(sources, moving)
     curvature, average = curvature + prior.diag(), average + prior.diag()
     if data.learn:
         gradient, curvature, average = _with_noise(
-            data, sources, at.energy, inverse, KZ, FKZ, (r, par, col, n), (gradient, curvature, average)
+            data,
+            sources,
+            at.energy,
+            inverse,
+            KZ,
+            FKZ,
+            (r, par, col, n),
+            (gradient, curvature, average),
         )
     removal = torch.log1p(-K.diagonal()[:r].clamp_max(1 - 1e-15))
     removal = removal + M.diagonal()[:r] / (1 - K.diagonal()[:r].clamp_max(1 - 1e-15))
