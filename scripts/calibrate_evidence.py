@@ -1,17 +1,15 @@
 """Which log evidence does noise alone reach? The calibration of ``min_log_evidence``.
 
 The largest threshold at which a source is reported is noted in recordings that hold none, of three
-families, all with the lead field and the noise covariance of MNE's sample subject (loose
-orientation, the default options of `VAEInverse`). Of its 7,501 positions every third is tried,
-6.6 mm apart, which halves the time; all of them in the windows, and in 20 runs of each family to
-compare with:
+families, all with the lead field and the noise covariance of MNE's sample subject (7,501 positions,
+and the places between them; the default options of `VAEInverse`):
 
 - *Gaussian*: white noise with the sample's covariance, 30 to 240 samples.
 - *filtered*: the same noise, low-passed at 40 Hz (which the recording's info tells), low-passed
   at 20 Hz or shaped as 1/f (which it does not tell).
 - *baseline*: the baselines (-0.2 to 0 s, low-passed at 40 Hz) of the sample's four averages.
   Whitened, they are mixed with random weights of unit norm and random signs, and a window of 0.1
-  to 0.2 s is taken at random, backwards in half of the runs. All 200 runs come from the same four
+  to 0.2 s is taken at random, backwards in half of the runs. All these runs come from the same four
   stretches of data, so they are less independent than 200 recordings.
 - *windows*: the baselines as they are, five windows of each condition (five of 0.1 s, which
   overlap), 20 in all.
@@ -24,7 +22,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: many fits beside each other
 
 import warnings
-from dataclasses import replace
 from typing import Annotated
 
 import matplotlib.pyplot as plt
@@ -33,16 +30,14 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from evidence_common import CONDITIONS, OUT, Jobs, sample_baselines, sample_dictionary
+from evidence_common import CONDITIONS, OUT, Jobs, sample_head
 from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
 
 from meg_vae.meg.inverse import MIN_LOG_EVIDENCE
 from meg_vae.meg.samples import band_limited_samples
-from meg_vae.model.exact.rounds import Solution
-from meg_vae.model.selection import select_sources
-from meg_vae.model.solve import solve
+from meg_vae.model.sliding_vae import SlidingVAE
 from meg_vae.viz.style import PALETTE
 
 FAMILIES = {
@@ -53,8 +48,7 @@ FAMILIES = {
 }
 FILTERS = ("low-pass 40 Hz, told", "low-pass 20 Hz, untold", "1/f, untold")
 SAMPLES = (30, 60, 120, 240)
-ALL, EVERY, CHECKS = 7501, 3, 20  # positions; every third is tried; and all in so many runs
-LOWEST, STEP = 4.0, 0.5  # nats: thresholds tried, as long as a source is reported
+LOWEST, STEP = 5.0, 0.1  # nats: the first threshold, and how far above a source the next is
 STARTS = (-0.2, -0.175, -0.15, -0.125, -0.1)  # s, of the windows of 0.1 s
 
 Runs = Annotated[int, typer.Option(help="Runs of each family.")]
@@ -62,7 +56,8 @@ Runs = Annotated[int, typer.Option(help="Runs of each family.")]
 
 def noise(family: str, number: int, seed: int) -> tuple[np.ndarray, float, str]:
     """Whitened noise of one run, its low-pass as far as it is told (Hz), and its kind."""
-    _, d, sfreq, baselines = sample_baselines()
+    head = sample_head()
+    d, sfreq, baselines = head.rank, head.sfreq, head.baselines
     rng = np.random.default_rng([seed, list(FAMILIES).index(family), number])
     n = SAMPLES[number % len(SAMPLES)]
     if family == "Gaussian":
@@ -96,45 +91,34 @@ def _filtered(kind: str, d: int, n: int, sfreq: float, rng: np.random.Generator)
     return X / X.std()
 
 
-def largest_evidence(family: str, number: int, seed: int, every: int) -> dict:
+def largest_evidence(family: str, number: int, seed: int) -> dict:
     """One run: the largest threshold at which a source is still reported."""
     torch.set_num_threads(1)
-    sfreq = sample_baselines()[2]
-    dictionary = sample_dictionary(every)
-    data, lowpass, kind = noise(family, number, seed)
-    X = torch.as_tensor(np.ascontiguousarray(data))
-    info = mne.create_info(1, sfreq, verbose="error")
+    head = sample_head()
+    X, lowpass, kind = noise(family, number, seed)
+    info = mne.create_info(1, head.sfreq, verbose="error")
     with info._unlock():
         info["lowpass"] = lowpass
-    options = {"noise_variance": "learn", "orientation": "shared"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        solution = solve(dictionary, X, **options)
     n = X.shape[1]
-    more = {**options, "n_effective": band_limited_samples(n, info), "tol": 1e-4}
-
-    def thinned(start: Solution, threshold: float) -> Solution:
-        kept = select_sources(dictionary, start, X, min_log_evidence=threshold, **more)
-        factor = torch.zeros_like(start.factor)
-        factor[kept.kept] = kept.factor
-        return replace(start, factor=factor, noise_variance=kept.noise_variance[0])
-
-    more_in_time = {**more, "stretches": [n]}
-    left, threshold, largest = solution, LOWEST, 0.0
+    known = {"dictionary": head.dictionary, "n_effective": band_limited_samples(n, info)}
+    known |= {"errors": head.field.errors, "confine": head.field.confine, "stretches": [n]}
+    threshold, largest = LOWEST, 0.0
     while True:
-        left = thinned(left, threshold)
-        final = select_sources(dictionary, left, X, min_log_evidence=threshold, **more_in_time)
-        if len(final.kept) == 0:
+        model = SlidingVAE(min_log_evidence=threshold)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            model.fit(head.field, head.places, X, **known)
+        if not len(model.places_):
             break
-        largest, threshold = threshold, threshold + STEP
+        largest = float(model.log_evidence_.max())
+        threshold = largest + STEP
     return {
         "family": family,
         "kind": kind,
         "run": number,
-        "n_positions": dictionary.n_groups,
         "n_samples": n,
-        "n_effective": final.n_effective,
-        "noise_variance": float(solution.noise_variance),
+        "n_effective": model.n_effective_,
+        "noise_variance": model.noise_variance_,
         "largest_threshold": largest,
     }
 
@@ -142,8 +126,7 @@ def largest_evidence(family: str, number: int, seed: int, every: int) -> dict:
 def draw(table: pd.DataFrame) -> plt.Figure:
     """Share of the recordings of noise that show a source, against the threshold."""
     figure, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    thresholds = np.arange(LOWEST, 20.01, STEP)
-    table = table[(table["family"] == "windows") | (table["n_positions"] < ALL)]
+    thresholds = np.arange(LOWEST, 20.01, 0.25)
     for colour, (family, name) in zip(PALETTE, FAMILIES.items(), strict=False):
         evidence = table.loc[table["family"] == family, "largest_threshold"].to_numpy()
         if len(evidence):
@@ -166,26 +149,24 @@ def draw(table: pd.DataFrame) -> plt.Figure:
 
 
 def main(
-    runs: Runs = 200, quick: Quick = False, out: Out = OUT, seed: Seed = 0, n_jobs: Jobs = 2
+    runs: Runs = 100, quick: Quick = False, out: Out = OUT, seed: Seed = 0, n_jobs: Jobs = 2
 ) -> None:
     """Fit recordings of noise alone, and note the largest evidence of a source in each."""
     runs = 3 if quick else runs
-    work = [("windows", k, 1) for k in range(0, 20, 10 if quick else 1)]
-    work += [(family, k, EVERY) for k in range(runs) for family in list(FAMILIES)[:3]]
-    work += [(family, k, 1) for k in range(min(runs, CHECKS)) for family in list(FAMILIES)[:3]]
-    sample_baselines()  # computes the forward model before the workers need it
+    work = [("windows", k) for k in range(0, 20, 10 if quick else 1)]
+    work += [(family, k) for k in range(runs) for family in list(FAMILIES)[:3]]
+    sample_head()  # computes the forward model before the workers need it
     results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(largest_evidence)(family, k, seed, every) for family, k, every in work
+        delayed(largest_evidence)(family, k, seed) for family, k in work
     )
     table = pd.DataFrame(list(tqdm(results, total=len(work), desc="Noise", unit="fit")))
     write("calibration", table, draw, out)
-    for (family, n_positions), part in table.groupby(["family", "n_positions"], sort=False):
+    for family, part in table.groupby("family", sort=False):
         evidence = np.sort(part["largest_threshold"])
         enough = evidence[-1 - int(0.05 * len(part))] if len(part) >= 20 else evidence[-1]
         typer.echo(
-            f"{family}, {n_positions} positions, {len(part)} runs: largest {evidence[-1]:.1f}, "
-            f"above {enough:.1f} nats 1 in 20; "
-            f"with a source at {MIN_LOG_EVIDENCE:g} nats: {(evidence >= MIN_LOG_EVIDENCE).sum()}"
+            f"{family}, {len(part)} runs: largest {evidence[-1]:.1f}, above {enough:.1f} nats 1 in "
+            f"20; with a source at {MIN_LOG_EVIDENCE:g}: {(evidence >= MIN_LOG_EVIDENCE).sum()}"
         )
 
 

@@ -18,6 +18,7 @@ from meg_vae.datasets.helmet import helmet_info
 from meg_vae.datasets.noise import noise_covariance
 from meg_vae.datasets.simulation import event_related, place_sources, simulate
 from meg_vae.datasets.template import cortex_vertices
+from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import make_leadfield, whiten
 from meg_vae.model.exact.dictionary import Dictionary
 
@@ -26,31 +27,42 @@ OUT = HERE.parent / "data" / "evidence"
 CONDITIONS = ("Left Auditory", "Right Auditory", "Left visual", "Right visual")
 
 
+@dataclass(frozen=True)
+class SampleHead:
+    """Whitened lead field of MNE's sample subject, and the baselines of its four averages.
+
+    ``dictionary`` is Φ of free orientation at the positions, ``field`` the lead field between them;
+    ``baselines`` (n_conditions, rank, n_samples) are whitened, sampled at ``sfreq`` Hz.
+    """
+
+    dictionary: Dictionary
+    field: ContinuousField
+    places: np.ndarray
+    sfreq: float
+    baselines: list[np.ndarray]
+
+    @property
+    def rank(self) -> int:
+        """Channels of the whitened data."""
+        return self.dictionary.n_channels
+
+
 @cache
-def sample_baselines() -> tuple[Dictionary, int, float, list[np.ndarray]]:
-    """Dictionary, rank, sampling frequency, and the whitened baseline of each condition."""
+def sample_head() -> SampleHead:
+    """Read the sample subject; the forward model is computed once, and kept."""
     baselines = []
     for condition in CONDITIONS:
         case = datasets.sample(condition, tmax=0.0, verbose="error")
-        nave = case.evoked.nave
-        leadfield = make_leadfield(case.forward, case.evoked.info, case.noise_cov, nave=nave)
+        nave, info = case.evoked.nave, case.evoked.info
+        leadfield = make_leadfield(case.forward, info, case.noise_cov, nave=nave, loose=1.0)
         baselines.append(whiten(case.evoked, leadfield.whitener, leadfield.ch_names, nave))
-    phi = leadfield.Phi / nave**0.5  # the energy does not feel the scale
-    return (
-        Dictionary(phi, leadfield.n_orient),
-        len(phi),
-        case.evoked.info["sfreq"],
-        baselines,
+    return SampleHead(
+        dictionary=Dictionary(leadfield.Phi, leadfield.n_orient),
+        field=ContinuousField(leadfield, info),
+        places=leadfield.forward["source_rr"],
+        sfreq=info["sfreq"],
+        baselines=baselines,
     )
-
-
-@cache
-def sample_dictionary(every: int) -> Dictionary:
-    """Take every so many positions of the sample's dictionary."""
-    whole = sample_baselines()[0]
-    columns = whole.Phi * whole.norms.repeat_interleave(whole.n_orient)
-    part = columns.reshape(len(columns), -1, whole.n_orient)[:, ::every]
-    return Dictionary(part.flatten(1), whole.n_orient)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2
 
-from meg_vae.meg.estimates import Positions
-from meg_vae.meg.leadfield import LeadField
+from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.table import main_axis
 
 COLUMNS = [
     "probability",
@@ -45,15 +45,17 @@ class Bootstrap:
     covariance_mm2 : ndarray, shape (n_sources, 3, 3)
         Covariance of the position in mm².
     selection_probability : SourceEstimate
-        For every position the share of samples in which it is among the sources; of the class
+        For every position the share of samples in which it is among the sources, or the nearest to
+        one of them; of the class
         that matches the source space, with one time point.
     n_bootstrap : int
         Number of samples.
     n_positions : int
-        Positions at which the samples were fitted; the pilots chose them among all.
+        Positions at which the samples were fitted: on the grid the few that the pilots chose, all
+        where places are free.
     missed_log_evidence : ndarray, shape (n_checked,)
-        For a random part of the samples the most log evidence, in nats, that any other position
-        could have added.
+        The most log evidence, in nats, that any other position could have added; on the grid for a
+        random part of the samples.
     """
 
     sources: pd.DataFrame
@@ -80,12 +82,10 @@ class Bootstrap:
 
 def follow_sources(
     sources: pd.DataFrame,
-    order: NDArray[np.int64],
+    rr_mm: NDArray[np.float64],
     axis: NDArray[np.float64],
-    leadfield: LeadField,
-    places: Positions,
-    sought: NDArray[np.int64],
-    replicates: list[tuple[NDArray[np.int64], NDArray[np.float64]]],
+    replicates: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    beside: NDArray[np.float64],
 ) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """Follow each source of a fit through the samples.
 
@@ -93,48 +93,41 @@ def follow_sources(
     ----------
     sources : pandas.DataFrame
         The sources of the fit.
-    order : ndarray of int, shape (n_sources,)
-        Which of ``sought`` each row of the table is.
+    rr_mm : ndarray, shape (n_sources, 3)
+        Their places, MRI surface RAS, mm.
     axis : ndarray, shape (n_sources, 3)
-        Direction of each of ``sought`` in head coordinates, along which amplitudes are measured.
-    leadfield : LeadField
-        The lead field of the samples.
-    places : Positions
-        All its positions.
-    sought : ndarray of int, shape (n_sources,)
-        Those of the fit's sources.
-    replicates : list of (ndarray, shape (n_kept,), ndarray, shape (n_kept, n_orient, n_sources))
-        Of each sample the positions of its sources, and their activity at the peak of each of
-        ``sought``.
+        Their directions in head coordinates, along which amplitudes are measured.
+    replicates : list of (ndarray, shape (n_found, 3), ndarray, shape (n_found, 3, n_sources))
+        Of each sample the places of its sources, and their moments in head coordinates (A·m) at the
+        peak of each source of the fit.
+    beside : ndarray, shape (n_sources, 3, 3)
+        Covariance in mm² that the samples do not show: of a place within the cell of its position,
+        or from the error of the lead field.
 
     Returns
     -------
     table : pandas.DataFrame
         As `Bootstrap.sources`.
     covariance : ndarray, shape (n_sources, 3, 3)
-        Of the position in mm², in the order of the table.
+        Of the position in mm².
     """
-    where = [[] for _ in sought]
-    amplitude = [[] for _ in sought]
-    rr_mm = 1e3 * places.rr_mri
-    weights = leadfield.weights.reshape(len(rr_mm), -1)
-    for kept, U in replicates:
-        for j, k in _pairs(rr_mm[sought], rr_mm[kept]):
-            moment = places.axes[kept[k]].T @ (weights[kept[k]] * U[k, :, j])
-            where[j].append(rr_mm[kept[k]])
-            amplitude[j].append(1e9 * axis[j] @ moment)
-    cell = _spacing(rr_mm) ** 2 / 12 * np.eye(3)
-    covariance = np.full((len(sought), 3, 3), np.nan)
+    where = [[] for _ in rr_mm]
+    amplitude = [[] for _ in rr_mm]
+    for places, moments in replicates:
+        for j, k in _pairs(rr_mm, places):
+            where[j].append(places[k])
+            amplitude[j].append(1e9 * axis[j] @ moments[k, :, j])
+    covariance = np.full((len(rr_mm), 3, 3), np.nan)
     rows = []
-    for j in order:
+    for j in range(len(rr_mm)):
         row = dict.fromkeys(COLUMNS, np.nan)
         row["probability"] = len(where[j]) / len(replicates)
         if where[j]:
             mean = np.mean(where[j], axis=0)
             offset = np.asarray(where[j]) - mean
-            covariance[len(rows)] = offset.T @ offset / len(where[j]) + cell
+            covariance[j] = offset.T @ offset / len(where[j]) + beside[j]
             row.update(zip(("x_mm", "y_mm", "z_mm"), mean, strict=True))
-            variance = np.linalg.eigvalsh(covariance[len(rows)])[::-1]
+            variance = np.linalg.eigvalsh(covariance[j])[::-1]
             semi = np.sqrt(chi2.ppf(0.95, 3) * variance.clip(0))
             row.update(zip(("semi_1_mm", "semi_2_mm", "semi_3_mm"), semi, strict=True))
             row["amplitude_nAm"] = np.mean(amplitude[j])
@@ -144,15 +137,52 @@ def follow_sources(
     return table, covariance
 
 
+def directions(
+    filter_: SourceFilter, U: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Give the direction of each source at its peak, and when that is.
+
+    Parameters
+    ----------
+    filter_ : SourceFilter
+        The filter of the fit.
+    U : ndarray, shape (n_sources, n_orient, n_times)
+        Activity of its sources, A·m.
+
+    Returns
+    -------
+    axis : ndarray, shape (n_sources, 3)
+        Unit vectors in head coordinates.
+    peak : ndarray of int, shape (n_sources,)
+        Index of the peak.
+    """
+    peak = main_axis(U)[2]
+    moment = np.take_along_axis(U, peak[:, None, None], 2)[..., 0]
+    axis = np.einsum("gak,ga->gk", filter_.positions.axes, moment)
+    size = np.linalg.norm(axis, axis=1, keepdims=True)
+    return axis / np.where(size > 0, size, 1.0), peak
+
+
+def spacing(rr_mm: NDArray[np.float64]) -> float:
+    """Give the typical distance from a position to its nearest neighbour.
+
+    Parameters
+    ----------
+    rr_mm : ndarray, shape (n_positions, 3)
+        The positions, mm.
+
+    Returns
+    -------
+    spacing : float
+        In mm; 0 for a single position.
+    """
+    if len(rr_mm) < 2:
+        return 0.0
+    return float(np.median(cKDTree(rr_mm).query(rr_mm, 2)[0][:, 1]))
+
+
 def _pairs(sources: NDArray[np.float64], found: NDArray[np.float64]) -> list[tuple[int, int]]:
     """Pair the fit's sources with a sample's, one to one, nearest together and within reach."""
     distance = cdist(sources, found)
     pairs = zip(*linear_sum_assignment(np.minimum(distance, 10 * REACH_MM)), strict=True)
     return [(int(j), int(k)) for j, k in pairs if distance[j, k] <= REACH_MM]
-
-
-def _spacing(rr_mm: NDArray[np.float64]) -> float:
-    """Give the typical distance from a position to its nearest neighbour, mm."""
-    if len(rr_mm) < 2:
-        return 0.0
-    return float(np.median(cKDTree(rr_mm).query(rr_mm, 2)[0][:, 1]))

@@ -53,7 +53,7 @@ class Conductor:
 
 
 def sphere_conductor(info: mne.Info, names: list[str], rr: Array) -> Conductor:
-    """A sphere fitted to positions rr (n, 3), for the magnetic channels among ``names``."""
+    """Fit a sphere to positions rr (n, 3), for the magnetic channels among ``names``."""
     system = np.c_[2 * rr, np.ones(len(rr))]
     centre = np.array(ORIGIN)
     if np.linalg.matrix_rank(system - system.mean(0)) == 3:
@@ -64,7 +64,7 @@ def sphere_conductor(info: mne.Info, names: list[str], rr: Array) -> Conductor:
 
 
 def bem_conductor(info: mne.Info, names: list[str], bem: Any, trans: Any) -> Conductor:
-    """The conductor that a forward model was computed with."""
+    """Prepare the conductor that a forward model was computed with."""
     if bem is None or trans is None:
         given, lacking = ("trans", "bem") if bem is None else ("bem", "trans")
         raise ValueError(

@@ -32,7 +32,8 @@ class Positions:
     axes : ndarray, shape (n_active, n_orient, 3)
         Directions of the dipoles in head coordinates.
     normals : ndarray, shape (n_active, 3)
-        Cortical normal of the position, the mean over a patch where patches are known; NaN in a volume.
+        Cortical normal of the position, the mean over a patch where patches are known; NaN in a
+        volume.
     subject : str | None
         The subject, where the source space knows it.
     """

@@ -1,11 +1,11 @@
 """The lead field as a function of place: value and gradient anywhere near the source space.
 
-From a forward model alone it is interpolated. What is interpolated is the difference to the field of
-a sphere model, which MNE computes anywhere: by moving least squares of second degree over the
-nearest positions (Lancaster & Salkauskas 1981), whose weights grow without bound towards a position,
-so that the lead field there is the forward model's own. Electric channels, for which the sphere
-would need the layers of the head, are interpolated as they are. With the BEM and the transform MNE
-computes the lead field itself, and nothing is interpolated.
+From a forward model alone it is interpolated: the difference to the field of a sphere model, which
+MNE computes anywhere, by moving least squares of second degree over the nearest positions
+(Lancaster & Salkauskas 1981). The weights grow without bound towards a position, so that the lead
+field there is the forward model's own. Electric channels, for which the sphere would need the
+layers of the head, are interpolated as they are. With the BEM and the transform MNE computes the
+lead field itself, and nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class ContinuousField:
             Its derivative along each axis, per A·m².
         """
         moved = np.concatenate([rr, *(rr + step for step in STEP * np.eye(3)[:, None])])
-        values = self._whiten(self.gain(moved)).reshape(4, len(rr), -1, 3)
+        values = self._whiten(self.gain(moved)).reshape(4, len(rr), len(self._whitener), 3)
         return values[0], np.moveaxis((values[1:] - values[0]) / STEP, 0, -1)
 
     def gain(self, rr: Array) -> Array:
@@ -259,7 +259,7 @@ class _Samples:
         return values
 
     def errors(self, rr: Array) -> Array:
-        """What is missed at the nearest positions without them, scaled to places between."""
+        """Tell what is missed at the nearest positions without them, scaled to places between."""
         n_patterns = min(PATTERNS, len(self.rr))
         near = self.tree.query(rr, n_patterns)[1].reshape(len(rr), n_patterns)
         missing = [k for k in np.unique(near) if k not in self._left_out]

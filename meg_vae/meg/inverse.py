@@ -87,8 +87,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     stationarity_ : float
         Largest derivative of the energy left in the logarithm of a variance or, by the spacing of
         the positions, in a place; NaN on the grid.
-    field_error_ : ndarray, shape (n_sources,)
-        Relative error of the lead field at each source, as its interpolation knows it.
+    field_error_, field_covariance_ : ndarray, shape (n_sources,) and (n_sources, 3, 3)
+        Relative error of the lead field at each source, as its interpolation knows it, and the part
+        of ``position_covariance_`` that comes from it.
     log_evidence_ : float
         Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
         the low-pass leaves: to compare forward models on identical data and noise covariance.
@@ -241,6 +242,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.stationarity_ = found.stationarity
         self.clusters_ = found.cluster
         self.position_covariance_ = found.place_covariance
+        self.field_covariance_ = found.field_covariance
         self.field_error_ = found.field_error
         places = found.filter.positions
         self.sources_ = table.source_table(

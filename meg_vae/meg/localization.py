@@ -1,4 +1,4 @@
-"""The two ways to localize whitened data: on the positions of the grid, or at places of their own."""
+"""Two ways to localize whitened data: at positions of the grid, or at places of their own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Localization:
 
     ``noise_variance`` λ; ``energy`` J, ``history`` and ``certificate`` of the minimum on the grid;
     ``log_evidence`` of the whole model, ``n_effective`` samples; per source ``evidence`` (nats),
-    ``cluster`` (its number), ``place_covariance`` (m²), ``on_wall`` and ``field_error`` (relative
+    ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part
+    from the lead field's error), ``on_wall`` and ``field_error`` (relative
     error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
     """
 
@@ -46,6 +47,7 @@ class Localization:
     evidence: NDArray[np.float64]
     cluster: NDArray[np.int64]
     place_covariance: NDArray[np.float64]
+    field_covariance: NDArray[np.float64]
     on_wall: NDArray[np.bool_]
     field_error: NDArray[np.float64]
     growth: float = np.nan
@@ -88,6 +90,7 @@ def on_grid(
         evidence=joint[order],
         cluster=_renumbered(model.cluster_[active][order]),
         place_covariance=np.full((len(order), 3, 3), np.nan),
+        field_covariance=np.full((len(order), 3, 3), np.nan),
         on_wall=np.zeros(len(order), bool),
         field_error=np.zeros(len(order)),
     )
@@ -141,6 +144,7 @@ def at_places(
         evidence=model.log_evidence_,
         cluster=_overlapping(model.places_, model.place_covariance_),
         place_covariance=model.place_covariance_,
+        field_covariance=model.fit_.spread.field.numpy(),
         on_wall=model.fit_.on_wall.numpy(),
         field_error=error,
         growth=model.growth_,
@@ -212,12 +216,12 @@ def _tell_of_errors(error: NDArray[np.float64]) -> None:
 
 
 def _renumbered(cluster: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number clusters in the order of their first member."""
+    """Count clusters in the order of their first member."""
     return pd.factorize(cluster)[0]
 
 
 def _overlapping(places: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number the sources, those alike whose places cannot be told apart."""
+    """Count the sources, those alike whose places cannot be told apart."""
     apart = places[:, None] - places
     both = covariance[:, None] + covariance
     squared = np.einsum("ijk,ijk->ij", apart, np.linalg.solve(both, apart[..., None])[..., 0])

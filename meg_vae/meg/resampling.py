@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mne
@@ -12,15 +13,15 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level, warn
 from numpy.typing import NDArray
 
-from meg_vae.meg.bootstrap import Bootstrap, follow_sources
+from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, spacing
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
+from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, make_leadfield
-from meg_vae.meg.table import main_axis
+from meg_vae.meg.place_bootstrap import resample_places
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from meg_vae.meg.filter import SourceFilter
     from meg_vae.meg.inverse import VAEInverse
     from meg_vae.model.bootstrap import Options, Replicate
     from meg_vae.model.exact.dictionary import Dictionary
@@ -39,6 +40,8 @@ class SourceBootstrap:
         forward: mne.Forward,
         noise_cov: mne.Covariance,
         *,
+        bem: str | Path | mne.bem.ConductorModel | None = None,
+        trans: str | Path | mne.Transform | None = None,
         n_bootstrap: int = 1000,
         random_state: int | np.random.Generator | None = None,
         n_jobs: int | None = None,
@@ -54,6 +57,8 @@ class SourceBootstrap:
             Forward model of the fit.
         noise_cov : mne.Covariance
             Noise covariance of the fit.
+        bem, trans : path-like | mne.bem.ConductorModel | mne.Transform | None
+            Those of the fit, if it had any.
         n_bootstrap : int
             Number of samples.
         random_state : int | numpy.random.Generator | None
@@ -88,8 +93,12 @@ class SourceBootstrap:
         held at a number is multiplied by 2 − 1 / n_epochs. The samples therefore see less of a
         weak source than the fit, and its probability is on the safe side.
 
-        The samples are fitted on the few positions where pilots, fitted on all, find a source or
-        nearly; a random part of them is held against all positions at the end. A grid cell's own
+        Where places are free each sample starts from the sources of the fit, which find their
+        places anew; those that then lack evidence go, and what grows anywhere enters. What the
+        lead field's own error adds to the covariance of a position is that of the fit.
+
+        On the grid the samples are fitted on the few positions where pilots, fitted on all, find a
+        source or nearly; a random part of them is held against all positions at the end. A grid cell's own
         variance, spacing² / 12 in each direction, is added to the covariance of a position.
         """
         filter_ = self._fitted()
@@ -97,17 +106,23 @@ class SourceBootstrap:
         if filter_.nave != len(epochs_data):
             warn(f"the fit averaged {filter_.nave:g} epochs, and these are {len(epochs_data)}.")
         with use_log_level(verbose):
+            free = self.positions == "free"
             leadfield = make_leadfield(
                 forward,
                 epochs.info,
                 noise_cov,
                 nave=len(epochs_data),
-                loose=self.loose,
+                loose=1.0 if free else self.loose,
                 rank=self.rank,
             )
             picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
             whitened = np.einsum("rd,edt->ert", leadfield.whitener, epochs_data[:, picks])
             own = filter_.activity(epochs.average(picks=leadfield.ch_names))
+            if free:
+                field = ContinuousField(leadfield, epochs.info, bem, trans)
+                return resample_places(
+                    self, leadfield, field, whitened, own, n_bootstrap, random_state, n_jobs
+                )
             return _run(self, leadfield, whitened, own, n_bootstrap, random_state, n_jobs)
 
 
@@ -165,7 +180,7 @@ def _run(
     filter_, everywhere = inverse.filter_, np.arange(leadfield.n_positions)
     places = active_positions(leadfield.forward, everywhere)
     sought = _rows_of(filter_.positions, places)
-    axis, peaks = _directions(filter_, own)
+    axis, peaks = directions(filter_, own)
     dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
     _ = dictionary.eigenvalues, dictionary.as_type(torch.float32)  # before threads share them
 
@@ -188,13 +203,16 @@ def _run(
             )
         )
     _warn_of_missed(missed, options.min_log_evidence)
-    replicates = [(few.numpy()[one.kept], one.U) for one in found]
-    probability = np.bincount(
-        np.concatenate([kept for kept, _ in replicates]), minlength=len(likely)
-    ) / len(replicates)
-    table, covariance = follow_sources(
-        inverse.sources_, inverse._order, axis, leadfield, places, sought, replicates
-    )
+    kept = [few.numpy()[one.kept] for one in found]
+    probability = np.bincount(np.concatenate(kept), minlength=len(likely)) / len(found)
+    rr_mm = 1e3 * places.rr_mri
+    weights = leadfield.weights.reshape(len(rr_mm), -1, 1)
+    replicates = [
+        (rr_mm[rows], np.einsum("gak,gat->gkt", places.axes[rows], weights[rows] * one.U))
+        for rows, one in zip(kept, found, strict=True)
+    ]
+    cell = np.tile(spacing(rr_mm) ** 2 / 12 * np.eye(3), (len(sought), 1, 1))
+    table, covariance = follow_sources(inverse.sources_, rr_mm[sought], axis, replicates, cell)
     return Bootstrap(
         sources=table,
         covariance_mm2=covariance,
@@ -230,17 +248,6 @@ def _rows_of(sources: Positions, places: Positions) -> NDArray[np.int64]:
         raise ValueError(
             "forward lacks a position of the fit's sources; give the forward of the fit."
         ) from None
-
-
-def _directions(
-    filter_: SourceFilter, U: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Give the unit direction of each source at its peak, head coordinates, and the peaks."""
-    peaks = main_axis(U, filter_.covariance)[2]
-    moment = np.take_along_axis(U, peaks[:, None, None], 2)[..., 0]
-    axis = np.einsum("gak,ga->gk", filter_.positions.axes, moment)
-    size = np.linalg.norm(axis, axis=1, keepdims=True)
-    return axis / np.where(size > 0, size, 1.0), peaks
 
 
 def _fit_all(

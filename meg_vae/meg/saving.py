@@ -37,6 +37,7 @@ RESULTS = (
     "growth_",
     "stationarity_",
     "position_covariance_",
+    "field_covariance_",
     "field_error_",
 )
 
@@ -52,7 +53,9 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
     ordered = SourceFilter(**kept | parts).ordered(order)
     results |= {"growth_": np.nan, "stationarity_": np.nan, "field_error_": np.zeros(n)}
-    results["position_covariance_"] = np.full((n, 3, 3), np.nan)
+    results |= dict.fromkeys(
+        ("position_covariance_", "field_covariance_"), np.full((n, 3, 3), np.nan)
+    )
     new = {"radius_mm": [np.nan] * n, "extent_mm": [0.0] * n, "on_wall": [False] * n}
     return {
         "version": 3,

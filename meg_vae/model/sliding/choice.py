@@ -1,4 +1,4 @@
-"""Which sources stay: weak ones go, neighbours that one source explains merge, what grows enters."""
+"""Which sources stay: weak and spare ones go, and what grows enters."""
 
 from __future__ import annotations
 

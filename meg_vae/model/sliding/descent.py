@@ -1,4 +1,4 @@
-"""Descent over places, priors, field errors and noise together; no accepted step raises the energy."""
+"""Descent over places, priors, field errors and noise; no accepted step raises the energy."""
 
 from __future__ import annotations
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from meg_vae.model.evidence import effective_samples
@@ -15,7 +17,7 @@ from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.selection import independent_samples
 from meg_vae.model.sliding.choice import likeness
-from meg_vae.model.sliding.descent import stationarity
+from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.laplace import Spread, spread
@@ -95,7 +97,7 @@ def fit_places(
     if stretches is not None:
         given = (found, solution.factor[found], solution.noise_variance)
         n = min(n, independent_samples(dictionary, *given, X, stretches))
-    view, noise = _view(field, places, dictionary, X, solution, n, learn)
+    view, noise = _view(field, places, dictionary, X, solution.noise_variance, n, learn)
     columns = dictionary.columns(found) * dictionary.norms[found, None] / view.scale[:, None, None]
     columns = torch.einsum("dp,dmo->pmo", view.basis, columns)
     with few_threads(batch=1):
@@ -111,18 +113,42 @@ def fit_places(
         return _result(view, settled, field)
 
 
+def refit_places(
+    field: Field,
+    grid: Tensor,
+    dictionary: Dictionary,
+    X: Tensor,
+    *,
+    places: ArrayLike,
+    factors: ArrayLike,
+    noise: float,
+    learn: bool,
+    least: float,
+    n_effective: float,
+) -> Fit:
+    """Let sources with places (m, q) and factors (m, o, o) settle in other data of the field."""
+    given = torch.tensor(noise, dtype=X.dtype)
+    view, start_noise = _view(field, grid, dictionary, X, given, n_effective, learn)
+    r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
+    with few_threads(batch=1):
+        start = Sources.at(view.field, r, A, start_noise)
+        sources = settle(view.data, start, view.field, FIRM)
+        settled = refine(view.data, sources, view.field, view.grid, least)
+        return _result(view, settled, field)
+
+
 def _view(
     field: Field,
     places: Tensor,
     dictionary: Dictionary,
     X: Tensor,
-    solution: Solution,
+    noise: Tensor,
     n: float,
     learn: bool,
 ) -> tuple[_View, Tensor]:
     """Leave out directions in which the field is lost in the noise; and the noise to start from."""
     d, o = dictionary.n_channels, dictionary.n_orient
-    F, noise = data_factor(X), solution.noise_variance
+    F = data_factor(X)
     floor = FLOOR * float(F.square().sum()) / d
     if noise.ndim:  # one variance a channel: what is learnt further is a factor on all of them
         scale = noise.sqrt()
@@ -144,7 +170,7 @@ def _view(
 
 
 def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
-    """What the sources leave of the data, (d, n_samples); all of it where they do not reach."""
+    """Give what the sources leave of the data, (d, n_samples)."""
     P, L = sources.patterns, whiten(view.data, sources).L
     explained = P @ (P.T @ torch.cholesky_solve(view.basis.T @ (X / view.scale[:, None]), L))
     return X - view.scale[:, None] * (view.basis @ explained)
@@ -158,11 +184,12 @@ def _result(view: _View, settled: Settled, field: Field) -> Fit:
     encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))
     back = view.basis.T / view.scale  # whitened data to the directions of the view
     here = field.expand(sources.places)
+    errors = here.errors if len(sources) else here.values.new_zeros(0, sources.shift.shape[1], 1, 1)
     own = spread(data, sources, view.field.unit)
     steepest, on_wall = stationarity(data, sources, view.field)
     return Fit(
         places=sources.places,
-        fields=here.values + torch.einsum("medo,me->mdo", here.errors, sources.shift),
+        fields=here.values + (errors * sources.shift[..., None, None]).sum(1),
         shift=sources.shift,
         factors=sources.factors,
         noise_variance=sources.noise * view.scale.square(),

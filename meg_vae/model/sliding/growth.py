@@ -1,8 +1,9 @@
 r"""Where a further source would lower the energy, and by how much.
 
-With S = LᵀΣ⁻¹L and Q = LᵀΣ⁻¹CΣ⁻¹L at a place and μ the eigenvalues of S⁻¹Q, the best full prior there,
-entering from nothing, lowers J by Σ_{μ>1} (μ − 1 − log μ): the growth of the place. It is largest
-where the data least agree with the model, so that its maximum over all places is a certificate.
+With S = LᵀΣ⁻¹L and Q = LᵀΣ⁻¹CΣ⁻¹L at a place and μ the eigenvalues of S⁻¹Q, the best full prior
+there, entering from nothing, lowers J by Σ_{μ>1} (μ − 1 − log μ): the growth of the place. It is
+largest where the data least agree with the model, so that its maximum over all places is a
+certificate.
 """
 
 from __future__ import annotations
@@ -137,8 +138,9 @@ def highest(at: Pull, field: Field, grid: Grid) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _apart(places: Tensor, height: Tensor, distance: float) -> Tensor:
-    """Indices of the highest positions that are a distance from each other."""
-    left, chosen = height.clone(), []
+    """Find the highest positions that are a distance from each other."""
+    left: Tensor = height.clone()
+    chosen: list[int] = []
     for _ in range(PEAKS):
         k = int(left.argmax())
         if chosen and not left[k] > 0:

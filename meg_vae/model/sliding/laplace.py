@@ -23,11 +23,13 @@ MODES = 1e-3  # of the largest: modes of the activity's uncertainty below this a
 class Spread:
     """Uncertainty of m sources.
 
-    ``places`` (m, q, q) covariance of each place; ``activity`` (m, o, o) covariance of U at given
-    parameters; ``modes`` (m, b, o, d): U moves by modes @ x times independent standard normals.
+    ``places`` (m, q, q) covariance of each place, and ``field`` (m, q, q) the part of it that comes
+    from the field's own error; ``activity`` (m, o, o) covariance of U at given parameters;
+    ``modes`` (m, b, o, d): U moves by modes @ x times independent standard normals.
     """
 
     places: Tensor
+    field: Tensor
     activity: Tensor
     modes: Tensor
 
@@ -38,43 +40,61 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     if not m:
         q, d = sources.places.shape[1], sources.values.shape[1]
         none = sources.values.new_zeros
-        return Spread(none(0, q, q), none(0, o, o), none(0, 0, o, d))
+        return Spread(none(0, q, q), none(0, q, q), none(0, o, o), none(0, 0, o, d))
     at = slopes(data, sources, unit)
-    root = _root_covariance(at, data.n)
-    n_own = int(at.directions.free.sum())
-    q = sources.places.shape[1]
-    number = at.directions.free.flatten().cumsum(0).reshape(at.directions.free.shape) - 1
-    own = unit * root[:n_own][number[:, :q]]  # (m, q, p)
+    every = torch.ones_like(at.gradient, dtype=torch.bool)
+    root = _root_covariance(at, data.n, every)
+    free = at.directions.free
+    given = torch.zeros_like(free)  # the field's errors
+    given[:, free.shape[1] - sources.errors.shape[1] :] = True
+    known = every.clone()
+    known[: int(free.sum())] = ~given[free]
+    places = _place_covariance(sources, free, root, every, unit)
+    sampled = _place_covariance(sources, free, _root_covariance(at, data.n, known), known, unit)
     P, A = sources.patterns, sources.factors
     L = whiten(data, sources).L
     encoder = torch.cholesky_solve(P, L).T  # PᵀΣ⁻¹
     rest = torch.eye(m * o, dtype=P.dtype) - encoder @ P
     blocks = rest.reshape(m, o, m, o).diagonal(dim1=0, dim2=2).movedim(2, 0)
     return Spread(
-        places=own @ own.mT,
+        places=places,
+        field=places - sampled,
         activity=A @ blocks @ A.mT,
         modes=_main_modes(_map_moves(data, sources, at.directions, encoder, L), root, o),
     )
 
 
-def _root_covariance(at: Slopes, n: float) -> Tensor:
-    """A factor of the covariance of all parameters."""
-    size = at.average.diagonal().clamp_min(1e-300).sqrt()
-    for matrix in (at.curvature, at.average):
+def _place_covariance(
+    sources: Sources, free: Tensor, root: Tensor, among: Tensor, unit: float
+) -> Tensor:
+    """Blocks of the places in the covariance of the parameters ``among`` all, (m, q, q)."""
+    q = sources.places.shape[1]
+    number = (among.cumsum(0) - 1)[: int(free.sum())]
+    full = torch.zeros(free.shape, dtype=torch.long)
+    full[free] = number
+    own = unit * root[full[:, :q]]
+    return own @ own.mT
+
+
+def _root_covariance(at: Slopes, n: float, among: Tensor) -> Tensor:
+    """Factor the covariance of the parameters ``among`` all, the others given."""
+    average, curvature = (x[among][:, among] for x in (at.average, at.curvature))
+    size = average.diagonal().clamp_min(1e-300).sqrt()
+    for matrix in (curvature, average):
         L, failed = torch.linalg.cholesky_ex(matrix / size / size[:, None])
         if not failed:
             break
     else:
         eye = torch.eye(len(size), dtype=size.dtype)
-        L = torch.linalg.cholesky_ex(at.average / size / size[:, None] + 1e-9 * eye)[0]
+        L = torch.linalg.cholesky_ex(average / size / size[:, None] + 1e-9 * eye)[0]
     inverse = torch.linalg.solve_triangular(L, torch.eye(len(L), dtype=L.dtype), upper=False)
-    return (2 / n) ** 0.5 * inverse.T / size[:, None]
+    return (2 / n) ** 0.5 * inverse.mT / size[:, None]
 
 
 def _map_moves(
     data: Data, sources: Sources, moving: Directions, encoder: Tensor, L: Tensor
 ) -> Tensor:
-    """Derivative of W = A PᵀΣ⁻¹ in every parameter, (p, m, o, d)."""
+    """Differentiate W = A PᵀΣ⁻¹ in every parameter, giving (p, m, o, d)."""
     m, o = sources.live.shape
     d = len(L)
     p = int(moving.free.sum()) + data.learn

@@ -80,7 +80,7 @@ def refine(data: Data, sources: Sources, field: Field, grid: Grid, least: float)
 
 
 def _begin(data: Data, start: Start, field: Field, least: float) -> Sources:
-    """Sources for the groups of positions that carry some evidence, roughly settled."""
+    """Make sources of the groups of positions that carry some evidence, roughly settled."""
     patterns = start.columns.movedim(1, 0) @ start.factors
     power = patterns.square().sum((1, 2))
     group = _groups(start.places, power, MERGE * field.unit)
@@ -104,7 +104,7 @@ def settle_noise(data: Data, sources: Sources) -> Sources:
 
 
 def _groups(places: Tensor, power: Tensor, reach: float) -> Tensor:
-    """Number of the group of each position: the strongest takes all within reach, and so on."""
+    """Group the positions: the strongest takes all within reach, and so on."""
     group = torch.full((len(places),), -1)
     for number, k in enumerate(power.argsort(descending=True).tolist()):
         if group[k] < 0:

@@ -63,7 +63,7 @@ def pair_index(o: int) -> tuple[Tensor, Tensor]:
 
 
 def factor_moves(factors: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves of factors with orthogonal columns, (m, pairs, o, o), and which are real, (m, pairs).
+    """List the moves (m, pairs, o, o) of factors with orthogonal columns, and which are real.
 
     Between two live columns the pair stretches A symmetrically; between a live and a dead one it
     turns the live one towards the dead one's axis.
@@ -167,7 +167,7 @@ def _pairs(V: Tensor, W: Tensor, r: int, par: Tensor, col: Tensor, n: int) -> Te
 
 
 def _bends(sources: Sources, moving: Directions, pull: Tensor, unit: float) -> Tensor:
-    """What the product of two moves adds to the curvature: a place or an error, and a factor."""
+    """Add what the product of two moves bends: a place or an error, and a factor."""
     m, o = sources.live.shape
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = pull.new_zeros(len(pull), m * o)

@@ -93,6 +93,8 @@ class Sources:
 
     def join(self, other: Sources) -> Sources:
         """Put the sources of another set behind these."""
+        if not len(self):
+            return replace(other, noise=self.noise)
         both = {
             f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)])
             for f in fields(self)
