@@ -48,7 +48,7 @@ FAMILIES = {
 }
 FILTERS = ("low-pass 40 Hz, told", "low-pass 20 Hz, untold", "1/f, untold")
 SAMPLES = (30, 60, 120, 240)
-LOWEST, STEP = 5.0, 0.1  # nats: the first threshold, and how far above a source the next is
+LOWEST, STEP = 9.0, 0.1  # nats: the first threshold, and how far above a source the next is
 STARTS = (-0.2, -0.175, -0.15, -0.125, -0.1)  # s, of the windows of 0.1 s
 
 Runs = Annotated[int, typer.Option(help="Runs of each family.")]

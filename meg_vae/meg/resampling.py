@@ -98,8 +98,9 @@ class SourceBootstrap:
         lead field's own error adds to the covariance of a position is that of the fit.
 
         On the grid the samples are fitted on the few positions where pilots, fitted on all, find a
-        source or nearly; a random part of them is held against all positions at the end. A grid cell's own
-        variance, spacing² / 12 in each direction, is added to the covariance of a position.
+        source or nearly; a random part of them is held against all positions at the end. A grid
+        cell's own variance, spacing² / 12 in each direction, is added to the covariance of a
+        position.
         """
         filter_ = self._fitted()
         epochs_data = _check_epochs(epochs, self._responses, n_bootstrap)
