@@ -19,6 +19,7 @@ from meg_vae.comparison.methods import METHODS
 from meg_vae.comparison.metrics import HIT_MM
 from meg_vae.comparison.result import COLUMNS, Comparison
 from meg_vae.comparison.running import describe, run_method, scored
+from meg_vae.meg.arguments import as_covariance, as_forward
 
 DEFAULT = ("vae", "mxne", "irmxne", "gamma_map", "sloreta", "dspm")
 
@@ -96,6 +97,7 @@ def compare(
     ['vae', 'sloreta']
     """
     names = check_methods(methods)
+    forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
     options = {"loose": loose, "rank": rank}
     inputs = prepare(evoked, forward, noise_cov, true_sources(truth, hit_radius), **options)
     folds = (

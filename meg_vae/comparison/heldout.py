@@ -15,6 +15,7 @@ from meg_vae.comparison.methods.registry import AM, Method
 from meg_vae.comparison.metrics.fit import whitened_field
 from meg_vae.comparison.running import run_method
 from meg_vae.meg.leadfield import whiten
+from meg_vae.meg.sensors import Sensors
 
 SEED = 0
 
@@ -84,6 +85,7 @@ def make_folds(
     missing = [name for name in evoked.ch_names if name not in epochs.ch_names]
     if missing:
         raise ValueError(f"epochs lack channels of evoked ({', '.join(missing[:3])}, ...).")
+    _check_alike(epochs, evoked)
     n_epochs = len(epochs.copy().drop_bad(verbose="error"))
     if not 2 <= n_folds <= n_epochs:
         raise ValueError(f"n_folds={n_folds} must be from 2 to the number of epochs, {n_epochs}.")
@@ -95,6 +97,13 @@ def make_folds(
         inputs = prepare(some, forward, noise_cov, None, loose=loose, rank=rank)
         folds.append(Fold(inputs, len(train), others))
     return folds
+
+
+def _check_alike(epochs: mne.BaseEpochs, evoked: mne.Evoked) -> None:
+    """Refuse epochs of another head position."""
+    picks = mne.pick_types(evoked.info, meg=True, eeg=True)
+    sensors = Sensors.of(evoked.info, [evoked.ch_names[k] for k in picks])
+    sensors.check_places(epochs.info, "epochs", "evoked")
 
 
 def _data(epochs: mne.BaseEpochs, evoked: mne.Evoked) -> np.ndarray:
@@ -115,8 +124,9 @@ def _average(evoked: mne.Evoked, data: np.ndarray) -> mne.Evoked:
     average = evoked.copy()
     average.data, average.nave = data.mean(axis=0), len(data)
     active = [proj for proj in average.info["projs"] if proj["active"]]
-    project = mne.proj.make_projector(active, average.ch_names, average.info["bads"])[0]
-    average.data = project @ average.data
+    good = mne.pick_types(average.info, meg=True, eeg=True)  # values of others may be NaN
+    project = mne.proj.make_projector(active, [average.ch_names[k] for k in good])[0]
+    average.data[good] = project @ average.data[good]
     return average
 
 

@@ -12,9 +12,11 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from meg_vae.meg.channels import check_finite
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.recording import chunks
+from meg_vae.meg.samples import band_limited_samples
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.table import Strength, peak_strength, power_strength
 
@@ -51,6 +53,20 @@ class EvokedData:
         """Length of each response: its time points follow each other."""
         return [len(one.times) for one in self.responses]
 
+    @property
+    def n_independent(self) -> float:
+        """Samples that the low-pass filters leave: of each response at least one."""
+        return sum(band_limited_samples(len(one.times), one.info) for one in self.responses)
+
+    @property
+    def moments(self) -> mne.Covariance:
+        """Second moments of all responses together."""
+        X = np.concatenate([one.data for one in self.responses], axis=1)
+        info = self.info
+        with np.errstate(invalid="ignore"):  # of channels that do not take part
+            C = X @ X.T / X.shape[1]
+        return mne.Covariance(C, info["ch_names"], [], info["projs"], nfree=int(self.n_independent))
+
     def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:
         """Whiten each response by its own number of averages.
 
@@ -67,7 +83,8 @@ class EvokedData:
         sensors = leadfield.sensors
         parts = []
         for one in self.responses:
-            data = sensors.check_values(one.data[sensors.pick(one.info, "evoked")], "evoked")
+            name = "evoked" if len(self.responses) == 1 else f"evoked {one.comment!r}"
+            data = sensors.check_values(one.data[sensors.pick(one.info, name)], name)
             parts.append((one.nave / leadfield.nave) ** 0.5 * (leadfield.whitener @ data))
         return np.concatenate(parts, axis=1)
 
@@ -118,6 +135,16 @@ class CovarianceData:
     def n_samples(self) -> int:
         """Degrees of freedom that the covariance was computed with."""
         return int(self.cov["nfree"])
+
+    @property
+    def n_independent(self) -> float:
+        """Samples that the low-pass filter leaves."""
+        return band_limited_samples(self.n_samples, self.info)
+
+    @property
+    def moments(self) -> mne.Covariance:
+        """The covariance."""
+        return self.cov
 
     @property
     def stretches(self) -> list[int] | None:
@@ -220,5 +247,6 @@ def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64
     sensors.check_projections(cov["projs"], "cov")
     data = np.diag(cov.data) if cov["diag"] else cov.data
     data = data[np.ix_(picks, picks)]
+    check_finite(data, "data covariance", sensors.ch_names)
     sensors.check_values(np.sqrt(np.diag(data))[:, None], "cov")
     return data

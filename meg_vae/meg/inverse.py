@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
+from meg_vae.meg.arguments import as_covariance, as_forward
 from meg_vae.meg.data import FitData
 from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.filter import source_filter
@@ -21,7 +22,6 @@ from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
-from meg_vae.meg.samples import band_limited_samples
 from meg_vae.meg.saving import SavedInverse
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         RuntimeWarning
             If no source is found.
         """
+        forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
         self._check_subject(forward)
         with use_log_level(self.verbose):
             self._fit(fit_data(evoked, info), forward, noise_cov)
@@ -180,7 +181,13 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
 
         info = data.info
         leadfield = make_leadfield(
-            forward, info, noise_cov, nave=data.nave, loose=self.loose, rank=self.rank
+            forward,
+            info,
+            noise_cov,
+            nave=data.nave,
+            loose=self.loose,
+            rank=self.rank,
+            moments=data.moments,
         )
         X = data.whiten(leadfield)
         n = data.n_samples
@@ -195,7 +202,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         ).fit(
             leadfield.Phi,
             X,
-            n_effective=band_limited_samples(n, info),
+            n_effective=data.n_independent,
             stretches=data.stretches,
         )
         self._responses = data.responses
@@ -269,4 +276,5 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         RuntimeError
             If this version of MNE does not use the operator in that way.
         """
+        forward = as_forward(forward)
         return inverse_operator(self._fitted(), self.noise_variance_, info, forward, self.loose)

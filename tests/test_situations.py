@@ -1,0 +1,439 @@
+"""What people's recordings look like: one row a situation, with its answer or its exact message."""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+
+import mne
+import numpy as np
+import pytest
+from small_recordings import (
+    CENTRE,
+    SFREQ,
+    ctf_info,
+    eeg_info,
+    joined,
+    meg_info,
+    points,
+    record,
+    sphere_forward,
+    tangent,
+)
+
+from meg_vae import VAEInverse, compare
+
+TRUE = [17, 41]
+TRIPLET = ["planar", "planar", "magnetometer"]
+ARRAYS = {
+    "VectorView": lambda: meg_info(TRIPLET, 30),
+    "CTF": lambda: ctf_info(60, grade=1),
+    "KIT": lambda: meg_info(["kit"], 60),
+    "OPM": lambda: meg_info(["opm", "opm"], 30),
+    "EEG": lambda: eeg_info(60),
+    "MEG and EEG": lambda: joined(meg_info(TRIPLET, 20), eeg_info(40)),
+    "dense": lambda: meg_info(TRIPLET, 40),
+}
+
+
+@functools.cache
+def model(name):
+    """Sensors of an array and their forward model."""
+    info = ARRAYS[name]()
+    return info, sphere_forward(info, points())
+
+
+@functools.cache
+def made(name="VectorView", true=tuple(TRUE), **options):
+    """A recording of two sources; never changed by a row."""
+    info, forward = model(name)
+    directions = [tangent(forward["source_rr"][k]) for k in true]
+    return record(forward, info, true, directions, **options)
+
+
+@functools.cache
+def fitted(name="VectorView"):
+    """A fit of such a recording."""
+    case = made(name)
+    return fit(case.evoked, case.forward, case.noise_cov)
+
+
+def fit(data, forward, noise_cov, info=None, **options):
+    """A fit that logs nothing; its warnings are errors unless a row expects them."""
+    return VAEInverse(**options).fit(data, forward, noise_cov, info=info)
+
+
+def answer(inverse, evoked, truth, rel=0.3):
+    """The sources are the true ones: places, time courses with their signs, amplitudes."""
+    assert sorted(inverse.sources_["vertno"]) == TRUE
+    if inverse.filter_.positions.axes.shape[1] == 1:
+        found = inverse.apply(evoked).data[:, None] * inverse.filter_.positions.axes[:, 0, :, None]
+    else:
+        found = inverse.apply(evoked, "vector").data
+    for one, true in zip(found, truth, strict=True):
+        assert np.corrcoef(one.ravel(), true.ravel())[0, 1] > 0.9
+        assert np.linalg.norm(one) == pytest.approx(np.linalg.norm(true), rel=rel)
+
+
+def changed(inst, **values):
+    """A copy with other entries of its info."""
+    out = inst.copy()
+    with out.info._unlock():
+        for name, value in values.items():
+            out.info[name] = value
+    return out
+
+
+def moved(inst, mm=20.0, degrees=0.0):
+    """A copy that says that the head was elsewhere."""
+    trans = mne.transforms.rotation(np.radians(degrees), 0, 0)
+    trans[0, 3] = mm / 1e3
+    return changed(inst, dev_head_t=mne.Transform("meg", "head", trans))
+
+
+# Rank: data, covariance and info are compared.
+
+
+@functools.cache
+def filtered():
+    """A Maxwell-filtered recording of 35 dimensions, and its room noise, filtered alike."""
+    case, (info, _) = made("dense"), model("dense")
+    rng = np.random.default_rng(1)
+    noise = np.sqrt(np.diag(case.noise_cov._get_square()))[:, None] * rng.standard_normal(
+        (120, 1000)
+    )
+    sss = functools.partial(
+        mne.preprocessing.maxwell_filter,
+        origin=CENTRE,
+        int_order=5,
+        ext_order=2,
+        regularize=None,
+        verbose="error",
+    )
+    raw = sss(mne.io.RawArray(case.evoked.data, info.copy(), verbose="error"))
+    evoked = mne.EvokedArray(raw.get_data(), raw.info, nave=20, verbose="error")
+    room = sss(mne.io.RawArray(noise, info.copy(), verbose="error"))
+    return SimpleNamespace(evoked=evoked, forward=case.forward, room=room, truth=case.truth)
+
+
+def covariance(kind):
+    """A noise covariance of the filtered recording."""
+    room = filtered().room
+    if kind == "ad hoc":
+        return mne.make_ad_hoc_cov(room.info, verbose="error")
+    if kind == "shrunk":
+        return mne.compute_raw_covariance(
+            room, tstep=0.2, method="shrunk", rank="full", verbose="error"
+        )
+    cov = mne.compute_raw_covariance(room, tstep=0.2, verbose="error")
+    if kind == "diagonal":
+        return cov.as_diag()
+    if kind == "regularized":
+        return mne.cov.regularize(cov, room.info, rank="full", verbose="error")
+    return cov
+
+
+RANKS = {  # covariance, rank, what is said
+    "empirical": ("empirical", None, None),
+    "empirical, by info": ("empirical", "info", None),
+    "empirical, by number": ("empirical", {"meg": 35}, None),
+    "shrunk": ("shrunk", None, "noise_cov has rank 120 in its MEG channels, and the Maxwell.* 35"),
+    "shrunk, by info": ("shrunk", "info", None),
+    "shrunk, by number": ("shrunk", {"meg": 35}, None),
+    "ad hoc": ("ad hoc", None, "noise_cov has rank 120 in its MEG channels"),
+    "ad hoc, by info": ("ad hoc", "info", None),
+    "diagonal": ("diagonal", None, "noise_cov has rank 120 in its MEG channels"),
+    "regularized": ("regularized", None, "noise_cov has rank .* in its MEG channels"),
+}
+
+
+@pytest.mark.parametrize("row", RANKS)
+def test_rank_of_filtered_data(row):
+    kind, rank, said = RANKS[row]
+    case, cov = filtered(), covariance(kind)
+    if said is None:
+        inverse = fit(case.evoked, case.forward, cov, rank=rank)
+    else:
+        with pytest.warns(RuntimeWarning, match=said):
+            inverse = fit(case.evoked, case.forward, cov, rank=rank)
+    assert len(inverse.filter_.whitener) == 35
+    answer(inverse, case.evoked, case.truth)
+
+
+def test_rank_in_a_comparison():
+    """Every method is handed the covariance and the rank that the fit takes."""
+    case = filtered()
+    with pytest.warns(RuntimeWarning, match="noise_cov has rank 120"):
+        result = compare(case.evoked, case.forward, covariance("ad hoc"), ["vae", "sloreta"])
+    assert list(result.table["status"]) == ["ok", "ok"]
+    assert result.table["n_sources"][0] == 2
+
+
+def test_rank_of_a_covariance_of_filtered_data():
+    """The data tell their rank themselves where nothing else does."""
+    case = filtered()
+    noise, true = case.room.get_data(), np.zeros((120, 1000))
+    true[:, :60] = np.sqrt(20) * case.evoked.data
+    raw = mne.io.RawArray(noise + true, model("dense")[0], verbose="error")  # of no history
+    with pytest.warns(RuntimeWarning, match="MEG channels, and the data 35. The smaller one"):
+        inverse = fit(raw, case.forward, covariance("shrunk"))
+    assert len(inverse.filter_.whitener) == 35
+    assert sorted(inverse.sources_["vertno"][:2]) == TRUE
+
+
+def projected():
+    """A recording with a projection, applied."""
+    case = made()
+    names = case.evoked.ch_names
+    data = np.random.default_rng(0).standard_normal((1, len(names)))
+    data = {"data": data / np.linalg.norm(data), "nrow": 1, "ncol": len(names)}
+    proj = mne.Projection(
+        data=data | {"row_names": None, "col_names": names}, active=False, kind=1, desc="one"
+    )
+    return case.evoked.copy().add_proj(proj).apply_proj(verbose="error"), case
+
+
+REFUSED_RANKS = {
+    "full, projected": (
+        "full",
+        "rank='full' asks for 90 in the MEG channels, .* have 89; use rank=None or "
+        "rank={'meg': 89}",
+    ),
+    "number, projected": ({"meg": 90}, "rank={'meg': 90} asks for 90 in the MEG channels"),
+}
+
+
+@pytest.mark.parametrize("row", REFUSED_RANKS)
+def test_refused_rank(row):
+    rank, said = REFUSED_RANKS[row]
+    evoked, case = projected()
+    with pytest.raises(ValueError, match=said):
+        fit(evoked, case.forward, case.noise_cov, rank=rank)
+    with pytest.raises(ValueError, match=said):
+        compare(evoked, case.forward, case.noise_cov, ["vae"], rank=rank)
+    filtered_ = filtered()
+    with pytest.raises(ValueError, match="asks for .* in the MEG channels, .* have 35"):
+        fit(filtered_.evoked, filtered_.forward, covariance("shrunk"), rank=rank)
+
+
+# Every object that is given: head position, filters, complex values.
+
+AWAY = r"has its sensors up to 20.0 mm from where {} has them in the head's coordinates"
+
+
+def epochs_of(name="VectorView"):
+    """Single trials whose average is as good as the recording."""
+    case = made(name)
+    noise = [made(name, true=(), nave=1, seed=k).evoked.data for k in range(20)]
+    clean = case.evoked.data - made(name, true=()).evoked.data
+    return mne.EpochsArray(clean + np.array(noise), case.evoked.info, verbose="error")
+
+
+def raw_of(name="VectorView"):
+    """The trials one after the other."""
+    return mne.io.RawArray(
+        np.concatenate(epochs_of(name).get_data(), axis=1), made(name).evoked.info, verbose="error"
+    )
+
+
+def fit_case(data, case=None, **options):
+    """A fit of other data with forward model and covariance of the recording."""
+    case = case or made()
+    return fit(data, case.forward, case.noise_cov, **options)
+
+
+def shifted_cap():
+    """EEG of electrodes 5 mm further."""
+    evoked = made("EEG").evoked.copy()
+    for channel in evoked.info["chs"]:
+        channel["loc"][0] += 0.005
+    return evoked
+
+
+def data_cov(inst=None):
+    return mne.compute_raw_covariance(inst or raw_of(), tstep=None, verbose="error")
+
+
+def full_epochs(data=None):
+    """Epochs with other values."""
+    epochs = epochs_of()
+    return epochs if data is None else mne.EpochsArray(data, epochs.info, verbose="error")
+
+
+def complex_of(inst):
+    """The same values, as of a Hilbert transform."""
+    if isinstance(inst, mne.BaseEpochs):
+        return mne.EpochsArray(inst.get_data() * (1 + 1j), inst.info, verbose="error")
+    if isinstance(inst, mne.io.BaseRaw):
+        return mne.io.RawArray(inst.get_data() * (1 + 1j), inst.info, verbose="error")
+    out = inst.copy()
+    if isinstance(inst, mne.Covariance):
+        out["data"] = inst.data * (1 + 0j)
+    else:
+        out.data = inst.data * (1 + 1j)
+    return out
+
+
+def bootstrap(epochs, forward=None, cov=None):
+    case = made()
+    inverse = fit(epochs_of(), case.forward, case.noise_cov)
+    return inverse.bootstrap(epochs, forward or case.forward, cov or case.noise_cov, n_bootstrap=2)
+
+
+MAXWELL = "Maxwell-filtered, and the fit is"
+COMPLEX = "holds complex values, as of a Hilbert or a Fourier transform, and real ones are needed"
+REFUSED = {  # what is done, and what is said
+    # head position
+    "moved: forward, evoked": (lambda: fit_case(moved(made().evoked)), AWAY.format("evoked")),
+    "moved: forward, epochs": (lambda: fit_case(moved(epochs_of())), AWAY.format("evoked")),
+    "moved: forward, raw": (lambda: fit_case(moved(raw_of())), AWAY.format("evoked")),
+    "moved: forward, covariance": (
+        lambda: fit_case(data_cov(), info=moved(raw_of()).info),
+        AWAY.format("evoked"),
+    ),
+    "moved: list": (
+        lambda: fit_case([made().evoked, moved(made().evoked)]),
+        "evoked '.*' " + AWAY.format("the fit"),
+    ),
+    "moved: apply": (lambda: fitted().apply(moved(made().evoked)), AWAY.format("the fit")),
+    "moved: apply_epochs": (
+        lambda: fitted().apply_epochs(moved(epochs_of())),
+        "epochs " + AWAY.format("the fit"),
+    ),
+    "moved: apply_raw": (
+        lambda: fitted().apply_raw(moved(raw_of())),
+        "raw " + AWAY.format("the fit"),
+    ),
+    "moved: residual": (lambda: fitted().residual(moved(made().evoked)), AWAY.format("the fit")),
+    "moved: dipoles": (lambda: fitted().dipoles(moved(made().evoked)), AWAY.format("the fit")),
+    "moved: operator": (
+        lambda: fitted().to_inverse_operator(moved(made().evoked).info, made().forward),
+        "info " + AWAY.format("the fit"),
+    ),
+    "moved: bootstrap": (lambda: bootstrap(moved(epochs_of())), "epochs " + AWAY.format("the fit")),
+    "moved: compare": (
+        lambda: compare(moved(made().evoked), made().forward, made().noise_cov, ["zeros"]),
+        "forward " + AWAY.format("evoked"),
+    ),
+    "moved: compare, epochs": (
+        lambda: compare(
+            epochs_of().average(),
+            made().forward,
+            made().noise_cov,
+            ["zeros"],
+            epochs=moved(epochs_of()),
+        ),
+        "epochs " + AWAY.format("evoked"),
+    ),
+    "turned by 10 degrees": (
+        lambda: fit_case(moved(made().evoked, 0, 10)),
+        r"up to .* mm and 10\.0° from where evoked has them",
+    ),
+    "CTF moved": (lambda: fit_case(moved(made("CTF").evoked), made("CTF")), AWAY.format("evoked")),
+    "OPM moved": (lambda: fit_case(moved(made("OPM").evoked), made("OPM")), AWAY.format("evoked")),
+    "electrodes elsewhere": (
+        lambda: fit_case(shifted_cap(), made("EEG")),
+        "up to 5.0 mm from where evoked has them .* or other electrodes",
+    ),
+    "electrodes elsewhere: apply": (
+        lambda: fitted("EEG").apply(shifted_cap()),
+        "up to 5.0 mm from where the fit has them",
+    ),
+    # Maxwell filter
+    "filter: list": (
+        lambda: fit(
+            [filtered().evoked, made("dense").evoked], filtered().forward, covariance("empirical")
+        ),
+        f"is not {MAXWELL}",
+    ),
+    "filter: apply": (
+        lambda: fitted("dense").apply(filtered().evoked),
+        f"evoked is {MAXWELL} not",
+    ),
+    "filter: apply_raw": (
+        lambda: fitted("dense").apply_raw(filtered().room),
+        f"raw is {MAXWELL} not",
+    ),
+    # complex values
+    "complex: evoked": (lambda: fit_case(complex_of(made().evoked)), COMPLEX),
+    "complex: epochs": (lambda: fit_case(complex_of(epochs_of())), COMPLEX),
+    "complex: raw": (lambda: fit_case(complex_of(raw_of())), "raw " + COMPLEX),
+    "complex: covariance": (
+        lambda: fit_case(complex_of(data_cov()), info=raw_of().info),
+        "data covariance " + COMPLEX,
+    ),
+    "complex: noise": (
+        lambda: fit(made().evoked, made().forward, complex_of(made().noise_cov)),
+        "noise_cov " + COMPLEX,
+    ),
+    "complex: list": (lambda: fit_case([made().evoked, complex_of(made().evoked)]), COMPLEX),
+    "complex: apply": (lambda: fitted().apply(complex_of(made().evoked)), "evoked " + COMPLEX),
+    "complex: apply_epochs": (
+        lambda: fitted().apply_epochs(complex_of(epochs_of())),
+        "epochs " + COMPLEX,
+    ),
+    "complex: apply_raw": (lambda: fitted().apply_raw(complex_of(raw_of())), "raw " + COMPLEX),
+    "complex: apply_cov": (lambda: fitted().apply_cov(complex_of(data_cov())), COMPLEX),
+    "complex: bootstrap": (lambda: bootstrap(complex_of(epochs_of())), "epochs " + COMPLEX),
+    "complex: compare": (
+        lambda: compare(complex_of(made().evoked), made().forward, made().noise_cov, ["zeros"]),
+        COMPLEX,
+    ),
+}
+
+
+@pytest.mark.parametrize("row", REFUSED)
+def test_refused(row):
+    action, said = REFUSED[row]
+    with pytest.raises((ValueError, TypeError), match=said):
+        action()
+
+
+NEAR = {
+    "0.5 mm": lambda: moved(made().evoked, 0.5),
+    "unknown position": lambda: changed(made().evoked, dev_head_t=None),
+}
+
+
+@pytest.mark.parametrize("row", NEAR)
+def test_near_enough(row):
+    evoked = NEAR[row]()
+    answer(fit_case(evoked), evoked, made().truth)
+    answer(fitted(), evoked, made().truth)
+
+
+# Short windows: one sample is one.
+
+WINDOWS = {  # low-pass in Hz, number of samples, independent ones
+    "1 sample at 15 Hz": (15.0, 1, 1.0),
+    "3 samples at 15 Hz": (15.0, 3, 1.0),
+    "10 samples at 15 Hz": (15.0, 10, 1.5),
+    "1 sample, no low-pass": (SFREQ / 2, 1, 1.0),
+    "1 sample, low-pass 0": (0.0, 1, 1.0),
+    "1 sample, low-pass None": (None, 1, 1.0),
+    "20 samples, low-pass None": (None, 20, 20.0),
+}
+
+
+@pytest.mark.parametrize("row", WINDOWS)
+def test_short_window(row):
+    lowpass, n, independent = WINDOWS[row]
+    case = made(snr_db=20.0)
+    first = 10
+    window = changed(case.evoked, lowpass=lowpass).crop(first / SFREQ, (first + n - 1) / SFREQ)
+    inverse = fit_case(window, case)
+    assert inverse.n_effective_ == pytest.approx(independent, rel=0.3)
+    assert inverse.n_effective_ >= 1
+    answer(inverse, window, case.truth[..., first : first + n])
+
+
+def test_short_windows_in_a_list():
+    """Each response counts by its own filter, and as one sample at least."""
+    case = made(snr_db=20.0)
+    windows = [
+        changed(case.evoked, lowpass=hz).crop(k / SFREQ, k / SFREQ)
+        for k, hz in ((10, 15.0), (12, 15.0), (14, 60.0))
+    ]
+    inverse = fit_case(windows, case)
+    assert inverse.n_effective_ == pytest.approx(3.0)
+    answer(inverse, windows[0], case.truth[..., 10:11])
