@@ -437,3 +437,94 @@ def test_short_windows_in_a_list():
     inverse = fit_case(windows, case)
     assert inverse.n_effective_ == pytest.approx(3.0)
     answer(inverse, windows[0], case.truth[..., 10:11])
+
+
+# A lead field of another toolbox.
+
+
+@functools.cache
+def cortex():
+    """A small closed cortex: positions with normals, and sources along them."""
+    rr, nn = _ball(60)
+    src = mne.setup_volume_source_space(pos={"rr": rr, "nn": nn}, verbose="error")
+    info = model("VectorView")[0]
+    forward = sphere_forward(info, src)
+    return record(forward, info, TRUE, [forward["src"][0]["nn"][k] for k in TRUE])
+
+
+def _ball(n):
+    """Points with tangential normals."""
+    rr = points(n)[0]["rr"]
+    return rr, np.array([tangent(place) for place in rr])
+
+
+def own_gain(form):
+    """The gains in another order of positions, as those of another model; what was put where."""
+    forward = cortex().forward
+    perm = np.random.default_rng(0).permutation(60)
+    if form in ("surface", "fixed"):
+        forward = mne.convert_forward_solution(
+            forward, surf_ori=True, force_fixed=form == "fixed", verbose="error"
+        )
+    # The place takes the normal with it, so that along and across the normal mean the same.
+    gain = cortex().forward["sol"]["data"].reshape(90, 60, 3)[:, perm]
+    there = cortex().forward["src"][0]["nn"][perm]
+    here = cortex().forward["src"][0]["nn"]
+    turn = np.stack([_rotation(a, b) for a, b in zip(here, there, strict=True)])
+    gain = np.einsum("dgk,gkl->dgl", gain, turn)  # a dipole along the normal here: the one there
+    forward = forward.copy()
+    if form == "surface":
+        axes = forward["source_nn"].reshape(60, 3, 3)
+        gain = np.einsum("dgk,gak->dga", gain, axes)
+    if form == "fixed":
+        gain = np.einsum("dgk,gk->dg", gain, forward["source_nn"])
+    forward["sol"]["data"] = gain.reshape(90, -1)
+    return forward, sorted(int(np.flatnonzero(perm == k)[0]) for k in TRUE)
+
+
+def _rotation(a, b):
+    """A rotation that takes one unit vector to another."""
+    to_a, to_b = (mne.transforms.rotation3d_align_z_axis(v) for v in (a, b))
+    return to_b @ to_a.T
+
+
+GAINS = {  # how the forward model was converted before, and the constraint
+    "free, loose 0": ("free", 0.0),
+    "free, loose 0.2": ("free", 0.2),
+    "free, loose 1": ("free", 1.0),
+    "surface, loose 0": ("surface", 0.0),
+    "surface, loose 0.2": ("surface", 0.2),
+    "surface, loose 1": ("surface", 1.0),
+    "fixed": ("fixed", "auto"),
+}
+
+
+@pytest.mark.parametrize("row", GAINS)
+def test_own_gain(row, tmp_path):
+    form, loose = GAINS[row]
+    forward, places = own_gain(form)
+    case, options = cortex(), {} if loose == "auto" else {"loose": loose}
+    options = {"loose": {"discrete": loose}} if options else {}
+    inverse = fit(case.evoked, forward, case.noise_cov, **options)
+    assert sorted(inverse.sources_["vertno"]) == places
+    inverse.to_inverse_operator(case.evoked.info, forward)  # is that of the fit
+
+
+def test_own_gain_in_a_comparison():
+    """Every method is given the gain that is in the forward model."""
+    forward, places = own_gain("free")
+    case = cortex()
+    result = compare(
+        case.evoked, forward, case.noise_cov, ["vae_fixed", "irmxne", "sloreta"], loose=0.0
+    )
+    for name in ("vae_fixed", "irmxne"):
+        stc = result.estimates[name]
+        assert sorted(stc.vertices[0]) == places
+    assert result.estimates["sloreta"].get_peak()[0] in places
+
+
+def test_own_gain_of_another_shape():
+    forward = cortex().forward.copy()
+    forward["sol"]["data"] = forward["sol"]["data"][:, :60]
+    with pytest.raises(ValueError, match=r"has shape \(90, 60\), and its 90 channels and 60"):
+        fit_case(cortex().evoked, SimpleNamespace(forward=forward, noise_cov=cortex().noise_cov))

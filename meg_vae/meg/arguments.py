@@ -8,6 +8,8 @@ from typing import Any
 
 import mne
 
+from meg_vae.meg.orientation import own_gain
+
 ORDER = "the order is (evoked, forward, noise_cov)"
 
 
@@ -22,17 +24,19 @@ def as_forward(forward: Any) -> mne.Forward:
     Returns
     -------
     forward : mne.Forward
-        The forward model.
+        The forward model, with the gain that is in ``forward["sol"]``.
 
     Raises
     ------
     TypeError
         If it is anything else.
+    ValueError
+        If its gain has another shape than its channels and positions.
     """
     if isinstance(forward, (str, Path)):
-        return _read(forward, "forward", mne.read_forward_solution)
+        forward = _read(forward, "forward", mne.read_forward_solution)
     if isinstance(forward, mne.Forward):
-        return forward
+        return own_gain(forward)
     hint = ORDER
     if isinstance(forward, mne.minimum_norm.InverseOperator):
         hint = "give the forward model that this operator was made of"
