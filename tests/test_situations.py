@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 from small_recordings import (
     CENTRE,
@@ -32,6 +33,7 @@ ARRAYS = {
     "OPM": lambda: meg_info(["opm", "opm"], 30),
     "EEG": lambda: eeg_info(60),
     "MEG and EEG": lambda: joined(meg_info(TRIPLET, 20), eeg_info(40)),
+    "BTi": lambda: meg_info(["magnes"], 60),
     "dense": lambda: meg_info(TRIPLET, 40),
 }
 
@@ -528,3 +530,298 @@ def test_own_gain_of_another_shape():
     forward["sol"]["data"] = forward["sol"]["data"][:, :60]
     with pytest.raises(ValueError, match=r"has shape \(90, 60\), and its 90 channels and 60"):
         fit_case(cortex().evoked, SimpleNamespace(forward=forward, noise_cov=cortex().noise_cov))
+
+
+# Values that are not numbers: they matter where a channel takes part, and nowhere else.
+
+
+def with_nan(inst, where):
+    """Values of one channel are NaN: a good one, a bad one, one of another kind, an electrode."""
+    good = [name for name in inst.ch_names if name.startswith("MEG")]
+    out = inst.copy()
+    name = {"bad": good[3], "good": good[3]}.get(where, where)
+    if where == "bad":
+        out.info["bads"] = [name]
+    elif where != "good":
+        data = np.zeros((len(inst.ch_names) + 1, *inst.get_data().shape[-1:]))
+        kind = {"misc": "misc", "eyegaze": "eyegaze", "EEG 001": "eeg"}[where]
+        extra = mne.create_info([name], SFREQ, kind)
+        with extra._unlock():
+            extra["dev_head_t"] = inst.info["dev_head_t"]
+        shape = list(inst.get_data().shape)
+        shape[-2] = 1
+        cls = {mne.Evoked: mne.EvokedArray}.get(type(inst), type(inst))
+        data, own = np.zeros(shape), {}
+        if isinstance(inst, mne.Evoked):
+            cls, own = mne.EvokedArray, {"tmin": inst.tmin, "nave": inst.nave}
+        elif isinstance(inst, mne.BaseEpochs):
+            own = {"tmin": inst.tmin}
+        out.add_channels([cls(data, extra, **own, verbose="error")], force_update_info=True)
+    if isinstance(out, mne.Evoked):
+        out.data[out.ch_names.index(name), 2:5] = np.nan
+    else:
+        out._data[..., out.ch_names.index(name), 2:5] = np.nan
+    return out
+
+
+KINDS = {"evoked": lambda: made().evoked, "epochs": epochs_of, "raw": raw_of}
+ELSEWHERE = ("bad", "misc", "eyegaze", "EEG 001")
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nan_elsewhere(kind, where):
+    data = with_nan(KINDS[kind](), where)
+    inverse = fit_case(data)
+    assert sorted(inverse.sources_["vertno"][:2]) == TRUE
+    assert np.isfinite(inverse.filter_.inverse_map).all()
+    if where != "bad":
+        verb = {"evoked": "apply", "epochs": "apply_epochs", "raw": "apply_raw"}[kind]
+        found = getattr(fitted(), verb)(data)
+        for stc in found if isinstance(found, list) else [found]:
+            assert np.isfinite(stc.data).all()
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_nan_elsewhere_in_bootstrap_and_comparison(where):
+    epochs = with_nan(epochs_of(), where)
+    case, average = made(), epochs.average(picks="all")
+    if where != "bad":
+        assert bootstrap(epochs).sources["probability"].notna().all()
+    result = compare(average, case.forward, case.noise_cov, ["vae"], epochs=epochs, n_folds=2)
+    assert list(result.table["status"]) == ["ok"]
+    assert result.table["heldout_error"][0] == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nan_in_a_good_channel(kind):
+    data = with_nan(KINDS[kind](), "good")
+    name = {"evoked": "evoked", "epochs": "evoked", "raw": "raw"}[kind]
+    said = rf"{name} has NaN or infinite values in 1 good channels \(MEG 0010\)"
+    with pytest.raises(ValueError, match=said):
+        fit_case(data)
+
+
+def test_nan_in_the_covariance():
+    """Of a channel that is bad in the data it does not matter."""
+    case = made()
+    cov = mne.Covariance(
+        case.noise_cov._get_square(), case.noise_cov.ch_names, [], [], case.noise_cov["nfree"]
+    )
+    cov["data"][3] = cov["data"][:, 3] = np.nan
+    with pytest.raises(ValueError, match="noise_cov has NaN or infinite entries in the channels"):
+        fit(case.evoked, case.forward, cov)
+    bad = case.evoked.copy()
+    bad.info["bads"] = [cov.ch_names[3]]
+    assert sorted(fit(bad, case.forward, cov).sources_["vertno"]) == TRUE
+
+
+REFUSED_NAN = {
+    "bootstrap": (
+        lambda: bootstrap(with_nan(epochs_of(), "good")),
+        r"epochs has NaN .* \(MEG 0010\)",
+    ),
+    "compare": (
+        lambda: compare(with_nan(made().evoked, "good"), made().forward, made().noise_cov),
+        r"evoked has NaN .* \(MEG 0010\)",
+    ),
+    "compare, epochs": (
+        lambda: compare(
+            epochs_of().average(),
+            made().forward,
+            made().noise_cov,
+            ["zeros"],
+            epochs=with_nan(epochs_of(), "good"),
+            n_folds=2,
+        ),
+        r"has NaN .* \(MEG 0010\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("row", REFUSED_NAN)
+def test_refused_nan(row):
+    action, said = REFUSED_NAN[row]
+    with pytest.raises(ValueError, match=said):
+        action()
+
+
+# Arguments: what was given in the place of what.
+
+
+def saved(inst, name):
+    """A file in a folder of its own."""
+    import tempfile
+    from pathlib import Path
+
+    path = Path(tempfile.mkdtemp()) / name
+    if isinstance(inst, mne.Forward):
+        mne.write_forward_solution(path, inst, verbose="error")
+    else:
+        inst.save(path, verbose="error")
+    return path
+
+
+def operator():
+    """MNE's inverse operator."""
+    return fitted().to_inverse_operator(made().evoked.info, made().forward)
+
+
+ORDER = r"the order is \(evoked, forward, noise_cov\)"
+WRONG = {  # evoked, forward, noise_cov -> message
+    "forward and covariance swapped": (
+        lambda e, f, c: (e, c, f),
+        f"forward must be an mne.Forward or the name of its file, got Covariance; {ORDER}",
+    ),
+    "evoked and forward swapped": (
+        lambda e, f, c: (f, e, c),
+        f"forward must be an mne.Forward .*, got EvokedArray; {ORDER}",
+    ),
+    "evoked and covariance swapped": (
+        lambda e, f, c: (c, f, e),
+        f"noise_cov must be one mne.Covariance or the name of its file, got EvokedArray; {ORDER}",
+    ),
+    "list of covariances": (
+        lambda e, f, c: (e, f, [c, c]),
+        "noise_cov must be one .*, got a list of Covariance; choose one: .* the first is the best",
+    ),
+    "list of forwards": (
+        lambda e, f, c: (e, [f, f], c),
+        "forward must be .*, got a list of Forward",
+    ),
+    "inverse operator": (
+        lambda e, f, c: (e, operator(), c),
+        "forward must be .*, got InverseOperator; give the forward model that this operator was",
+    ),
+    "no forward": (lambda e, f, c: (e, None, c), "forward must be .*, got NoneType"),
+    "no covariance": (lambda e, f, c: (e, f, None), "noise_cov must be one .*, got NoneType"),
+    "covariance as an array": (lambda e, f, c: (e, f, c.data), "noise_cov must .*, got ndarray"),
+    "path of no file": (
+        lambda e, f, c: (e, "nowhere-fwd.fif", c),
+        "forward='nowhere-fwd.fif': there is no such file",
+    ),
+    "path of data": (
+        lambda e, f, c: ("x-ave.fif", f, c),
+        r"got str \('x-ave.fif'; read it with mne.read_evokeds",
+    ),
+    "data as an array": (lambda e, f, c: (e.data, f, c), "got ndarray"),
+}
+
+
+@pytest.mark.parametrize("row", WRONG)
+def test_wrong_arguments(row):
+    given, said = WRONG[row]
+    case = made()
+    arguments = given(case.evoked, case.forward, case.noise_cov)
+    with pytest.raises((TypeError, FileNotFoundError), match=said):
+        fit(*arguments)
+    with pytest.raises((TypeError, FileNotFoundError), match=said):
+        compare(*arguments, ["zeros"])
+
+
+def test_paths_are_read():
+    case = made()
+    forward, cov = saved(case.forward, "x-fwd.fif"), saved(case.noise_cov, "x-cov.fif")
+    answer(fit(case.evoked, forward, str(cov)), case.evoked, case.truth)
+    assert compare(case.evoked, str(forward), cov, ["vae"]).table["n_sources"][0] == 2
+    epochs = epochs_of()
+    assert len(fit(epochs, forward, cov).bootstrap(epochs, forward, cov, n_bootstrap=2).sources)
+
+
+# The shell: the same path as in Python, one line of error.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files of a recording, of its trials and of a spoiled recording."""
+    folder = tmp_path_factory.mktemp("files")
+    case = made("BTi")
+    mne.write_forward_solution(folder / "x-fwd.fif", case.forward, verbose="error")
+    case.noise_cov.save(folder / "x-cov.fif", verbose="error")
+    mne.write_evokeds(folder / "x-ave.fif", case.evoked, verbose="error")
+    mne.write_evokeds(folder / "moved-ave.fif", moved(case.evoked), verbose="error")
+    mne.write_evokeds(folder / "nan-ave.fif", with_nan(case.evoked, "good"), verbose="error")
+    mne.write_evokeds(folder / "bad-ave.fif", with_nan(case.evoked, "bad"), verbose="error")
+    mne.write_evokeds(folder / "eeg-ave.fif", with_nan(case.evoked, "EEG 001"), verbose="error")
+    spoiled_raw().save(folder / "x_raw.fif", verbose="error")
+    return folder
+
+
+def spoiled_raw():
+    """A recording with another, stronger source in samples that are annotated as bad."""
+    raw = raw_of("BTi")
+    raw._data[:, 200:260] += 300 * made("BTi", true=(5,)).evoked.data
+    return raw.set_annotations(mne.Annotations([200 / SFREQ], [60 / SFREQ], ["BAD_artefact"]))
+
+
+def shell(files, name, *more, command="localize", out="out"):
+    """Run a command on files."""
+    from meg_vae.cli import main
+
+    names = [str(files / one) for one in (name, "x-fwd.fif", "x-cov.fif")]
+    return main([command, *names, "-o", str(out), *map(str, more)])
+
+
+WINDOW = ["--tmin", "0.8", "--tmax", "1.5"]
+
+
+@pytest.mark.parametrize("more", [[], WINDOW], ids=["all of it", "a window"])
+def test_bad_samples_in_the_shell(files, tmp_path, capsys, more):
+    assert shell(files, "x_raw.fif", *more, out=tmp_path / "out") == 0
+    assert "60 of " in (said := capsys.readouterr().err)
+    assert "samples of x_raw.fif are annotated as bad and left out" in said
+    found = pd.read_csv(tmp_path / "out" / "sources.csv")
+    raw = mne.io.read_raw_fif(files / "x_raw.fif", verbose="error")
+    raw = raw.crop(0.8, 1.5) if more else raw
+    inverse = fit_case(raw, made("BTi"))
+    assert list(found["vertno"]) == list(inverse.sources_["vertno"])
+    for name in ("peak_nAm", "log_evidence"):
+        np.testing.assert_allclose(found[name], inverse.sources_[name], rtol=1e-6)
+    np.testing.assert_allclose(
+        found["peak_s"], inverse.sources_["peak_s"] + (0.8 if more else 0), atol=1e-9
+    )
+    assert sorted(found["vertno"][:2]) == TRUE
+    assert 5 not in set(found["vertno"])
+
+
+def test_bad_samples_in_a_comparison_in_the_shell(files, tmp_path):
+    assert (
+        shell(
+            files,
+            "x_raw.fif",
+            "--methods",
+            "vae",
+            *WINDOW,
+            command="compare",
+            out=tmp_path / "out",
+        )
+        == 0
+    )
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert table["n_sources"][0] == 2
+
+
+@pytest.mark.parametrize("name", ["bad-ave.fif", "eeg-ave.fif"])
+def test_nan_elsewhere_in_the_shell(files, tmp_path, name):
+    more = ["--lowpass", "40", "--reg", "0.05"]
+    assert shell(files, name, *more, out=tmp_path / "out") == 0
+    assert sorted(pd.read_csv(tmp_path / "out" / "sources.csv")["vertno"]) == TRUE
+
+
+SHELL = {  # file, options -> what is said
+    "moved": ("moved-ave.fif", [], "forward has its sensors up to 20.0 mm from where evoked has"),
+    "moved, compare": ("moved-ave.fif", "compare", "up to 20.0 mm from where evoked has"),
+    "NaN": ("nan-ave.fif", [], "NaN or infinite values in 1 good channels (MEG 0030)"),
+    "baseline of a recording": ("x_raw.fif", ["--baseline", "0", "1"], "--baseline is for respons"),
+}
+
+
+@pytest.mark.parametrize("row", SHELL)
+def test_one_line_in_the_shell(row, files, tmp_path, capsys):
+    name, more, said = SHELL[row]
+    command, more = ("localize", more) if isinstance(more, list) else (more, ["--methods", "zeros"])
+    assert shell(files, name, *more, command=command, out=tmp_path / "out") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert not (tmp_path / "out").exists()

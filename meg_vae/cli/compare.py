@@ -62,7 +62,7 @@ def compare(
     with new_folder(out, overwrite=overwrite) as folder, Steps("Compare", 4) as steps:
         steps.start("reading")
         inputs = read_inputs(data)
-        evoked, forward, noise_cov = inputs.evoked, inputs.forward, inputs.noise_cov
+        evoked, forward, noise_cov = inputs.compared, inputs.forward, inputs.noise_cov
         title = f"Methods compared on {window(evoked)}"
         steps.start("running the methods")
         data_of_all = {"epochs": inputs.epochs, "verbose": bars(), **options}

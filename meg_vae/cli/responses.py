@@ -6,11 +6,11 @@ from pathlib import Path
 
 import mne
 
+from meg_vae.cli.recordings import ENDINGS as RECORDING
+from meg_vae.cli.recordings import read_recording
 from meg_vae.meg.inputs import average
 
 EPOCHS = ("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")
-RECORDING = ("raw.fif", "raw_sss.fif", "raw_tsss.fif", "_meg.fif", "_eeg.fif")
-RECORDING += tuple(f"{ending}.gz" for ending in RECORDING)
 
 
 def read_responses(path: Path) -> list[mne.Evoked]:
@@ -25,7 +25,7 @@ def read_responses(path: Path) -> list[mne.Evoked]:
     -------
     evokeds : list of mne.Evoked
         The responses; of epochs the average of each kind of event; a recording as one response of
-        one trial, less the mean of each channel.
+        one trial, less the mean of each channel, and 0 where it is annotated as bad.
     """
     if path.name.endswith(EPOCHS):
         epochs = mne.read_epochs(path)
@@ -35,10 +35,7 @@ def read_responses(path: Path) -> list[mne.Evoked]:
             evoked.comment = name
         return evokeds
     if path.name.endswith(RECORDING):
-        raw = mne.io.read_raw_fif(path)
-        data = raw.get_data()
-        data -= data.mean(1, keepdims=True)
-        return [mne.EvokedArray(data, raw.info, comment="recording", nave=1)]
+        return [read_recording(path).response]
     return mne.read_evokeds(path)
 
 

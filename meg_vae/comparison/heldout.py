@@ -85,11 +85,11 @@ def make_folds(
     missing = [name for name in evoked.ch_names if name not in epochs.ch_names]
     if missing:
         raise ValueError(f"epochs lack channels of evoked ({', '.join(missing[:3])}, ...).")
-    _check_alike(epochs, evoked)
     n_epochs = len(epochs.copy().drop_bad(verbose="error"))
     if not 2 <= n_folds <= n_epochs:
         raise ValueError(f"n_folds={n_folds} must be from 2 to the number of epochs, {n_epochs}.")
     data = _data(epochs, evoked)
+    _check_alike(epochs, evoked, data, forward["sol"]["row_names"])
     split = KFold(n_folds, shuffle=True, random_state=SEED).split(data)
     folds = []
     for train, test in split:
@@ -99,11 +99,15 @@ def make_folds(
     return folds
 
 
-def _check_alike(epochs: mne.BaseEpochs, evoked: mne.Evoked) -> None:
-    """Refuse epochs of another head position."""
-    picks = mne.pick_types(evoked.info, meg=True, eeg=True)
+def _check_alike(
+    epochs: mne.BaseEpochs, evoked: mne.Evoked, data: np.ndarray, known: Sequence[str]
+) -> None:
+    """Refuse epochs of another head position, or whose values cannot be used."""
+    good = mne.pick_types(evoked.info, meg=True, eeg=True)
+    picks = [k for k in good if evoked.ch_names[k] in known]
     sensors = Sensors.of(evoked.info, [evoked.ch_names[k] for k in picks])
     sensors.check_places(epochs.info, "epochs", "evoked")
+    sensors.check_values(np.concatenate(data[:, picks], axis=1), "epochs")
 
 
 def _data(epochs: mne.BaseEpochs, evoked: mne.Evoked) -> np.ndarray:
@@ -124,7 +128,8 @@ def _average(evoked: mne.Evoked, data: np.ndarray) -> mne.Evoked:
     average = evoked.copy()
     average.data, average.nave = data.mean(axis=0), len(data)
     active = [proj for proj in average.info["projs"] if proj["active"]]
-    good = mne.pick_types(average.info, meg=True, eeg=True)  # values of others may be NaN
+    good = mne.pick_types(average.info, meg=True, eeg=True)
+    good = good[np.isfinite(average.data[good]).all(1)]  # NaN would spread from what is not used
     project = mne.proj.make_projector(active, [average.ch_names[k] for k in good])[0]
     average.data[good] = project @ average.data[good]
     return average

@@ -68,8 +68,11 @@ def as_covariance(cov: Any, name: str = "noise_cov") -> mne.Covariance:
         If it is anything else.
     """
     if isinstance(cov, (str, Path)):
-        return _read(cov, name, mne.read_cov)
+        cov = _read(cov, name, mne.read_cov)
     if isinstance(cov, mne.Covariance):
+        if not cov.data.dtype.isnative:  # a diagonal one from a file, which MNE cannot whiten by
+            cov = cov.copy()
+            cov["data"] = cov.data.astype(cov.data.dtype.newbyteorder("="))
         return cov
     hint = ORDER
     if isinstance(cov, (list, tuple)):
@@ -113,4 +116,4 @@ def _read(fname: str | Path, name: str, reader: Callable[..., Any]) -> Any:
     path = Path(fname).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{name}={str(fname)!r}: there is no such file.")
-    return reader(path, verbose="error")
+    return reader(path)

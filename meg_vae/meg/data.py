@@ -164,7 +164,9 @@ class CovarianceData:
         X : ndarray, shape (rank, n_columns)
             X Xᵀ / n_columns is the covariance.
         """
-        C = leadfield.whitener @ covariance_data(self.cov, leadfield.sensors) @ leadfield.whitener.T
+        name = "data covariance" if type(self) is CovarianceData else "raw"
+        C = covariance_data(self.cov, leadfield.sensors, name)
+        C = leadfield.whitener @ C @ leadfield.whitener.T
         power, axes = np.linalg.eigh(C)
         some = power > np.finfo(float).eps * len(C) * power[-1]
         if not some.any():  # data that are zero
@@ -228,7 +230,9 @@ class RawData(CovarianceData):
 FitData = EvokedData | CovarianceData
 
 
-def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64]:
+def covariance_data(
+    cov: mne.Covariance, sensors: Sensors, name: str = "data covariance"
+) -> NDArray[np.float64]:
     """Pick the channels of a fit from a data covariance, and check them.
 
     Parameters
@@ -237,6 +241,8 @@ def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64
         The covariance of the data.
     sensors : Sensors
         The channels of the fit.
+    name : str
+        What to call the data in an error.
 
     Returns
     -------
@@ -247,6 +253,7 @@ def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64
     sensors.check_projections(cov["projs"], "cov")
     data = np.diag(cov.data) if cov["diag"] else cov.data
     data = data[np.ix_(picks, picks)]
-    check_finite(data, "data covariance", sensors.ch_names)
+    check_finite(np.diag(data), name, sensors.ch_names)
+    check_finite(data, name, sensors.ch_names)
     sensors.check_values(np.sqrt(np.diag(data))[:, None], "cov")
     return data

@@ -160,9 +160,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         RuntimeWarning
             If no source is found.
         """
-        forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
-        self._check_subject(forward)
         with use_log_level(self.verbose):
+            forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
+            self._check_subject(forward)
             self._fit(fit_data(evoked, info), forward, noise_cov)
         return self
 

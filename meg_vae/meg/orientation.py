@@ -76,7 +76,7 @@ def own_gain(forward: mne.Forward) -> mne.Forward:
             f"{forward['nsource']} positions of {'fixed' if fixed else 'free'} orientation need "
             f"{wanted}."
         )
-    if fixed:  # is taken as it is
+    if fixed or not np.isfinite(gain).all():  # is taken as it is, or refused where it is used
         return forward
     plain = gain
     if forward["surf_ori"]:
