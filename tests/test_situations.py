@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import mne
@@ -825,3 +828,35 @@ def test_one_line_in_the_shell(row, files, tmp_path, capsys):
     assert err.count("\n") == 1
     assert said in err
     assert not (tmp_path / "out").exists()
+
+
+# Processes.
+
+FORK = """
+import multiprocessing as mp, numpy as np, torch, warnings
+from meg_vae import SparseVAE
+torch.set_num_threads(2)
+rng = np.random.default_rng(0)
+Phi = rng.standard_normal((60, 2000))
+X = Phi[:, [5]] @ rng.standard_normal((1, 50)) + 0.1 * rng.standard_normal((60, 50))
+def fit(_=0):
+    return int(SparseVAE(1, noise_variance=0.01).fit(Phi, X).gamma_.argmax())
+def own(_=0):
+    return float((torch.ones(999, 999) @ torch.ones(999, 999)).sum())
+warnings.simplefilter("ignore")
+print(FIRST(), flush=True)
+with mp.get_context("fork").Pool(1) as pool:
+    print(pool.apply_async(fit).get(timeout=40))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("first", ["fit", "own"])
+def test_fork_after_threads(first):
+    """A fit in a forked process ends, whoever has used torch's threads before."""
+    code = FORK.replace("FIRST", first)
+    env = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, env=env
+    )
+    assert done.stdout.splitlines()[-1:] == ["5"], done.stderr
