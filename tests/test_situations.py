@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -837,8 +838,8 @@ import multiprocessing as mp, numpy as np, torch, warnings
 from meg_vae import SparseVAE
 torch.set_num_threads(2)
 rng = np.random.default_rng(0)
-Phi = rng.standard_normal((60, 2000))
-X = Phi[:, [5]] @ rng.standard_normal((1, 50)) + 0.1 * rng.standard_normal((60, 50))
+Phi = rng.standard_normal((100, 3000))
+X = Phi[:, [5]] @ rng.standard_normal((1, 50)) + 0.1 * rng.standard_normal((100, 50))
 def fit(_=0):
     return int(SparseVAE(1, noise_variance=0.01).fit(Phi, X).gamma_.argmax())
 def own(_=0):
@@ -860,3 +861,106 @@ def test_fork_after_threads(first):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=90, env=env
     )
     assert done.stdout.splitlines()[-1:] == ["5"], done.stderr
+
+
+# Options, files and noise that no recording has.
+
+OPTIONS = {
+    "anneal": ({"noise_variance": "anneal"}, "lets the noise vanish, .*; use 'learn'"),
+    "noise 0": ({"noise_variance": 0}, "noise_variance=0 must be 'learn', 'per_channel' or a pos"),
+    "noise NaN": ({"noise_variance": np.nan}, "noise_variance=nan must be"),
+    "noise negative": ({"noise_variance": -1.0}, "noise_variance=-1.0 must be"),
+    "noise in words": ({"noise_variance": "some"}, "noise_variance='some' must be 'learn'"),
+    "evidence NaN": ({"min_log_evidence": np.nan}, "min_log_evidence=nan must be a number of nats"),
+    "evidence negative": ({"min_log_evidence": -5}, "min_log_evidence=-5 must be a number of nats"),
+    "evidence infinite": ({"min_log_evidence": np.inf}, "min_log_evidence=inf must be"),
+    "loose NaN": ({"loose": np.nan}, "loose=nan must be 'auto' or a number from 0"),
+    "loose negative": ({"loose": -0.1}, "loose=-0.1 must be 'auto' or a number from 0"),
+}
+
+
+@pytest.mark.parametrize("row", OPTIONS)
+def test_refused_options(row):
+    options, said = OPTIONS[row]
+    with pytest.raises(ValueError, match=said):
+        fit_case(made().evoked, **options)
+
+
+def scaled(data=1.0, offset=0.0, cov=1.0, **info):
+    """The recording in other units, on a constant field, with another covariance."""
+    case = made()
+    evoked, noise_cov = case.evoked.copy(), case.noise_cov.copy()
+    evoked.data = data * evoked.data + offset
+    noise_cov["data"] = cov * noise_cov.data
+    evoked.nave = info.get("nave", evoked.nave)
+    return evoked, case.forward, noise_cov
+
+
+NOISE = {
+    "no baseline": ({"offset": 1e-8}, "times what noise_cov says, .*: the baseline was not"),
+    "data in other units": ({"data": 1e6}, "the units are wrong"),
+    "covariance in other units": ({"cov": 1e12}, "noise_cov is of other data or in other units"),
+    "covariance of nothing": ({"cov": 1e-12}, "noise_cov is of other data"),
+    "nave too small": ({"cov": 1.0, "nave": 1, "data": 0.5}, "or evoked.nave is too small"),
+    "nave too large": ({"nave": 20_000}, "or evoked.nave is too large"),
+}
+
+
+@pytest.mark.parametrize("row", NOISE)
+def test_noise_of_no_recording(row):
+    options, said = NOISE[row]
+    with pytest.warns(RuntimeWarning, match=said) as caught:
+        fit(*scaled(**options))
+    assert not [one for one in caught if "noise alone" in str(one.message)]
+
+
+def test_files_of_a_home(tmp_path, monkeypatch):
+    """A tilde is the home folder, as in MNE."""
+    from meg_vae import read_vae_inverse
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    path = fitted().save("~/x-vae.h5")
+    assert path == tmp_path / "x-vae.h5"
+    again = read_vae_inverse("~/x-vae.h5")
+    answer(again, made().evoked, made().truth)
+    with pytest.raises(ValueError, match=AWAY.format("the fit")):  # a file knows where heads were
+        again.apply(moved(made().evoked))
+    case = made()
+    for name, inst in (("x-fwd.fif", case.forward), ("x-cov.fif", case.noise_cov)):
+        shutil.move(saved(inst, name), tmp_path / name)
+    assert len(fit(case.evoked, "~/x-fwd.fif", "~/x-cov.fif").sources_) == 2
+
+
+NUMBERS = {  # options of localize on the command line
+    "tmin NaN": (["--tmin", "nan"], "the window from --tmin nan"),
+    "lowpass negative": (["--lowpass", "-4"], "--lowpass -4 must be above 0"),
+    "lowpass NaN": (["--lowpass", "nan"], "--lowpass nan must be above 0"),
+    "reg negative": (["--reg", "-1"], "--reg -1 must be a number from 0 to 1"),
+    "reg NaN": (["--reg", "nan"], "--reg nan must be a number from 0 to 1"),
+    "evidence NaN": (["--min-log-evidence", "nan"], "min_log_evidence=nan must be a number"),
+    "evidence negative": (["--min-log-evidence", "-5"], "min_log_evidence=-5.0 must be"),
+    "noise": (["--noise-variance", "anneal"], "noise_variance='anneal' lets the noise vanish"),
+    "baseline NaN": (["--baseline", "nan", "0"], "--baseline nan 0 must go forward"),
+}
+SHELL |= {name: ("x-ave.fif", more, said) for name, (more, said) in NUMBERS.items()}
+
+
+@pytest.mark.parametrize("row", NUMBERS)
+def test_numbers_in_the_shell(row, files, tmp_path, capsys):
+    test_one_line_in_the_shell(row, files, tmp_path, capsys)
+
+
+OTHER_NUMBERS = {
+    "demo, snr": (["demo", "--snr", "inf"], "--snr inf must be a finite number of dB"),
+    "demo, seed": (["demo", "--seed", "-1"], "--seed -1 must be a whole number from 0 on"),
+}
+
+
+@pytest.mark.parametrize("row", OTHER_NUMBERS)
+def test_numbers_of_other_commands(row, tmp_path, capsys):
+    from meg_vae.cli import main
+
+    args, said = OTHER_NUMBERS[row]
+    assert main([*args, "--spacing", "ico3", "-o", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err

@@ -59,6 +59,8 @@ def compare(
         If no method gave an estimate.
     """
     _check_methods(methods)
+    if options["n_folds"] < 2:
+        raise ValueError(f"--folds {options['n_folds']} must be a whole number from 2 on.")
     with new_folder(out, overwrite=overwrite) as folder, Steps("Compare", 4) as steps:
         steps.start("reading")
         inputs = read_inputs(data)

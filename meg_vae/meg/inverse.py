@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mne
 import numpy as np
 import pandas as pd
-from mne.utils import logger, use_log_level, warn
+from mne.utils import logger, use_log_level
 from numpy.typing import NDArray
 
 from meg_vae.meg import table
@@ -19,6 +19,7 @@ from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.filter import source_filter
 from meg_vae.meg.inputs import Instance, fit_data
 from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.options import check_options, warn_of_fit
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
@@ -158,8 +159,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         Warns
         -----
         RuntimeWarning
-            If no source is found.
+            If no source is found, or the noise is none that a recording has.
         """
+        check_options(self.noise_variance, self.min_log_evidence)
         with use_log_level(self.verbose):
             forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
             self._check_subject(forward)
@@ -210,11 +212,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         logger.info(
             f"{len(self.sources_)} sources, noise variance {np.mean(self.noise_variance_):.2f}"
         )
-        if self.sources_.empty:
-            warn(
-                f"no source carries {self.min_log_evidence:g} nats of log evidence, so the estimate"
-                " is empty: these data look like noise alone."
-            )
+        learnt = isinstance(self.noise_variance, str)
+        found_none = self.sources_.empty
+        warn_of_fit(found_none, self.min_log_evidence, self.noise_variance_, learnt=learnt)
 
     def _store(self, leadfield: LeadField, model: SparseVAE, data: FitData) -> None:
         """Keep what a fit leaves behind, in the units of the sensors and the sources."""
