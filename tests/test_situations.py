@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import mne
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -655,9 +658,6 @@ def test_refused_nan(row):
 
 def saved(inst, name):
     """A file in a folder of its own."""
-    import tempfile
-    from pathlib import Path
-
     path = Path(tempfile.mkdtemp()) / name
     if isinstance(inst, mne.Forward):
         mne.write_forward_solution(path, inst, verbose="error")
@@ -964,3 +964,122 @@ def test_numbers_of_other_commands(row, tmp_path, capsys):
     args, said = OTHER_NUMBERS[row]
     assert main([*args, "--spacing", "ico3", "-o", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
+
+
+# Volumes: what MNE's functions need is every position.
+
+
+@functools.cache
+def volume():
+    """A grid of positions in an MRI of two segments, and its files."""
+    folder = Path(tempfile.mkdtemp())
+    labels = np.zeros((64, 64, 64), np.int32)
+    labels[:32], labels[32:] = 9, 48  # FreeSurfer's thalami
+    image = nibabel.MGHImage(labels, np.diag([4.0, 4.0, 4.0, 1.0]))
+    nibabel.save(image, folder / "aseg.mgz")
+    src = mne.setup_volume_source_space(
+        None,
+        pos=16.0,
+        mri=folder / "aseg.mgz",
+        sphere=(*CENTRE, 0.06),
+        sphere_units="m",
+        add_interpolator=True,
+        verbose="error",
+    )
+    info = model("VectorView")[0]
+    forward = sphere_forward(info, src)
+    return SimpleNamespace(forward=forward, info=info, aseg=folder / "aseg.mgz", folder=folder)
+
+
+@functools.cache
+def in_volume(n_sources):
+    """A recording of sources on the grid, and its fit."""
+    here = volume()
+    true = [5, len(here.forward["source_rr"]) - 9][:n_sources]
+    directions = [tangent(here.forward["source_rr"][k]) for k in true]
+    case = record(here.forward, here.info, true, directions, snr_db=15)
+    inverse = fit(case.evoked, here.forward, case.noise_cov)
+    every = here.forward["src"][0]["vertno"]
+    assert sorted(inverse.sources_["vertno"]) == sorted(every[true])
+    return case, inverse, true
+
+
+@pytest.mark.parametrize("n_sources", [1, 2])
+@pytest.mark.parametrize("verb", ["apply", "vector", "epochs", "raw", "cov"])
+def test_every_position(verb, n_sources):
+    case, inverse, true = in_volume(n_sources)
+    raw = mne.io.RawArray(case.evoked.data, case.evoked.info, verbose="error")
+    epochs = mne.EpochsArray(case.evoked.data[None], case.evoked.info, verbose="error")
+    make = {
+        "apply": lambda **full: inverse.apply(case.evoked, **full),
+        "vector": lambda **full: inverse.apply(case.evoked, "vector", **full),
+        "epochs": lambda **full: inverse.apply_epochs(epochs, **full)[0],
+        "raw": lambda **full: inverse.apply_raw(raw, **full),
+        "cov": lambda **full: inverse.apply_cov(data_cov(raw), **full),
+    }[verb]
+    sparse, full = make(), make(full=True)
+    assert type(full) is type(sparse)
+    assert len(full.data) == volume().forward["nsource"]
+    np.testing.assert_array_equal(full.data[true], sparse.data)
+    assert not np.delete(full.data, true, axis=0).any()
+
+
+@pytest.mark.parametrize("n_sources", [1, 2])
+def test_functions_of_volumes(n_sources):
+    """What crashes on a sparse estimate, or lights the whole brain, does what it should."""
+    case, inverse, true = in_volume(n_sources)
+    here, full = volume(), inverse.apply(case.evoked, full=True)
+    src = here.forward["src"]
+    image = np.asarray(full.as_volume(src).dataobj)
+    assert (image.any(-1)).sum() == n_sources
+    assert image.max() == pytest.approx(full.data.max(), rel=1e-5)
+    courses = mne.extract_label_time_course(full, str(here.aseg), src, mode="max", verbose="error")
+    assert np.isfinite(courses).all()
+    peak = full.get_peak()[0]
+    assert peak in src[0]["vertno"][true]
+
+
+@pytest.mark.parametrize("fine", [False, True])
+@pytest.mark.parametrize("n_sources", [1, 2])
+def test_nifti(tmp_path, n_sources, fine):
+    case, inverse, true = in_volume(n_sources)
+    src = volume().forward["src"]
+    path = inverse.to_nifti(tmp_path / "x.nii.gz", src, mri_resolution=fine)
+    image = nibabel.load(path)
+    data = np.asarray(image.dataobj)
+    peak = np.argwhere(data.max(-1) == data.max())[0]
+    where = mne.transforms.apply_trans(image.affine, peak)
+    places = src[0]["rr"][src[0]["vertno"][true]]  # in surface RAS; an image is in the MRI's own
+    places = 1e3 * mne.transforms.apply_trans(src[0]["mri_ras_t"], places)
+    assert np.linalg.norm(places - where, axis=1).min() < (9 if fine else 1)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        inverse.to_nifti(path, src)
+    assert [one.name for one in tmp_path.iterdir()] == ["x.nii.gz"]
+
+
+NO_NIFTI = {
+    "no volume": (lambda p: fitted().to_nifti(p / "x.nii", made().forward), "is discrete"),
+    "another source space": (
+        lambda p: in_volume(1)[1].to_nifti(p / "x.nii", _fewer(volume().forward["src"])),
+        "src is not the source space of the fit",
+    ),
+    "another ending": (
+        lambda p: in_volume(1)[1].to_nifti(p / "x.img", volume().forward),
+        "must end with .nii or .nii.gz",
+    ),
+    "no source space": (lambda p: in_volume(1)[1].to_nifti(p / "x.nii", 3), "got int"),
+}
+
+
+def _fewer(src):
+    src = src.copy()
+    src[0]["vertno"] = src[0]["vertno"][1:]
+    return src
+
+
+@pytest.mark.parametrize("row", NO_NIFTI)
+def test_refused_nifti(row, tmp_path):
+    action, said = NO_NIFTI[row]
+    with pytest.raises((ValueError, TypeError), match=said):
+        action(tmp_path)
+    assert not list(tmp_path.iterdir())

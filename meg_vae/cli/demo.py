@@ -40,7 +40,7 @@ def demo(out: Path, simulation: Mapping[str, Any], *, overwrite: bool, command: 
     command : str
         The command.
     """
-    if not math.isfinite(simulation["snr_db"]):
+    if math.isinf(simulation["snr_db"]):
         raise ValueError(f"--snr {simulation['snr_db']:g} must be a finite number of dB.")
     if simulation["random_state"] < 0:
         raise ValueError(f"--seed {simulation['random_state']} must be a whole number from 0 on.")
