@@ -1083,3 +1083,51 @@ def test_refused_nifti(row, tmp_path):
     with pytest.raises((ValueError, TypeError), match=said):
         action(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# MNI coordinates, where the subject allows.
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory):
+    """Subjects with a Talairach transform that doubles, with a broken one, and with none."""
+    folder = tmp_path_factory.mktemp("subjects")
+    image = nibabel.MGHImage(np.zeros((8, 8, 8), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0]))
+    rows = "\n".join(["2 0 0 1", "0 2 0 2", "0 0 2 3;"])
+    for name, text in (("sub-01", rows), ("sub-02", "nothing"), ("sub-03", None)):
+        mri = folder / name / "mri"
+        (mri / "transforms").mkdir(parents=True)
+        nibabel.save(image, mri / "T1.mgz")
+        if text is not None:
+            text = f"MNI Transform File\n\nTransform_Type = Linear;\nLinear_Transform =\n{text}\n"
+            (mri / "transforms" / "talairach.xfm").write_text(text)
+    return folder
+
+
+MNI = ["mni_x_mm", "mni_y_mm", "mni_z_mm"]
+IN_MNI = {"sub-01": True, "sub-02": False, "sub-03": False, "fsaverage": True, None: False}
+
+
+@pytest.mark.parametrize("subject", IN_MNI)
+def test_mni_coordinates(subject, subjects, tmp_path):
+    from meg_vae import read_vae_inverse
+
+    options = {"subject": subject, "subjects_dir": subjects}
+    if subject == "sub-02":
+        with pytest.warns(RuntimeWarning, match="no MNI coordinates: .*talairach.xfm cannot be"):
+            inverse = fit_case(made().evoked, **options)
+    else:
+        inverse = fit_case(made().evoked, **options)
+    table = inverse.sources_
+    if not IN_MNI[subject]:
+        assert not set(MNI) & set(table.columns)
+        return
+    assert list(table.columns[-3:]) == MNI
+    expected = table[["x_mm", "y_mm", "z_mm"]].to_numpy()
+    if subject == "sub-01":
+        places = inverse.filter_.positions.rr_head[inverse._order]
+        trans = made().forward["mri_head_t"]
+        expected = mne.head_to_mni(places, subject, trans, subjects)
+    np.testing.assert_allclose(table[MNI], expected, atol=1e-3)
+    again = read_vae_inverse(inverse.save(tmp_path / "x-vae.h5"))
+    assert again.sources_.equals(table)

@@ -19,6 +19,7 @@ from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.filter import source_filter
 from meg_vae.meg.inputs import Instance, fit_data
 from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.mni import with_mni
 from meg_vae.meg.options import check_options, warn_of_fit
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
@@ -64,7 +65,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     ----------
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
-        ``label, peak_nAm, peak_s, sd_nAm, log_evidence``.
+        ``label, peak_nAm, peak_s, sd_nAm, log_evidence``; and ``mni_x_mm, mni_y_mm, mni_z_mm``
+        (MNI305) where the subject is fsaverage or has a Talairach transform in ``subjects_dir``.
     clusters_ : ndarray of int, shape (n_sources,)
         Number of the cluster of each row of ``sources_``. Those of one cluster share one generator,
         and the log evidence of each is what all of them carry together.
@@ -237,7 +239,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         # Row of the filter of each table row: strongest cluster first, then its strongest source.
         self._order = np.lexsort((-own, cluster, -joint))
         self.clusters_ = pd.factorize(cluster[self._order])[0]
-        self.sources_ = self._table(data, joint).iloc[self._order].reset_index(drop=True)
+        sources = self._table(data, joint).iloc[self._order].reset_index(drop=True)
+        subject = self.subject or self.filter_.positions.subject
+        self.sources_ = with_mni(sources, subject, self.subjects_dir)
 
     def _table(self, data: FitData, log_evidence: NDArray[np.float64]) -> pd.DataFrame:
         positions = self.filter_.positions
