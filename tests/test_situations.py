@@ -1131,3 +1131,150 @@ def test_mni_coordinates(subject, subjects, tmp_path):
     np.testing.assert_allclose(table[MNI], expected, atol=1e-3)
     again = read_vae_inverse(inverse.save(tmp_path / "x-vae.h5"))
     assert again.sources_.equals(table)
+
+
+# Ranks as numbers, conditions by tags, sphere models.
+
+BY_NUMBER = {  # array, rank -> rank used
+    "number": ("VectorView", 60, 60),
+    "meg": ("VectorView", {"meg": 60}, 60),
+    "magnetometers alone": ("BTi", {"meg": 40}, 40),
+    "magnetometers alone, by name": ("BTi", {"mag": 40}, 40),
+    "magnetometers alone, a number": ("BTi", 40, 40),
+    "EEG": ("EEG", 30, 30),
+    "EEG, and a kind that is not there": ("EEG", {"eeg": 30, "meg": 300}, 30),
+    "two kinds": ("MEG and EEG", {"meg": 50, "eeg": 30}, 80),
+}
+
+
+@pytest.mark.parametrize("row", BY_NUMBER)
+def test_rank_by_number(row):
+    name, rank, used = BY_NUMBER[row]
+    case = made(name)
+    inverse = fit_case(case.evoked, case, rank=rank)
+    assert len(inverse.filter_.whitener) == used
+
+
+NO_RANK = {
+    "negative": ("VectorView", -3),
+    "zero": ("VectorView", {"meg": 0}),
+    "NaN": ("VectorView", np.nan),
+    "words": ("VectorView", "some"),
+    "half a channel": ("VectorView", {"meg": 50.5}),
+    "magnetometers of both": ("VectorView", {"mag": 30, "grad": 60}),
+    "one number for two kinds": ("MEG and EEG", 80),
+}
+
+
+@pytest.mark.parametrize("row", NO_RANK)
+def test_no_rank(row):
+    name, rank = NO_RANK[row]
+    with pytest.raises(ValueError, match="must be None, 'info', 'full' or a whole number for each"):
+        fit_case(made(name).evoked, made(name), rank=rank)
+    with pytest.raises(ValueError, match="must be None, 'info', 'full' or a whole number for each"):
+        compare(made(name).evoked, made(name).forward, made(name).noise_cov, ["zeros"], rank=rank)
+
+
+OF_TAGS = {  # condition -> trials
+    "left": [0, 1, 2, 4],
+    "left/standard": [0, 1],
+    "standard/left": [0, 1],
+    "left/deviant": [2, 4],
+    "right": [3],
+    "deviant": [2, 3, 4],
+    "1": [2, 4],
+}
+
+
+@pytest.mark.parametrize("condition", OF_TAGS)
+def test_conditions_by_tags(condition, tmp_path):
+    from meg_vae.cli.inputs import DataOptions, read_inputs
+
+    case = made("BTi")
+    kinds = {"left/standard": 1, "left/deviant": 2, "right/deviant": 3}
+    events = np.column_stack([np.arange(5), np.zeros(5, int), [1, 1, 2, 3, 2]])
+    data = epochs_of("BTi").get_data()[:5]
+    epochs = mne.EpochsArray(data, case.evoked.info, events, 0.0, kinds, verbose="error")
+    paths = [tmp_path / one for one in ("x-epo.fif", "x-fwd.fif", "x-cov.fif")]
+    epochs.save(paths[0], fmt="double", verbose="error")
+    mne.write_forward_solution(paths[1], case.forward, verbose="error")
+    case.noise_cov.save(paths[2], verbose="error")
+    read = read_inputs(DataOptions(*paths, condition=condition, epochs=paths[0]))
+    rows = OF_TAGS[condition]
+    np.testing.assert_allclose(read.evoked.data, data[rows].mean(0), rtol=1e-6, atol=1e-20)
+    assert read.evoked.nave == len(rows)
+    if not condition.isdigit():
+        assert len(read.epochs) == len(rows)
+
+
+def test_a_tag_of_several_responses(files, tmp_path, capsys):
+    first, second = made("BTi").evoked.copy(), made("BTi").evoked.copy()
+    first.comment, second.comment = "left/standard", "right/standard"
+    folder = shutil.copytree(files, tmp_path / "files")
+    mne.write_evokeds(folder / "x-ave.fif", [first, second], overwrite=True, verbose="error")
+    assert shell(folder, "x-ave.fif", "--condition", "left", out=tmp_path / "out") == 0
+    capsys.readouterr()
+    assert shell(folder, "x-ave.fif", "--condition", "standard", out=tmp_path / "no") == 2
+    assert "is there more than once" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """Sensors with digitized points, a transform and a source space."""
+    folder = tmp_path_factory.mktemp("head")
+    info = model("BTi")[0].copy()
+    rng = np.random.default_rng(0)
+    dig = rng.standard_normal((60, 3))
+    dig = CENTRE + 0.09 * dig / np.linalg.norm(dig, axis=1, keepdims=True)
+    montage = mne.channels.make_dig_montage(
+        nasion=[0, 0.09, 0.04], lpa=[-0.09, 0, 0.04], rpa=[0.09, 0, 0.04], hsp=dig
+    )
+    with info._unlock():
+        info["dig"] = montage.dig
+    evoked = mne.EvokedArray(np.zeros((60, 1)), info, verbose="error")
+    mne.write_evokeds(folder / "x-ave.fif", evoked, verbose="error")
+    trans = mne.Transform("head", "mri", np.eye(4))
+    mne.write_trans(folder / "x-trans.fif", trans)
+    src = points()
+    src.save(folder / "x-src.fif", verbose="error")
+    return folder
+
+
+def forward(head, out, *more):
+    from meg_vae.cli import main
+
+    given = ["--info", "x-ave.fif", "--trans", "x-trans.fif", "--src", "x-src.fif"]
+    given = [str(head / one) if one.endswith(".fif") else one for one in given]
+    return main(["forward", *given, "-o", str(out), *more])
+
+
+@pytest.mark.parametrize("sphere", ["auto", "0,0,0.04,0.09"])
+def test_sphere_models_in_the_shell(head, tmp_path, sphere):
+    out = tmp_path / "x-fwd.fif"
+    assert forward(head, out, "--sphere", sphere) == 0
+    read = mne.read_forward_solution(out, verbose="error")
+    gain, expected = read["sol"]["data"], model("BTi")[1]["sol"]["data"]
+    # A sphere of the same centre: that of the fit lies within a millimetre of it.
+    assert np.linalg.norm(gain - expected) < 0.05 * np.linalg.norm(expected)
+
+
+SPHERES = {
+    "words": (["--sphere", "round"], "--sphere 'round' must be auto, or X,Y,Z,RADIUS in m"),
+    "three numbers": (["--sphere", "0,0,0.04"], "must be auto, or X,Y,Z,RADIUS in m"),
+    "NaN": (["--sphere", "0,0,nan,0.09"], "must be finite, with a radius above 0"),
+    "negative radius": (["--sphere", "0,0,0.04,-1"], "must be finite, with a radius above 0"),
+    "neither": ([], "give a BEM solution (--bem) or a sphere model (--sphere), one of them"),
+    "both": (["--sphere", "auto", "--bem", "x"], "one of them"),
+    "mindist NaN": (["--sphere", "auto", "--mindist", "nan"], "--mindist nan must be a number of"),
+    "mindist negative": (["--sphere", "auto", "--mindist", "-3"], "--mindist -3 must be a number"),
+}
+
+
+@pytest.mark.parametrize("row", SPHERES)
+def test_refused_spheres(row, head, tmp_path, capsys):
+    more, said = SPHERES[row]
+    assert forward(head, tmp_path / "x-fwd.fif", *more) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ from mne.utils import warn
 from meg_vae.cli.preparation import correct_baseline, crop, prepare, regularize
 from meg_vae.cli.recordings import ENDINGS as RECORDING
 from meg_vae.cli.recordings import read_recording
-from meg_vae.cli.responses import choose, read_responses
+from meg_vae.cli.responses import choose, read_responses, tagged
 from meg_vae.meg.arguments import as_covariance, as_forward
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ def read_inputs(options: DataOptions) -> Inputs:
         recording = read(options.evoked, "a recording", read_recording)
         evokeds = [recording.response]
     else:
-        evokeds = read(options.evoked, CONTENT["evoked"], read_responses)
+        reader = partial(read_responses, condition=options.condition)
+        evokeds = read(options.evoked, CONTENT["evoked"], reader)
     evoked = choose(evokeds, options.condition, options.evoked)
     noise_cov = read(options.noise_cov, CONTENT["noise_cov"], as_covariance)
     forward = read(options.forward, CONTENT["forward"], as_forward)
@@ -212,7 +214,8 @@ def _epochs(options: DataOptions) -> mne.BaseEpochs | None:
         return None
     epochs = read(options.epochs, CONTENT["epochs"], mne.read_epochs)
     epochs.load_data()
-    if options.condition is not None and options.condition in epochs.event_id:
+    condition = options.condition
+    if condition in epochs.event_id or condition and tagged(condition, epochs.event_id):
         epochs = epochs[options.condition]
     if options.lowpass is not None:
         epochs.filter(None, options.lowpass)

@@ -103,7 +103,9 @@ def compare(
     folds = (
         []
         if epochs is None
-        else make_folds(epochs, evoked, forward, noise_cov, n_folds=n_folds, **options)
+        else make_folds(
+            epochs, evoked, forward, noise_cov, n_folds=n_folds, loose=loose, rank=inputs.rank
+        )
     )
     estimates, cases, rows = {}, {}, []
     with tqdm(names, desc="Comparing", disable=logger.level > logging.INFO) as bar:

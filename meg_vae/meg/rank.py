@@ -9,6 +9,7 @@ import numpy as np
 from mne.utils import logger, warn
 from numpy.typing import NDArray
 
+MEG = ("mag", "grad", "meg")  # MNE's names: the last where there are both
 HEAD = 4  # FIFF's number of the head coordinate frame
 UNIT = {"mag": 1e-15, "grad": 1e-13, "eeg": 1e-6}  # scales of MNE, which make types comparable
 FEW = 1 / 8  # data of a smaller share of the channels' rank have no noise: simulated, not filtered
@@ -36,8 +37,8 @@ def agree_on_rank(
         Measurement info of the data, which knows of projections and of a Maxwell filter.
     ch_names : list of str
         Channels that are used.
-    rank : None | "info" | "full" | dict
-        As in `mne.compute_rank`.
+    rank : None | "info" | "full" | dict | int
+        As in `mne.compute_rank`; a number where the channels are of one kind.
     moments : mne.Covariance | None
         Second moments of the data; ``nfree`` tells how many independent samples are in them. The
         rank of few samples is not that of the data, and does not count.
@@ -69,6 +70,7 @@ def agree_on_rank(
         seen = None  # told where the data are whitened
     if seen is not None and seen["nfree"] >= 2 * len(ch_names):
         found["data"] = _rank(seen, info)
+    rank = _by_kind(rank, list(found["noise_cov"]))
     asked, confined = {}, []
     for kind, full in found["noise_cov"].items():
         ranks = {who: int(one[kind]) for who, one in found.items() if _counts(who, one, kind, info)}
@@ -144,6 +146,31 @@ def _channels(kind: str) -> str:
 def _picks(info: mne.Info, kind: str) -> NDArray[np.int64]:
     kinds = {"eeg": {"eeg": True}, "meg": {"meg": True}}.get(kind, {"meg": kind})
     return mne.pick_types(info, **kinds, ref_meg=False, exclude=[])
+
+
+def _by_kind(rank: Any, kinds: list[str]) -> Any:
+    """Give a rank by number to the kind that it is of, and refuse one of no kind."""
+    if isinstance(rank, dict):
+        ours = {*kinds, *MEG} if set(kinds) & set(MEG) else set(kinds)
+        by_kind = {one: n for one, n in rank.items() if one in ours}
+        lone = kinds[0] if kinds[0] in ("mag", "grad") else "meg"  # MNE's name for one of the two
+        if "meg" in by_kind and "meg" not in kinds and lone in kinds:
+            by_kind[lone] = by_kind.pop("meg")
+        whole = all(_whole(value) for value in by_kind.values())
+        if set(by_kind) <= set(kinds) and whole:
+            return by_kind
+    elif _whole(rank) and len(kinds) == 1:
+        return {kinds[0]: int(rank)}
+    elif rank is None or isinstance(rank, str) and rank in ("info", "full"):
+        return rank
+    raise ValueError(
+        f"rank={rank!r} must be None, 'info', 'full' or a whole number for each kind of channel, "
+        f"as {dict.fromkeys(kinds, 60)}."
+    )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0
 
 
 def _least(asked: dict[str, int], support: dict[str, int], rank: Any) -> dict[str, int]:
