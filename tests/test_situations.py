@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +30,10 @@ from small_recordings import (
     tangent,
 )
 
-from meg_vae import VAEInverse, compare
+from meg_vae import VAEInverse, compare, read_vae_inverse
+from meg_vae.cli import main
+from meg_vae.cli.inputs import DataOptions, read_inputs
+from meg_vae.meg.storage import read_state, write_state
 
 TRUE = [17, 41]
 TRIPLET = ["planar", "planar", "magnetometer"]
@@ -169,6 +173,49 @@ def test_rank_of_filtered_data(row):
     answer(inverse, case.evoked, case.truth)
 
 
+@pytest.mark.parametrize("kind", ["empirical", "shrunk", "ad hoc"])
+def test_rank_of_filtered_and_projected_data(kind):
+    """Projections after the filter leave its rank."""
+    case, cov = filtered(), covariance(kind)
+    evoked = case.evoked.copy().add_proj(random_projections(120)).apply_proj(verbose="error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "noise_cov has rank 118")
+        inverse = fit(evoked, case.forward, cov)
+    assert len(inverse.filter_.whitener) == 35
+    assert sorted(inverse.sources_["vertno"][:2]) == TRUE
+    assert inverse.sources_["log_evidence"][2:].max() < 20 or len(inverse.sources_) == 2
+
+
+def random_projections(n, desc=("one", "two")):
+    """Projections against random fields."""
+    names = filtered().evoked.ch_names[:n]
+    fields = np.linalg.qr(np.random.default_rng(0).standard_normal((n, len(desc))))[0].T
+    entries = {"nrow": 1, "ncol": n, "row_names": None, "col_names": names}
+    return [
+        mne.Projection(data=entries | {"data": field[None]}, active=False, kind=1, desc=name)
+        for field, name in zip(fields, desc, strict=True)
+    ]
+
+
+OUTSIDE = {
+    "unfiltered data": lambda: (made("dense"), covariance("empirical")),
+    "covariance of few samples": lambda: (
+        made(),
+        data_cov(raw_of().crop(0, 30 / SFREQ)),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", OUTSIDE)
+def test_data_outside_of_the_covariance(row):
+    case, cov = OUTSIDE[row]()
+    said = r"% of the power of the data in the MEG channels lie outside of the space of noise_cov"
+    with pytest.warns(RuntimeWarning, match=said):
+        fit(case.evoked, case.forward, cov)
+    with pytest.warns(RuntimeWarning, match=said):
+        compare(case.evoked, case.forward, cov, ["zeros"])
+
+
 def test_rank_in_a_comparison():
     """Every method is handed the covariance and the rank that the fit takes."""
     case = filtered()
@@ -289,6 +336,17 @@ def bootstrap(epochs, forward=None, cov=None):
     return inverse.bootstrap(epochs, forward or case.forward, cov or case.noise_cov, n_bootstrap=2)
 
 
+def standard_error():
+    out = made().evoked.copy()
+    out.kind = "standard_error"
+    return out
+
+
+def referenced():
+    out = mne.EvokedArray(made("EEG").evoked.data, ARRAYS["EEG"](), nave=20, verbose="error")
+    return out.set_eeg_reference("average", projection=False, verbose="error")
+
+
 MAXWELL = "Maxwell-filtered, and the fit is"
 COMPLEX = "holds complex values, as of a Hilbert or a Fourier transform, and real ones are needed"
 REFUSED = {  # what is done, and what is said
@@ -363,6 +421,18 @@ REFUSED = {  # what is done, and what is said
         lambda: fitted("dense").apply_raw(filtered().room),
         f"raw is {MAXWELL} not",
     ),
+    # what is no average, no signal, or has another reference
+    "standard error": (lambda: fit_case(standard_error()), "is a standard error, and an average"),
+    "standard error: compare": (
+        lambda: compare(standard_error(), made().forward, made().noise_cov, ["zeros"]),
+        "is a standard error, and an average is needed",
+    ),
+    "other sensors": (lambda: fit_case(made("EEG").evoked), "have no channel in common"),
+    "custom reference": (
+        lambda: fit_case(referenced(), made("EEG")),
+        r"Custom EEG reference .* Use set_eeg_reference\('average', projection=True\)",
+    ),
+    "no time": (lambda: fit_case([]), "got a list of nothing"),
     # complex values
     "complex: evoked": (lambda: fit_case(complex_of(made().evoked)), COMPLEX),
     "complex: epochs": (lambda: fit_case(complex_of(epochs_of())), COMPLEX),
@@ -760,8 +830,6 @@ def spoiled_raw():
 
 def shell(files, name, *more, command="localize", out="out"):
     """Run a command on files."""
-    from meg_vae.cli import main
-
     names = [str(files / one) for one in (name, "x-fwd.fif", "x-cov.fif")]
     return main([command, *names, "-o", str(out), *map(str, more)])
 
@@ -901,7 +969,7 @@ NOISE = {
     "data in other units": ({"data": 1e6}, "the units are wrong"),
     "covariance in other units": ({"cov": 1e12}, "noise_cov is of other data or in other units"),
     "covariance of nothing": ({"cov": 1e-12}, "noise_cov is of other data"),
-    "nave too small": ({"cov": 1.0, "nave": 1, "data": 0.5}, "or evoked.nave is too small"),
+    "nave too small": ({"cov": 1.0, "nave": 1, "data": 0.5}, "evoked.nave is too small"),
     "nave too large": ({"nave": 20_000}, "or evoked.nave is too large"),
 }
 
@@ -914,10 +982,15 @@ def test_noise_of_no_recording(row):
     assert not [one for one in caught if "noise alone" in str(one.message)]
 
 
+def inverse_state(path):
+    """What a file holds."""
+    state = read_state(path)
+    del state["version"]
+    return state
+
+
 def test_files_of_a_home(tmp_path, monkeypatch):
     """A tilde is the home folder, as in MNE."""
-    from meg_vae import read_vae_inverse
-
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     path = fitted().save("~/x-vae.h5")
@@ -926,6 +999,16 @@ def test_files_of_a_home(tmp_path, monkeypatch):
     answer(again, made().evoked, made().truth)
     with pytest.raises(ValueError, match=AWAY.format("the fit")):  # a file knows where heads were
         again.apply(moved(made().evoked))
+    state = inverse_state(path)
+    for name in ("places", "dev_head_t", "maxwell_rank"):
+        del state["filter"]["sensors"][name]
+    del state["filter"]["positions"]["vertices"]
+    write_state(path, state, overwrite=True)
+    older = read_vae_inverse(path)  # which did not
+    answer(older, made().evoked, made().truth)
+    older.apply(moved(made().evoked))
+    with pytest.raises(ValueError, match="full=True needs all positions .* fit again"):
+        older.apply(made().evoked, full=True)
     case = made()
     for name, inst in (("x-fwd.fif", case.forward), ("x-cov.fif", case.noise_cov)):
         shutil.move(saved(inst, name), tmp_path / name)
@@ -959,8 +1042,6 @@ OTHER_NUMBERS = {
 
 @pytest.mark.parametrize("row", OTHER_NUMBERS)
 def test_numbers_of_other_commands(row, tmp_path, capsys):
-    from meg_vae.cli import main
-
     args, said = OTHER_NUMBERS[row]
     assert main([*args, "--spacing", "ico3", "-o", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
@@ -1110,8 +1191,6 @@ IN_MNI = {"sub-01": True, "sub-02": False, "sub-03": False, "fsaverage": True, N
 
 @pytest.mark.parametrize("subject", IN_MNI)
 def test_mni_coordinates(subject, subjects, tmp_path):
-    from meg_vae import read_vae_inverse
-
     options = {"subject": subject, "subjects_dir": subjects}
     if subject == "sub-02":
         with pytest.warns(RuntimeWarning, match="no MNI coordinates: .*talairach.xfm cannot be"):
@@ -1188,8 +1267,6 @@ OF_TAGS = {  # condition -> trials
 
 @pytest.mark.parametrize("condition", OF_TAGS)
 def test_conditions_by_tags(condition, tmp_path):
-    from meg_vae.cli.inputs import DataOptions, read_inputs
-
     case = made("BTi")
     kinds = {"left/standard": 1, "left/deviant": 2, "right/deviant": 3}
     events = np.column_stack([np.arange(5), np.zeros(5, int), [1, 1, 2, 3, 2]])
@@ -1241,8 +1318,6 @@ def head(tmp_path_factory):
 
 
 def forward(head, out, *more):
-    from meg_vae.cli import main
-
     given = ["--info", "x-ave.fif", "--trans", "x-trans.fif", "--src", "x-src.fif"]
     given = [str(head / one) if one.endswith(".fif") else one for one in given]
     return main(["forward", *given, "-o", str(out), *more])

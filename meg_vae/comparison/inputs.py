@@ -143,9 +143,8 @@ def prepare(
         nave=evoked.nave,
         loose=loose,
         rank=rank,
-        moments=data.moments,
+        data=data,
     )
-    data.whiten(leadfield)  # raises where the data are not finite, or in other units
     ch_names = leadfield.ch_names
     average = evoked.copy().pick(ch_names, verbose="error")
     average_cov = leadfield.noise_cov.copy().pick_channels(ch_names, verbose="error")

@@ -80,13 +80,29 @@ class EvokedData:
         X : ndarray, shape (rank, n_samples)
             Whitened data.
         """
-        sensors = leadfield.sensors
-        parts = []
+        naves = [(one.nave / leadfield.nave) ** 0.5 for one in self.responses]
+        checked = self.check(leadfield.sensors)
+        parts = [n * (leadfield.whitener @ one) for n, one in zip(naves, checked, strict=True)]
+        return np.concatenate(parts, axis=1)
+
+    def check(self, sensors: Sensors) -> list[NDArray[np.float64]]:
+        """Pick the channels of a fit, and refuse what was not recorded alike.
+
+        Parameters
+        ----------
+        sensors : Sensors
+            The channels of the fit.
+
+        Returns
+        -------
+        data : list of ndarray, shape (n_channels, n_times)
+            Of each response, in the units of MNE.
+        """
+        out = []
         for one in self.responses:
             name = "evoked" if len(self.responses) == 1 else f"evoked {one.comment!r}"
-            data = sensors.check_values(one.data[sensors.pick(one.info, name)], name)
-            parts.append((one.nave / leadfield.nave) ** 0.5 * (leadfield.whitener @ data))
-        return np.concatenate(parts, axis=1)
+            out.append(sensors.check_values(one.data[sensors.pick(one.info, name)], name))
+        return out
 
     def strength(self, filter_: SourceFilter) -> Strength:
         """Measure the sources at their peaks.
@@ -164,15 +180,29 @@ class CovarianceData:
         X : ndarray, shape (rank, n_columns)
             X Xᵀ / n_columns is the covariance.
         """
-        name = "data covariance" if type(self) is CovarianceData else "raw"
-        C = covariance_data(self.cov, leadfield.sensors, name)
-        C = leadfield.whitener @ C @ leadfield.whitener.T
+        C = leadfield.whitener @ self.check(leadfield.sensors) @ leadfield.whitener.T
         power, axes = np.linalg.eigh(C)
         some = power > np.finfo(float).eps * len(C) * power[-1]
         if not some.any():  # data that are zero
             return np.zeros((len(C), 1))
         X: NDArray[np.float64] = axes[:, some] * np.sqrt(some.sum() * power[some])
         return X
+
+    def check(self, sensors: Sensors) -> NDArray[np.float64]:
+        """Pick the channels of a fit, and refuse what was not recorded alike.
+
+        Parameters
+        ----------
+        sensors : Sensors
+            The channels of the fit.
+
+        Returns
+        -------
+        data : ndarray, shape (n_channels, n_channels)
+            In the square of the units of MNE.
+        """
+        name = "data covariance" if type(self) is CovarianceData else "raw"
+        return covariance_data(self.cov, sensors, name)
 
     def strength(self, filter_: SourceFilter) -> Strength:
         """Measure the sources by the standard deviation of their amplitudes.

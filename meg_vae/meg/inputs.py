@@ -125,6 +125,11 @@ def _responses(data: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
                 f"evoked.nave={one.nave} of {one.comment!r} must be at least 1; "
                 "set it to the number of averages."
             )
+        if one.kind != "average":
+            raise ValueError(
+                f"evoked {one.comment!r} is a {one.kind.replace('_', ' ')}, and an average is "
+                "needed; choose another response of the file."
+            )
         check_real(one.data, f"evoked {one.comment!r}")
         if len(one.times) == 0:
             raise ValueError(f"evoked {one.comment!r} has no time point; widen the time window.")

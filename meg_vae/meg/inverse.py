@@ -191,7 +191,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             nave=data.nave,
             loose=self.loose,
             rank=self.rank,
-            moments=data.moments,
+            data=data,
         )
         X = data.whiten(leadfield)
         n = data.n_samples

@@ -100,7 +100,7 @@ def make_leadfield(
     nave: float = 1,
     loose: Loose = "auto",
     rank: Any = None,
-    moments: mne.Covariance | None = None,
+    data: Any = None,
 ) -> LeadField:
     """Whiten a forward model.
 
@@ -123,8 +123,8 @@ def make_leadfield(
         gives it for each kind of a mixed source space.
     rank : None | "info" | "full" | dict
         As in `mne.compute_rank`.
-    moments : mne.Covariance | None
-        Second moments of the data, for their rank; ``nfree`` counts independent samples.
+    data : FitData | None
+        The data, which are checked, and whose rank counts.
 
     Returns
     -------
@@ -154,6 +154,10 @@ def make_leadfield(
         raise ValueError("forward has NaN or infinite entries in its gain; recompute it.")
     forward = constrain(forward, loose)
     weights = orientation_weights(forward, loose)
+    moments = None
+    if data is not None:
+        data.check(sensors)
+        moments = data.moments
     noise_cov, rank = agree_on_rank(noise_cov, info, ch_names, rank, moments)
     whitener, _ = mne.cov.compute_whitener(
         noise_cov, info, ch_names, rank=rank, pca=True, verbose="error"

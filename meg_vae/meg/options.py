@@ -9,7 +9,8 @@ import numpy as np
 from mne.utils import warn
 from numpy.typing import NDArray
 
-FAR = 30.0  # times the noise covariance, or less than this part of it: no recording's noise
+NONE = 1e-6  # less is no noise at all: the data are simulated, or zero
+FAR = 10.0  # times the noise covariance, or less than this part of it: no recording's noise
 
 
 def check_options(noise_variance: Any, min_log_evidence: Any) -> None:
@@ -76,12 +77,15 @@ def warn_of_fit(
     """
     noise = float(np.mean(noise_variance))
     nothing = f"no source carries {min_log_evidence:g} nats of log evidence, so the estimate is"
-    if learnt and not 1 / FAR <= noise <= FAR:
+    if learnt and empty and noise < NONE:  # the model has told why
+        warn(f"{nothing} empty.")
+    elif learnt and not 1 / FAR <= noise <= FAR:
         causes = (
-            "the baseline was not corrected, the units are wrong, noise_cov is of other data, or "
-            "evoked.nave is too large"
+            "the baseline was not corrected, the units are wrong, noise_cov is of other data or "
+            "already divided by nave, or evoked.nave is too large"
             if noise > 1
-            else "noise_cov is of other data or in other units, or evoked.nave is too small"
+            else "noise_cov is of other data or in other units, evoked.nave is too small, or the "
+            "data were simulated without noise"
         )
         warn(
             f"the noise of the data is {noise:.2g} times what noise_cov says, and no recording's "

@@ -66,8 +66,6 @@ def agree_on_rank(
     cov = _restrict(noise_cov, ch_names)
     found = {"noise_cov": _rank(cov, info), "info": _rank(cov, info, "info", proj=False)}
     seen = _restrict(moments, ch_names) if moments is not None else None
-    if seen is not None and not np.isfinite(seen.data).all():
-        seen = None  # told where the data are whitened
     if seen is not None and seen["nfree"] >= 2 * len(ch_names):
         found["data"] = _rank(seen, info)
     rank = _by_kind(rank, list(found["noise_cov"]))
@@ -79,6 +77,8 @@ def agree_on_rank(
         if ranks[who] < full:
             _confine(cov, info, kind, ranks[who], who, seen)
             confined.append(f"{full} in its {_channels(kind)}, and {REASONS[who]} {ranks[who]}")
+        elif seen is not None:
+            _warn_of_outside(cov, info, kind, full, seen)
     if confined:
         noise_cov = cov
         logger.info(f"noise_cov has rank {'; '.join(confined)}")
@@ -196,37 +196,65 @@ def _confine(
 ) -> None:
     """Leave in a covariance what lies in the space of the data."""
     picks = _picks(info, kind)
-    scale = np.array([UNIT[one] for one in info.get_channel_types(picks)])
-    project = mne.proj.make_projector(info["projs"], [info["ch_names"][k] for k in picks])[0]
-    inside = project / scale[:, None] * scale  # in scaled units
-
-    def scaled(one: mne.Covariance) -> NDArray[np.float64]:
-        return inside @ (one.data[np.ix_(picks, picks)] / np.outer(scale, scale)) @ inside.T
-
-    C, P = scaled(cov), None
+    inside, scale = _projector(info, picks)
+    C, P = _scaled(cov, info, picks), None
     if who == "data" and moments is not None:
-        P = _largest(scaled(moments), rank)
+        P = _project(_largest(_scaled(moments, info, picks), rank))
     elif who == "info":
         P = _maxwell_filter(info, picks, scale)
-        if P is not None and moments is not None and _changes(inside @ P, scaled(moments)):
-            P = None
+        if P is not None and moments is not None:
+            space = np.linalg.svd(inside @ P)[0][:, :rank]
+            P = None if _outside(space, _scaled(moments, info, picks)) > OUTSIDE else P
         C = C if P is None else cov.data[np.ix_(picks, picks)] / np.outer(scale, scale)
     if P is None:  # regularized, the space is still that of the largest eigenvalues
-        P = _largest(C, rank)
+        P = _project(_largest(C, rank))
     P = inside @ P
     cov["data"][np.ix_(picks, picks)] = np.outer(scale, scale) * (P @ C @ P.T)
 
 
+def _warn_of_outside(
+    cov: mne.Covariance, info: mne.Info, kind: str, rank: int, moments: mne.Covariance
+) -> None:
+    """Tell of data that a covariance of few dimensions does not cover."""
+    picks = _picks(info, kind)
+    space = _largest(_scaled(cov, info, picks), rank)
+    share = _outside(space, _scaled(moments, info, picks))
+    if share > OUTSIDE:
+        warn(
+            f"{100 * share:.2g} % of the power of the data in the {_channels(kind)} lie outside of "
+            f"the space of noise_cov, which has rank {rank}, and do not count; compute noise_cov "
+            "from data prepared as these are, and from more samples than channels."
+        )
+
+
+def _projector(
+    info: mne.Info, picks: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the projections in scaled units, and the scales of the channels."""
+    scale = np.array([UNIT[one] for one in info.get_channel_types(picks)])
+    project = mne.proj.make_projector(info["projs"], [info["ch_names"][k] for k in picks])[0]
+    return project / scale[:, None] * scale, scale
+
+
+def _scaled(cov: mne.Covariance, info: mne.Info, picks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give a covariance after projections, in units in which channels of all types compare."""
+    inside, scale = _projector(info, picks)
+    return inside @ (cov.data[np.ix_(picks, picks)] / np.outer(scale, scale)) @ inside.T
+
+
 def _largest(C: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
-    """Project on the largest eigenvectors."""
-    basis = np.linalg.eigh(C)[1][:, -rank:]
-    return basis @ basis.T
+    """Find the space of the largest eigenvalues."""
+    return np.linalg.eigh(C)[1][:, -rank:]
 
 
-def _changes(P: NDArray[np.float64], C: NDArray[np.float64]) -> bool:
-    """Whether a projection that the data are said to have seen would change them."""
-    left = C - P @ C - C @ P.T + P @ C @ P.T
-    return bool(np.trace(left) > OUTSIDE * np.trace(C))
+def _project(space: NDArray[np.float64]) -> NDArray[np.float64]:
+    return space @ space.T
+
+
+def _outside(space: NDArray[np.float64], C: NDArray[np.float64]) -> float:
+    """Measure the share of the power that lies outside of a space."""
+    total = np.trace(C)
+    return float(1 - np.trace(space.T @ C @ space) / total) if total > 0 else 0.0
 
 
 def _maxwell_filter(

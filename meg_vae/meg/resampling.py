@@ -108,7 +108,7 @@ class SourceBootstrap:
                 nave=len(epochs_data),
                 loose=self.loose,
                 rank=self.rank,
-                moments=EvokedData(self._responses).moments if self._responses else None,
+                data=EvokedData(self._responses) if self._responses else None,
             )
             picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
             whitened = np.einsum("rd,edt->ert", leadfield.whitener, epochs_data[:, picks])

@@ -205,11 +205,6 @@ class Sensors:
             Measurement info of the other data, or of a forward model.
         name, whose : str
             What to call these data and those that they are held against.
-
-        Raises
-        ------
-        ValueError
-            If a sensor is further away than the tolerance.
         """
         trans = device_to_head(info)
         apart = moved(self.places, sensor_places(info, self.ch_names), self.dev_head_t, trans)
@@ -292,7 +287,11 @@ def check_reference(info: mne.Info, ch_names: list[str]) -> None:
         If EEG channels have another reference than an average one made by a projector.
     """
     empty = np.zeros((len(info["ch_names"]), 1))
-    _check_reference(mne.EvokedArray(empty, info, verbose="error"), ch_names)
+    try:
+        _check_reference(mne.EvokedArray(empty, info, verbose="error"), ch_names)
+    except ValueError as error:
+        way_out = "set_eeg_reference('average', projection=True)"
+        raise ValueError(f"{error} Use {way_out} on the recording.") from None
 
 
 def _units(info: mne.Info, ch_names: list[str]) -> NDArray[np.int64]:
