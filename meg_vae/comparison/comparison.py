@@ -48,9 +48,9 @@ def compare(
     ----------
     evoked : mne.Evoked
         The data, cropped to the time of interest.
-    forward : mne.Forward
+    forward : mne.Forward | path-like
         Forward model.
-    noise_cov : mne.Covariance
+    noise_cov : mne.Covariance | path-like
         Noise covariance of single trials; it is divided by ``evoked.nave``.
     methods : sequence of str
         Names in `meg_vae.comparison.METHODS`.
@@ -68,7 +68,7 @@ def compare(
     loose : float | "auto"
         Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free); "auto" is 0.2
         for a surface source space and 1 otherwise, as in MNE.
-    rank : None | "info" | "full" | dict
+    rank : None | "info" | "full" | dict | int
         As in `mne.compute_rank`.
     verbose : bool | str | int | None
         Level of MNE's logging. The progress bar is shown at "info" and below; what methods log is

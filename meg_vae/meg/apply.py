@@ -72,8 +72,8 @@ class SourceEstimation(SourceImages):
         Raises
         ------
         ValueError
-            If the data are not finite, or were not recorded like those of the fit (channels, units,
-            compensation, reference, projections).
+            If the data are complex or not finite, or were not recorded like those of the fit
+            (channels, units, compensation, reference, projections, Maxwell filter, head position).
         """
         filter_ = self._fitted()
         estimates.check_orientation(filter_.positions, pick_ori)

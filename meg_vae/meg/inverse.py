@@ -41,8 +41,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free), as in MNE;
         "auto" is 0.2 on a surface and 1 elsewhere. A dict gives it for each kind of a mixed source
         space, as ``{"surface": 0.2, "volume": 1}``.
-    rank : None | "info" | "full" | dict
-        As in `mne.compute_rank`.
+    rank : None | "info" | "full" | dict | int
+        As in `mne.compute_rank`; a number where the channels are of one kind. None takes the
+        smallest that data, noise covariance and info support.
     noise_variance : float | "learn"
         Noise of the whitened data: learnt, or held (1 trusts the noise covariance).
     orientation : "shared" | "full"
@@ -138,9 +139,10 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             amplitude and its ``peak_s`` NaN. The evidence of a recording or a covariance counts the
             samples that the low-pass leaves, and does not see how they follow each other: of slow
             data it is too large.
-        forward : mne.Forward
-            Forward model, in head coordinates.
-        noise_cov : mne.Covariance
+        forward : mne.Forward | path-like
+            Forward model of the same head position, in head coordinates; its gain is that in
+            ``forward["sol"]["data"]``. A file is read.
+        noise_cov : mne.Covariance | path-like
             Noise covariance of single trials; it is divided by the number of averages: ``nave`` of
             an evoked response, the number of epochs, 1 for a recording or a covariance.
         info : mne.Info | None
@@ -156,12 +158,14 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         TypeError
             If the data are of another type.
         ValueError
-            If the inputs do not fit together, are empty or are not finite.
+            If the inputs do not fit together (head position, filters, rank, ...), or are empty,
+            complex or not finite.
 
         Warns
         -----
         RuntimeWarning
-            If no source is found, or the noise is none that a recording has.
+            If no source is found, the noise is none that a recording has, or the noise covariance
+            has another rank than the data.
         """
         check_options(self.noise_variance, self.min_log_evidence)
         with use_log_level(self.verbose):
