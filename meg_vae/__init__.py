@@ -7,6 +7,8 @@ nor PyVista.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 
 from meg_vae._version import __version__
 
@@ -32,6 +34,17 @@ def __getattr__(name: str) -> object:
     if name in _PACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _after_fork() -> None:
+    """Keep torch to one thread: its others do not survive a fork, and would be waited for."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def __dir__() -> list[str]:

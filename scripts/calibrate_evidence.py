@@ -75,7 +75,7 @@ def noise(family: str, number: int, seed: int) -> tuple[np.ndarray, float, str]:
     n = int(rng.integers(round(0.1 * sfreq), X.shape[1] + 1))
     first = int(rng.integers(0, X.shape[1] - n + 1))
     X = X[:, first : first + n]
-    return X[:, :: rng.choice([-1, 1])], 40.0, "mixture"
+    return np.ascontiguousarray(X[:, :: rng.choice([-1, 1])]), 40.0, "mixture"
 
 
 def _filtered(kind: str, d: int, n: int, sfreq: float, rng: np.random.Generator) -> np.ndarray:

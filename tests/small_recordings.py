@@ -139,15 +139,16 @@ def record(forward, info, positions, directions, *, snr_db=10.0, nave=20, n_time
     )
     gain = forward["sol"]["data"].reshape(len(names), -1, 3)
     shapes = np.sin(2 * np.pi * (np.arange(n_times) / SFREQ * 9 + rng.uniform(size=(9, 1))))
-    data = np.zeros((len(names), n_times))
+    data, truth = np.zeros((len(names), n_times)), []
     for position, direction, shape in zip(positions, directions, shapes, strict=False):
         field = gain[:, position] @ direction
         size = np.sqrt(2 * 10 ** (snr_db / 10) * len(names) / nave) / np.linalg.norm(W @ field)
         data += size * field[:, None] * shape
+        truth.append(size * np.outer(direction, shape))
     data += colorer @ rng.standard_normal(data.shape) / nave**0.5
     evoked.data[[evoked.ch_names.index(name) for name in names]] = data
     evoked.apply_proj(verbose="error")
-    return SimpleNamespace(evoked=evoked, forward=forward, noise_cov=cov)
+    return SimpleNamespace(evoked=evoked, forward=forward, noise_cov=cov, truth=np.array(truth))
 
 
 def tangent(place):

@@ -73,8 +73,16 @@ def forward(
     info: Annotated[Path, Option(metavar="X-ave.fif", help="File with the sensors' positions.")],
     trans: Annotated[Path, Option(metavar="X-trans.fif", help="Head to MRI transform.")],
     src: Annotated[Path, Option(metavar="X-src.fif", help="Source space.")],
-    bem: Annotated[Path, Option(metavar="X-bem-sol.fif", help="BEM solution.")],
     out: Annotated[Path, Option("--out", "-o", metavar="X-fwd.fif", help="File to write.")],
+    bem: Annotated[Path | None, Option(metavar="X-bem-sol.fif", help="BEM solution.")] = None,
+    sphere: Annotated[
+        str | None,
+        Option(
+            metavar="auto|X,Y,Z,RADIUS",
+            help="Sphere model in place of a BEM, in m and head coordinates; auto fits the head's "
+            "digitized points.",
+        ),
+    ] = None,
     eeg: Annotated[bool, Option("--eeg", help="Model EEG too; needs a three-layer BEM.")] = False,
     mindist: Annotated[float, Option(help="Least distance from the inner skull in mm.")] = 5.0,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace the file.")] = False,
@@ -90,7 +98,8 @@ def forward(
     from meg_vae.cli.forward import forward as run
 
     with _logging(verbose):
-        run(info, trans, src, bem, out, eeg=eeg, mindist=mindist, overwrite=overwrite)
+        head = {"bem_file": bem, "sphere": sphere}
+        run(info, trans, src, out, **head, eeg=eeg, mindist=mindist, overwrite=overwrite)
 
 
 @app.command()
@@ -138,7 +147,7 @@ def localize(
     )
     inverse = {
         "loose": o.number(loose),
-        "rank": rank,
+        "rank": o.rank(rank),
         "noise_variance": o.number(noise_variance),
         "orientation": orientation,
         "subject": subject,
@@ -194,7 +203,7 @@ def compare(
     )
     names = [name.strip() for name in methods.split(",") if name.strip()]
     head = {"subject": subject, "subjects_dir": subjects_dir}
-    options = {"loose": o.number(loose), "rank": rank, "n_folds": folds}
+    options = {"loose": o.number(loose), "rank": o.rank(rank), "n_folds": folds}
     with _logging(verbose):
         run(out, data, names, options, head, overwrite=overwrite, command=ctx.obj)
 

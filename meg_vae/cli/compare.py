@@ -59,10 +59,12 @@ def compare(
         If no method gave an estimate.
     """
     _check_methods(methods)
+    if options["n_folds"] < 2:
+        raise ValueError(f"--folds {options['n_folds']} must be a whole number from 2 on.")
     with new_folder(out, overwrite=overwrite) as folder, Steps("Compare", 4) as steps:
         steps.start("reading")
         inputs = read_inputs(data)
-        evoked, forward, noise_cov = inputs.evoked, inputs.forward, inputs.noise_cov
+        evoked, forward, noise_cov = inputs.compared, inputs.forward, inputs.noise_cov
         title = f"Methods compared on {window(evoked)}"
         steps.start("running the methods")
         data_of_all = {"epochs": inputs.epochs, "verbose": bars(), **options}

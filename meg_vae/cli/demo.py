@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -39,6 +40,10 @@ def demo(out: Path, simulation: Mapping[str, Any], *, overwrite: bool, command: 
     command : str
         The command.
     """
+    if math.isinf(simulation["snr_db"]):
+        raise ValueError(f"--snr {simulation['snr_db']:g} must be a finite number of dB.")
+    if simulation["random_state"] < 0:
+        raise ValueError(f"--seed {simulation['random_state']} must be a whole number from 0 on.")
     arguments = ", ".join(f"{name}={value!r}" for name, value in simulation.items())
     with new_folder(out, overwrite=overwrite) as folder, Steps("Demo", 5) as steps:
         steps.start("simulating")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import mne
@@ -18,9 +19,10 @@ def forward(
     info_file: Path,
     trans_file: Path,
     src_file: Path,
-    bem_file: Path,
     out: Path,
     *,
+    bem_file: Path | None = None,
+    sphere: str | None = None,
     eeg: bool = False,
     mindist: float = 5.0,
     overwrite: bool = False,
@@ -29,10 +31,14 @@ def forward(
 
     Parameters
     ----------
-    info_file, trans_file, src_file, bem_file : Path
-        Sensors, head to MRI transform, source space and BEM solution.
+    info_file, trans_file, src_file : Path
+        Sensors, head to MRI transform and source space.
     out : Path
         The file to write.
+    bem_file : Path | None
+        BEM solution.
+    sphere : str | None
+        Sphere model in its place: "auto", or centre and radius in m, with commas.
     eeg : bool
         Whether to model EEG too.
     mindist : float
@@ -47,6 +53,11 @@ def forward(
     ValueError
         If an input cannot be used.
     """
+    out = out.expanduser()
+    if not 0 <= mindist < math.inf:
+        raise ValueError(f"--mindist {mindist:g} must be a number of mm, 0 or more.")
+    if (bem_file is None) == (sphere is None):
+        raise ValueError("give a BEM solution (--bem) or a sphere model (--sphere), one of them.")
     if not out.name.endswith(ENDINGS):
         raise ValueError(f"the forward solution {out} must be named X{ENDINGS[0]}.")
     if out.exists() and not overwrite:
@@ -56,7 +67,7 @@ def forward(
         info = read(info_file, "the positions of sensors", mne.io.read_info)
         trans = read(trans_file, "a head to MRI transform", _read_trans)
         src = read(src_file, "a source space", mne.read_source_spaces)
-        bem = read(bem_file, "a BEM solution", mne.read_bem_solution)
+        bem = _conductor(bem_file, sphere, info)
         steps.start("computing (a minute or so)")
         meg = bool(len(mne.pick_types(info, meg=True, exclude=[])))
         solution = mne.make_forward_solution(
@@ -66,6 +77,24 @@ def forward(
         mne.write_forward_solution(part, solution)
     offered = sum(space["nuse"] for space in src)
     typer.echo(f"{solution['nsource']} of {offered} positions, {solution['nchan']} channels: {out}")
+
+
+def _conductor(bem_file: Path | None, sphere: str | None, info: mne.Info) -> mne.bem.ConductorModel:
+    """Read a BEM solution, or make a sphere model."""
+    if bem_file is not None:
+        return read(bem_file, "a BEM solution", mne.read_bem_solution)
+    if sphere == "auto":
+        try:
+            return mne.make_sphere_model(info=info)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"--sphere auto: {error} Give X,Y,Z,RADIUS in m.") from error
+    try:
+        x, y, z, radius = (float(value) for value in (sphere or "").split(","))
+    except ValueError:
+        raise ValueError(f"--sphere {sphere!r} must be auto, or X,Y,Z,RADIUS in m.") from None
+    if not (math.isfinite(x + y + z) and 0 < radius < math.inf):
+        raise ValueError(f"--sphere {sphere!r} must be finite, with a radius above 0.")
+    return mne.make_sphere_model((x, y, z), radius)
 
 
 def _read_trans(path: Path) -> mne.Transform:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import mne
-import numpy as np
+from mne.utils import warn
 
-from meg_vae.cli.responses import choose, read_responses
+from meg_vae.cli.preparation import correct_baseline, crop, prepare, regularize
+from meg_vae.cli.recordings import ENDINGS as RECORDING
+from meg_vae.cli.recordings import read_recording
+from meg_vae.cli.responses import choose, read_responses, tagged
+from meg_vae.meg.arguments import as_covariance, as_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,12 +91,28 @@ class Inputs:
         The noise covariance of single trials.
     epochs : mne.Epochs | None
         The epochs of the response, prepared as it is.
+    raw : mne.io.BaseRaw | None
+        The recording, where the file holds one; what does not count is annotated as bad.
+    good : mne.Evoked | None
+        Its good samples as a response.
     """
 
     evoked: mne.Evoked
     forward: mne.Forward
     noise_cov: mne.Covariance
     epochs: mne.BaseEpochs | None = None
+    raw: mne.io.BaseRaw | None = None
+    good: mne.Evoked | None = None
+
+    @property
+    def fitted(self) -> mne.Evoked | mne.io.BaseRaw:
+        """What an inverse is fitted to: a recording as it is, else the response."""
+        return self.evoked if self.raw is None else self.raw
+
+    @property
+    def compared(self) -> mne.Evoked:
+        """What methods are compared on, all of which take a response."""
+        return self.evoked if self.good is None else self.good
 
 
 def read(path: Path, what: str, reader: Callable[[Path], T]) -> T:
@@ -159,23 +180,32 @@ def read_inputs(options: DataOptions) -> Inputs:
     """
     for name, path in options.files.items():  # all of them before the first is read
         _check_there(path, CONTENT[name])
-    evokeds = read(options.evoked, CONTENT["evoked"], read_responses)
+    recording = None
+    if options.evoked.name.endswith(RECORDING):
+        recording = read(options.evoked, "a recording", read_recording)
+        evokeds = [recording.response]
+    else:
+        reader = partial(read_responses, condition=options.condition)
+        evokeds = read(options.evoked, CONTENT["evoked"], reader)
     evoked = choose(evokeds, options.condition, options.evoked)
-    unknown = [name for name in options.bads if name not in evoked.ch_names]
-    if unknown:
-        raise ValueError(f"--bad {unknown[0]!r} is no channel of {options.evoked}.")
-    evoked.info["bads"] = list(dict.fromkeys([*evoked.info["bads"], *options.bads]))
-    _check_finite(evoked)
-    if options.lowpass is not None:
-        _filter(evoked, options.lowpass)
+    noise_cov = read(options.noise_cov, CONTENT["noise_cov"], as_covariance)
+    forward = read(options.forward, CONTENT["forward"], as_forward)
+    known = forward["sol"]["row_names"]
+    prepare(evoked if recording is None else recording.raw, options, known)
+    if recording is not None:
+        evoked = recording.response
     if options.baseline is not None:
-        _correct_baseline(evoked, *options.baseline)
-    _crop(evoked, options.tmin, options.tmax)
-    noise_cov = read(options.noise_cov, CONTENT["noise_cov"], mne.read_cov)
-    forward = read(options.forward, CONTENT["forward"], mne.read_forward_solution)
+        correct_baseline(evoked, *options.baseline, recorded=recording is not None)
+    crop(evoked, options.tmin, options.tmax)
+    raw, good = (None, None) if recording is None else recording.in_window(evoked)
+    if good is not None and len(good.times) < len(evoked.times):
+        warn(
+            f"{len(evoked.times) - len(good.times)} of {len(evoked.times)} samples of "
+            f"{options.evoked.name} are annotated as bad and left out; pictures show 0 there."
+        )
     if options.reg:
-        noise_cov = _regularize(noise_cov, evoked.info, options.reg)
-    return Inputs(evoked, forward, noise_cov, _epochs(options))
+        noise_cov = regularize(noise_cov, evoked.info, options.reg, known)
+    return Inputs(evoked, forward, noise_cov, _epochs(options), raw, good)
 
 
 def _epochs(options: DataOptions) -> mne.BaseEpochs | None:
@@ -184,67 +214,11 @@ def _epochs(options: DataOptions) -> mne.BaseEpochs | None:
         return None
     epochs = read(options.epochs, CONTENT["epochs"], mne.read_epochs)
     epochs.load_data()
-    if options.condition is not None and options.condition in epochs.event_id:
+    condition = options.condition
+    if condition in epochs.event_id or condition and tagged(condition, epochs.event_id):
         epochs = epochs[options.condition]
     if options.lowpass is not None:
         epochs.filter(None, options.lowpass)
     if options.baseline is not None:
         epochs.apply_baseline(options.baseline)
     return epochs
-
-
-def _check_finite(evoked: mne.Evoked) -> None:
-    """Find values that are not numbers before a filter spreads them."""
-    good = mne.pick_types(evoked.info, meg=True, eeg=True, ref_meg=False)
-    broken = [evoked.ch_names[k] for k in good if not np.isfinite(evoked.data[k]).all()]
-    if broken:
-        names = ", ".join(broken[:3]) + (", ..." if len(broken) > 3 else "")
-        raise ValueError(
-            f"the data have NaN or infinite values in {len(broken)} good channels ({names}); "
-            "mark them bad with --bad."
-        )
-
-
-def _filter(evoked: mne.Evoked, lowpass: float) -> None:
-    nyquist = evoked.info["sfreq"] / 2
-    if not 0 < lowpass < nyquist:
-        raise ValueError(
-            f"--lowpass {lowpass:g} must be above 0 and below {nyquist:g} Hz, half the sampling "
-            "frequency."
-        )
-    evoked.filter(None, lowpass)
-
-
-def _correct_baseline(evoked: mne.Evoked, start: float, stop: float) -> None:
-    times, half = evoked.times, 0.5 / evoked.info["sfreq"]
-    if not times[0] - half <= start <= stop <= times[-1] + half:
-        raise ValueError(
-            f"--baseline {start:g} {stop:g} must go forward in time within the data, "
-            f"{times[0]:g} to {times[-1]:g} s."
-        )
-    evoked.apply_baseline((start, stop))
-
-
-def _crop(evoked: mne.Evoked, tmin: float | None, tmax: float | None) -> None:
-    """Crop to a window that holds at least one sample."""
-    times, half = evoked.times, 0.5 / evoked.info["sfreq"]
-    first = times[0] if tmin is None else tmin
-    last = times[-1] if tmax is None else tmax
-    inside = times[(times >= first - half) & (times <= last + half)]
-    if first > last or not len(inside):
-        raise ValueError(
-            f"the window from --tmin {first:g} to --tmax {last:g} s holds no sample; "
-            f"{evoked.comment!r} runs from {times[0]:g} to {times[-1]:g} s."
-        )
-    evoked.crop(inside[0], inside[-1])
-
-
-def _regularize(noise_cov: mne.Covariance, info: mne.Info, reg: float) -> mne.Covariance:
-    """Regularize on the channels of the data, each type by itself."""
-    if not 0 <= reg <= 1:
-        raise ValueError(f"--reg {reg:g} must be a number from 0 to 1.")
-    if not np.isfinite(noise_cov.data).all():
-        raise ValueError("the noise covariance has NaN or infinite entries; recompute it.")
-    common = [name for name in info["ch_names"] if name in noise_cov.ch_names]
-    noise_cov = noise_cov.copy().pick_channels(common, ordered=True, verbose="error")
-    return mne.cov.regularize(noise_cov, info, mag=reg, grad=reg, eeg=reg, verbose="error")

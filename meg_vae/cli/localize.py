@@ -42,7 +42,7 @@ def localize(
         steps.start("reading")
         inputs = read_inputs(data)
         steps.start("localizing")
-        inverse = VAEInverse(**options).fit(inputs.evoked, inputs.forward, inputs.noise_cov)
+        inverse = VAEInverse(**options).fit(inputs.fitted, inputs.forward, inputs.noise_cov)
         title = f"Sources of {window(inputs.evoked)}"
         write_localization(
             folder,

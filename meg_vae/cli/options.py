@@ -22,7 +22,10 @@ Overwrite = Annotated[
 ]
 Condition = Annotated[
     str | None,
-    Option(metavar="NAME", help="Name or number of the response; needed if there are several."),
+    Option(
+        metavar="NAME",
+        help="Name, tag or number of the response; needed if there are several.",
+    ),
 ]
 Tmin = Annotated[float | None, Option(help="Start of the window in s; else that of the data.")]
 Tmax = Annotated[float | None, Option(help="End of the window in s; else that of the data.")]
@@ -42,7 +45,13 @@ Loose = Annotated[
     str,
     Option(help="Weight of dipoles across the cortical normal: 0 (fixed) to 1 (free), or auto."),
 ]
-Rank = Annotated[str | None, Option(help="info or full; else estimated from the covariance.")]
+Rank = Annotated[
+    str | None,
+    Option(
+        metavar="info|full|NUMBER|KIND=NUMBER,...",
+        help="Rank of the data, as 72 or meg=72,eeg=59; else the smallest that all support.",
+    ),
+]
 Subject = Annotated[
     str | None, Option(help="Subject to draw on; else the one the source space names.")
 ]
@@ -72,5 +81,29 @@ def number(text: str) -> float | str:
     """
     try:
         return float(text)
+    except ValueError:
+        return text
+
+
+def rank(text: str | None) -> str | int | dict[str, int] | None:
+    """Take a rank as a number, or as numbers by kind of channel, if it is that.
+
+    Parameters
+    ----------
+    text : str | None
+        The option.
+
+    Returns
+    -------
+    rank : str | int | dict | None
+        Its value; words are checked where they are used.
+    """
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        if all(equal for _, equal, _ in pairs):
+            return {kind.strip(): int(value) for kind, _, value in pairs}
+        return int(text)
     except ValueError:
         return text

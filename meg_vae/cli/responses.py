@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import mne
 
+from meg_vae.cli.recordings import ENDINGS as RECORDING
+from meg_vae.cli.recordings import read_recording
 from meg_vae.meg.inputs import average
 
 EPOCHS = ("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")
-RECORDING = ("raw.fif", "raw_sss.fif", "raw_tsss.fif", "_meg.fif", "_eeg.fif")
-RECORDING += tuple(f"{ending}.gz" for ending in RECORDING)
 
 
-def read_responses(path: Path) -> list[mne.Evoked]:
+def read_responses(path: Path, condition: str | None = None) -> list[mne.Evoked]:
     """Read what a file holds, by the ending that MNE gives such files.
 
     Parameters
     ----------
     path : Path
         The file.
+    condition : str | None
+        What will be asked for: tags of events, as "left" of "left/standard" and "left/deviant",
+        are one more response of epochs, the average of all that have them.
 
     Returns
     -------
     evokeds : list of mne.Evoked
         The responses; of epochs the average of each kind of event; a recording as one response of
-        one trial, less the mean of each channel.
+        one trial, less the mean of each channel, and 0 where it is annotated as bad.
     """
     if path.name.endswith(EPOCHS):
         epochs = mne.read_epochs(path)
         kinds = [(name, epochs[name]) for name in epochs.event_id if len(epochs[name])]
+        if condition is not None and tagged(condition, epochs.event_id):
+            kinds.append((condition, epochs[condition]))
         evokeds = [average(trials) for _, trials in kinds]
         for evoked, (name, _) in zip(evokeds, kinds, strict=True):
             evoked.comment = name
         return evokeds
     if path.name.endswith(RECORDING):
-        raw = mne.io.read_raw_fif(path)
-        data = raw.get_data()
-        data -= data.mean(1, keepdims=True)
-        return [mne.EvokedArray(data, raw.info, comment="recording", nave=1)]
+        return [read_recording(path).response]
     return mne.read_evokeds(path)
+
+
+def tagged(condition: str, names: Iterable[str]) -> list[str]:
+    """Find the names that have all tags of a condition, but are not it.
+
+    Parameters
+    ----------
+    condition : str
+        Tags with slashes between, in any order.
+    names : iterable of str
+        Names, with slashes between their tags.
+
+    Returns
+    -------
+    names : list of str
+        Those that have the tags; none where one is the condition itself.
+    """
+    names = list(names)
+    asked = set(condition.split("/"))
+    found = [name for name in names if asked <= set(name.split("/"))]
+    return [] if condition in names else found
 
 
 def choose(evokeds: list[mne.Evoked], condition: str | None, path: Path) -> mne.Evoked:
@@ -66,6 +90,9 @@ def choose(evokeds: list[mne.Evoked], condition: str | None, path: Path) -> mne.
     """
     evokeds = [one for one in evokeds if one.kind == "average"]
     named = [one for one in evokeds if one.comment == condition]
+    if condition is not None and not named:
+        names = tagged(condition, [one.comment or "" for one in evokeds])
+        named = [one for one in evokeds if one.comment in names]
     if condition is None and len(evokeds) == 1:
         return evokeds[0]
     if len(named) == 1:

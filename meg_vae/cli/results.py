@@ -72,7 +72,8 @@ def write_localization(
     steps.start("writing")
     inverse.sources_.to_csv(folder / "sources.csv", index=False)
     inverse.save(folder / "inverse-vae.h5")
-    write_estimate(inverse.apply(evoked), folder, "vae")
+    in_volume = inverse.filter_.positions.kind == "volume"  # where MNE draws full ones alone
+    write_estimate(inverse.apply(evoked, full=in_volume), folder, "vae")
     figures = _figures(inverse, evoked)
     if comparison is not None:
         figures["comparison"] = write_comparison(comparison, folder)

@@ -19,6 +19,7 @@ from meg_vae.comparison.methods import METHODS
 from meg_vae.comparison.metrics import HIT_MM
 from meg_vae.comparison.result import COLUMNS, Comparison
 from meg_vae.comparison.running import describe, run_method, scored
+from meg_vae.meg.arguments import as_covariance, as_forward
 
 DEFAULT = ("vae", "mxne", "irmxne", "gamma_map", "sloreta", "dspm")
 
@@ -47,9 +48,9 @@ def compare(
     ----------
     evoked : mne.Evoked
         The data, cropped to the time of interest.
-    forward : mne.Forward
+    forward : mne.Forward | path-like
         Forward model.
-    noise_cov : mne.Covariance
+    noise_cov : mne.Covariance | path-like
         Noise covariance of single trials; it is divided by ``evoked.nave``.
     methods : sequence of str
         Names in `meg_vae.comparison.METHODS`.
@@ -67,7 +68,7 @@ def compare(
     loose : float | "auto"
         Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free); "auto" is 0.2
         for a surface source space and 1 otherwise, as in MNE.
-    rank : None | "info" | "full" | dict
+    rank : None | "info" | "full" | dict | int
         As in `mne.compute_rank`.
     verbose : bool | str | int | None
         Level of MNE's logging. The progress bar is shown at "info" and below; what methods log is
@@ -96,12 +97,15 @@ def compare(
     ['vae', 'sloreta']
     """
     names = check_methods(methods)
+    forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
     options = {"loose": loose, "rank": rank}
     inputs = prepare(evoked, forward, noise_cov, true_sources(truth, hit_radius), **options)
     folds = (
         []
         if epochs is None
-        else make_folds(epochs, evoked, forward, noise_cov, n_folds=n_folds, **options)
+        else make_folds(
+            epochs, evoked, forward, noise_cov, n_folds=n_folds, loose=loose, rank=inputs.rank
+        )
     )
     estimates, cases, rows = {}, {}, []
     with tqdm(names, desc="Comparing", disable=logger.level > logging.INFO) as bar:

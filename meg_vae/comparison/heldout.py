@@ -15,6 +15,7 @@ from meg_vae.comparison.methods.registry import AM, Method
 from meg_vae.comparison.metrics.fit import whitened_field
 from meg_vae.comparison.running import run_method
 from meg_vae.meg.leadfield import whiten
+from meg_vae.meg.sensors import Sensors
 
 SEED = 0
 
@@ -88,6 +89,7 @@ def make_folds(
     if not 2 <= n_folds <= n_epochs:
         raise ValueError(f"n_folds={n_folds} must be from 2 to the number of epochs, {n_epochs}.")
     data = _data(epochs, evoked)
+    _check_alike(epochs, evoked, data, forward["sol"]["row_names"])
     split = KFold(n_folds, shuffle=True, random_state=SEED).split(data)
     folds = []
     for train, test in split:
@@ -95,6 +97,17 @@ def make_folds(
         inputs = prepare(some, forward, noise_cov, None, loose=loose, rank=rank)
         folds.append(Fold(inputs, len(train), others))
     return folds
+
+
+def _check_alike(
+    epochs: mne.BaseEpochs, evoked: mne.Evoked, data: np.ndarray, known: Sequence[str]
+) -> None:
+    """Refuse epochs of another head position, or whose values cannot be used."""
+    good = mne.pick_types(evoked.info, meg=True, eeg=True)
+    picks = [k for k in good if evoked.ch_names[k] in known]
+    sensors = Sensors.of(evoked.info, [evoked.ch_names[k] for k in picks])
+    sensors.check_places(epochs.info, "epochs", "evoked")
+    sensors.check_values(np.concatenate(data[:, picks], axis=1), "epochs")
 
 
 def _data(epochs: mne.BaseEpochs, evoked: mne.Evoked) -> np.ndarray:
@@ -115,8 +128,10 @@ def _average(evoked: mne.Evoked, data: np.ndarray) -> mne.Evoked:
     average = evoked.copy()
     average.data, average.nave = data.mean(axis=0), len(data)
     active = [proj for proj in average.info["projs"] if proj["active"]]
-    project = mne.proj.make_projector(active, average.ch_names, average.info["bads"])[0]
-    average.data = project @ average.data
+    good = mne.pick_types(average.info, meg=True, eeg=True)
+    good = good[np.isfinite(average.data[good]).all(1)]  # NaN would spread from what is not used
+    project = mne.proj.make_projector(active, [average.ch_names[k] for k in good])[0]
+    average.data[good] = project @ average.data[good]
     return average
 
 

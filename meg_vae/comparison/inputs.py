@@ -9,7 +9,9 @@ import mne
 import numpy as np
 
 from meg_vae.comparison.metrics import HIT_MM, Truth
-from meg_vae.meg.leadfield import LeadField, evoked_data, make_leadfield
+from meg_vae.meg.arguments import kinds
+from meg_vae.meg.inputs import fit_data
+from meg_vae.meg.leadfield import LeadField, make_leadfield
 
 UNTOLD = 5  # sources that a method is told where the truth is not known: MNE's default for MUSIC
 
@@ -132,15 +134,20 @@ def prepare(
     covariance is therefore divided here, once, and every method is told of one average.
     """
     if not isinstance(evoked, mne.Evoked):
-        raise TypeError(f"evoked must be an mne.Evoked, got {type(evoked).__name__}.")
+        raise TypeError(f"evoked must be an mne.Evoked, got {kinds(evoked)}.")
+    data = fit_data(evoked, None)
     leadfield = make_leadfield(
-        forward, evoked.info, noise_cov, nave=evoked.nave, loose=loose, rank=rank
+        forward,
+        evoked.info,
+        noise_cov,
+        nave=evoked.nave,
+        loose=loose,
+        rank=rank,
+        data=data,
     )
     ch_names = leadfield.ch_names
-    evoked_data(evoked, ch_names)  # raises where the data are not finite
     average = evoked.copy().pick(ch_names, verbose="error")
-    average_cov = noise_cov.copy().pick_channels(ch_names, verbose="error")
-    rank = mne.compute_rank(average_cov, rank, info=average.info, verbose="error")
+    average_cov = leadfield.noise_cov.copy().pick_channels(ch_names, verbose="error")
     average_cov["data"] = average_cov["data"] / evoked.nave
     average.nave = 1
     if leadfield.n_orient == 1:
@@ -152,7 +159,7 @@ def prepare(
         forward=mne.pick_channels_forward(forward, ch_names, ordered=True, verbose="error"),
         noise_cov=average_cov,
         loose=loose,
-        rank=rank,
+        rank=leadfield.rank,
         leadfield=replace(leadfield, nave=1),  # the same whitener, now of one average
         nave=evoked.nave,
         truth=truth,

@@ -11,11 +11,12 @@ from mne.utils import ProgressBar, use_log_level
 from meg_vae.meg import estimates
 from meg_vae.meg.data import covariance_data
 from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.full import SourceImages, everywhere
 from meg_vae.meg.inputs import no_epochs
 from meg_vae.meg.recording import CHUNK
 
 
-class SourceEstimation:
+class SourceEstimation(SourceImages):
     """What a fitted inverse can say of data.
 
     Attributes
@@ -47,7 +48,9 @@ class SourceEstimation:
             )
         return self._responses[0]
 
-    def apply(self, evoked: mne.Evoked, pick_ori: str | None = None) -> mne.SourceEstimate:
+    def apply(
+        self, evoked: mne.Evoked, pick_ori: str | None = None, *, full: bool = False
+    ) -> mne.SourceEstimate:
         """Estimate the time courses of the sources in an evoked response.
 
         Parameters
@@ -57,24 +60,28 @@ class SourceEstimation:
         pick_ori : None | "normal" | "vector"
             None gives the amplitude, signed for a fixed orientation; "normal" the component along
             the cortical normal; "vector" the three components.
+        full : bool
+            A row for every position of the source space, zero where there is no source. MNE's
+            pictures and functions of volume estimates need that.
 
         Returns
         -------
         stc : SourceEstimate
-            In A·m, sparse, of the class that matches the source space.
+            In A·m, sparse unless ``full``, of the class that matches the source space.
 
         Raises
         ------
         ValueError
-            If the data are not finite, or were not recorded like those of the fit (channels, units,
-            compensation, reference, projections).
+            If the data are complex or not finite, or were not recorded like those of the fit
+            (channels, units, compensation, reference, projections, Maxwell filter, head position).
         """
         filter_ = self._fitted()
         estimates.check_orientation(filter_.positions, pick_ori)
         _check_kind(evoked, mne.Evoked, "evoked", "apply")
         tmin, tstep = float(evoked.times[0]), 1 / evoked.info["sfreq"]
         U = filter_.activity(evoked)
-        return estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
+        stc = estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
+        return everywhere(stc, filter_.positions) if full else stc
 
     def apply_epochs(
         self,
@@ -82,6 +89,7 @@ class SourceEstimation:
         pick_ori: str | None = None,
         *,
         return_generator: bool = False,
+        full: bool = False,
     ) -> list[mne.SourceEstimate] | Iterator[mne.SourceEstimate]:
         """Estimate the time courses of the sources in single trials.
 
@@ -94,6 +102,8 @@ class SourceEstimation:
         return_generator : bool
             Give one estimate after the other, as `mne.minimum_norm.apply_inverse_epochs` does,
             rather than a list of all.
+        full : bool
+            As for `apply`.
 
         Returns
         -------
@@ -111,7 +121,7 @@ class SourceEstimation:
         picks = filter_.sensors.pick(epochs.info, "epochs")
         if len(epochs.events) == 0:
             raise no_epochs()
-        stcs = _each_epoch(filter_, epochs, picks, pick_ori)
+        stcs = _each_epoch(filter_, epochs, picks, pick_ori, full)
         if return_generator:
             return stcs
         with use_log_level(self.verbose):
@@ -123,6 +133,8 @@ class SourceEstimation:
         start: int | None = None,
         stop: int | None = None,
         pick_ori: str | None = None,
+        *,
+        full: bool = False,
     ) -> mne.SourceEstimate:
         """Estimate the time courses of the sources in a continuous recording.
 
@@ -135,6 +147,8 @@ class SourceEstimation:
         start, stop : int | None
             First sample, and the one after the last; None: the start, the end.
         pick_ori : None | "normal" | "vector"
+            As for `apply`.
+        full : bool
             As for `apply`.
 
         Returns
@@ -164,9 +178,12 @@ class SourceEstimation:
                 data = sensors.check_values(raw[picks, k : min(k + CHUNK, last)][0], "raw")
                 piece = estimates.pick_orientation(positions, filter_.sources(data), pick_ori)
                 out[..., k - first : k - first + data.shape[1]] = piece
-        return estimates.fill_estimate(positions, out, raw.times[first], 1 / raw.info["sfreq"])
+        stc = estimates.fill_estimate(positions, out, raw.times[first], 1 / raw.info["sfreq"])
+        return everywhere(stc, positions) if full else stc
 
-    def apply_cov(self, cov: mne.Covariance, pick_ori: str | None = None) -> mne.SourceEstimate:
+    def apply_cov(
+        self, cov: mne.Covariance, pick_ori: str | None = None, *, full: bool = False
+    ) -> mne.SourceEstimate:
         """Estimate the power of the sources from a covariance of data.
 
         Parameters
@@ -175,6 +192,8 @@ class SourceEstimation:
             Of the same sensors.
         pick_ori : None | "normal"
             All of the power, or that along the cortical normal.
+        full : bool
+            As for `apply`.
 
         Returns
         -------
@@ -192,7 +211,8 @@ class SourceEstimation:
         _check_kind(cov, mne.Covariance, "cov", "apply_cov")
         power = filter_.power(covariance_data(cov, filter_.sensors))
         data = estimates.pick_power(filter_.positions, power, pick_ori)
-        return estimates.fill_estimate(filter_.positions, data, 0.0, 1.0)
+        stc = estimates.fill_estimate(filter_.positions, data, 0.0, 1.0)
+        return everywhere(stc, filter_.positions) if full else stc
 
     def dipoles(self, evoked: mne.Evoked | None = None) -> list[mne.Dipole]:
         """Give each source as a dipole.
@@ -245,14 +265,19 @@ class SourceEstimation:
 
 
 def _each_epoch(
-    filter_: SourceFilter, epochs: mne.BaseEpochs, picks: list[int], pick_ori: str | None
+    filter_: SourceFilter,
+    epochs: mne.BaseEpochs,
+    picks: list[int],
+    pick_ori: str | None,
+    full: bool,
 ) -> Iterator[mne.SourceEstimate]:
     """Estimate the sources of one epoch after the other."""
     tmin, tstep, some = float(epochs.times[0]), 1 / epochs.info["sfreq"], False
     for epoch in epochs:
         some = True
         U = filter_.sources(filter_.sensors.check_values(epoch[picks], "epochs"))
-        yield estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
+        stc = estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
+        yield everywhere(stc, filter_.positions) if full else stc
     if not some:  # all of them were dropped as they were read
         raise no_epochs()
 

@@ -93,7 +93,7 @@ def evoked_data(evoked: mne.Evoked, ch_names: list[str]) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If a channel is missing or a value is not finite.
+        If a channel is missing or a value is complex or not finite.
     """
     missing = [name for name in ch_names if name not in evoked.ch_names]
     if missing:
@@ -102,12 +102,64 @@ def evoked_data(evoked: mne.Evoked, ch_names: list[str]) -> NDArray[np.float64]:
             f"({some(missing)}); apply to data of the same sensors."
         )
     data: NDArray[np.float64] = evoked.data[[evoked.ch_names.index(name) for name in ch_names]]
-    check_finite(data, "evoked")
+    check_real(data, "evoked")
+    check_finite(data, "evoked", ch_names)
     return data
 
 
-def check_finite(data: NDArray[np.float64], name: str) -> None:
+def check_finite(data: NDArray[np.float64], name: str, ch_names: list[str]) -> None:
     """Refuse data that are not finite.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n_channels, ...)
+        The data.
+    name : str
+        What to call them in an error.
+    ch_names : list of str
+        Names of the channels.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
+    finite = np.isfinite(data).reshape(len(data), -1).all(1)
+    if not finite.all():
+        broken = [ch_names[k] for k in np.flatnonzero(~finite)]
+        raise ValueError(
+            f"{name} has NaN or infinite values in {len(broken)} good channels ({some(broken)}); "
+            "mark those channels bad."
+        )
+
+
+def check_covariance(noise_cov: mne.Covariance, ch_names: list[str]) -> None:
+    """Refuse a noise covariance that is complex, or not finite in the channels that are used.
+
+    Parameters
+    ----------
+    noise_cov : mne.Covariance
+        The noise covariance.
+    ch_names : list of str
+        Channels that are used.
+
+    Raises
+    ------
+    ValueError
+        If it is complex or not finite.
+    """
+    check_real(noise_cov.data, "noise_cov")
+    picks = [noise_cov.ch_names.index(name) for name in ch_names]
+    data = noise_cov.data[picks] if noise_cov["diag"] else noise_cov.data[np.ix_(picks, picks)]
+    if not np.isfinite(data).all():
+        raise ValueError(
+            "noise_cov has NaN or infinite entries in the channels that are used; recompute it "
+            "from clean data, or mark those channels bad."
+        )
+
+
+def check_real(data: NDArray[np.generic], name: str) -> None:
+    """Refuse complex data, of which the imaginary part would be lost.
 
     Parameters
     ----------
@@ -119,11 +171,12 @@ def check_finite(data: NDArray[np.float64], name: str) -> None:
     Raises
     ------
     ValueError
-        If a value is not finite.
+        If they are complex.
     """
-    if not np.isfinite(data).all():
+    if np.iscomplexobj(data):
         raise ValueError(
-            f"{name} has NaN or infinite values in its good channels; mark those channels bad."
+            f"{name} holds complex values, as of a Hilbert or a Fourier transform, and real ones "
+            "are needed: fit the real signal, and transform the time courses that apply gives."
         )
 
 

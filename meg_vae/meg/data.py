@@ -12,9 +12,11 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from meg_vae.meg.channels import check_finite
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.recording import chunks
+from meg_vae.meg.samples import band_limited_samples
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.table import Strength, peak_strength, power_strength
 
@@ -51,6 +53,20 @@ class EvokedData:
         """Length of each response: its time points follow each other."""
         return [len(one.times) for one in self.responses]
 
+    @property
+    def n_independent(self) -> float:
+        """Samples that the low-pass filters leave: of each response at least one."""
+        return sum(band_limited_samples(len(one.times), one.info) for one in self.responses)
+
+    @property
+    def moments(self) -> mne.Covariance:
+        """Second moments of all responses together."""
+        X = np.concatenate([one.data for one in self.responses], axis=1)
+        info = self.info
+        with np.errstate(invalid="ignore"):  # of channels that do not take part
+            C = X @ X.T / X.shape[1]
+        return mne.Covariance(C, info["ch_names"], [], info["projs"], nfree=int(self.n_independent))
+
     def whiten(self, leadfield: LeadField) -> NDArray[np.float64]:
         """Whiten each response by its own number of averages.
 
@@ -64,12 +80,29 @@ class EvokedData:
         X : ndarray, shape (rank, n_samples)
             Whitened data.
         """
-        sensors = leadfield.sensors
-        parts = []
-        for one in self.responses:
-            data = sensors.check_values(one.data[sensors.pick(one.info, "evoked")], "evoked")
-            parts.append((one.nave / leadfield.nave) ** 0.5 * (leadfield.whitener @ data))
+        naves = [(one.nave / leadfield.nave) ** 0.5 for one in self.responses]
+        checked = self.check(leadfield.sensors)
+        parts = [n * (leadfield.whitener @ one) for n, one in zip(naves, checked, strict=True)]
         return np.concatenate(parts, axis=1)
+
+    def check(self, sensors: Sensors) -> list[NDArray[np.float64]]:
+        """Pick the channels of a fit, and refuse what was not recorded alike.
+
+        Parameters
+        ----------
+        sensors : Sensors
+            The channels of the fit.
+
+        Returns
+        -------
+        data : list of ndarray, shape (n_channels, n_times)
+            Of each response, in the units of MNE.
+        """
+        out = []
+        for one in self.responses:
+            name = "evoked" if len(self.responses) == 1 else f"evoked {one.comment!r}"
+            out.append(sensors.check_values(one.data[sensors.pick(one.info, name)], name))
+        return out
 
     def strength(self, filter_: SourceFilter) -> Strength:
         """Measure the sources at their peaks.
@@ -125,6 +158,16 @@ class CovarianceData:
         return int(self.cov["nfree"])
 
     @property
+    def n_independent(self) -> float:
+        """Samples that the low-pass filter leaves."""
+        return band_limited_samples(self.n_samples, self.info)
+
+    @property
+    def moments(self) -> mne.Covariance:
+        """The covariance."""
+        return self.cov
+
+    @property
     def stretches(self) -> list[int] | None:
         """None: a covariance does not tell which samples follow each other."""
         return None
@@ -142,13 +185,29 @@ class CovarianceData:
         X : ndarray, shape (rank, n_columns)
             X Xᵀ / n_columns is the covariance.
         """
-        C = leadfield.whitener @ covariance_data(self.cov, leadfield.sensors) @ leadfield.whitener.T
+        C = leadfield.whitener @ self.check(leadfield.sensors) @ leadfield.whitener.T
         power, axes = np.linalg.eigh(C)
         some = power > np.finfo(float).eps * len(C) * power[-1]
         if not some.any():  # data that are zero
             return np.zeros((len(C), 1))
         X: NDArray[np.float64] = axes[:, some] * np.sqrt(some.sum() * power[some])
         return X
+
+    def check(self, sensors: Sensors) -> NDArray[np.float64]:
+        """Pick the channels of a fit, and refuse what was not recorded alike.
+
+        Parameters
+        ----------
+        sensors : Sensors
+            The channels of the fit.
+
+        Returns
+        -------
+        data : ndarray, shape (n_channels, n_channels)
+            In the square of the units of MNE.
+        """
+        name = "data covariance" if type(self) is CovarianceData else "raw"
+        return covariance_data(self.cov, sensors, name)
 
     def strength(self, filter_: SourceFilter) -> Strength:
         """Measure the sources by the standard deviation of their amplitudes.
@@ -212,7 +271,9 @@ class RawData(CovarianceData):
 FitData = EvokedData | CovarianceData
 
 
-def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64]:
+def covariance_data(
+    cov: mne.Covariance, sensors: Sensors, name: str = "data covariance"
+) -> NDArray[np.float64]:
     """Pick the channels of a fit from a data covariance, and check them.
 
     Parameters
@@ -221,6 +282,8 @@ def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64
         The covariance of the data.
     sensors : Sensors
         The channels of the fit.
+    name : str
+        What to call the data in an error.
 
     Returns
     -------
@@ -231,5 +294,7 @@ def covariance_data(cov: mne.Covariance, sensors: Sensors) -> NDArray[np.float64
     sensors.check_projections(cov["projs"], "cov")
     data = np.diag(cov.data) if cov["diag"] else cov.data
     data = data[np.ix_(picks, picks)]
+    check_finite(np.diag(data), name, sensors.ch_names)
+    check_finite(data, name, sensors.ch_names)
     sensors.check_values(np.sqrt(np.diag(data))[:, None], "cov")
     return data

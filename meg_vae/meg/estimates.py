@@ -36,6 +36,8 @@ class Positions:
         volume.
     subject : str | None
         The subject, where the source space knows it.
+    vertices : list of ndarray of int | None
+        All vertex numbers of each source space; None in files of earlier versions.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Positions:
     axes: NDArray[np.float64]
     normals: NDArray[np.float64]
     subject: str | None
+    vertices: list[NDArray[np.int64]] | None = None
 
     def ordered(self, order: NDArray[np.int64]) -> Positions:
         """Put the sources in another order, shape (n_active,)."""
@@ -84,6 +87,7 @@ def active_positions(forward: mne.Forward, active: NDArray[np.int64]) -> Positio
         axes=forward["source_nn"].reshape(len(vertno), -1, 3)[active],
         normals=_normals(src, space[active], vertno[active]),
         subject=src._subject,
+        vertices=[np.asarray(one["vertno"], dtype=np.int64) for one in src],
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mne
-import numpy as np
 
+from meg_vae.meg.arguments import kinds
+from meg_vae.meg.channels import check_real
 from meg_vae.meg.data import CovarianceData, EvokedData, FitData, RawData
 from meg_vae.meg.recording import recording_covariance
 
@@ -99,8 +100,7 @@ def _covariance(cov: mne.Covariance, info: mne.Info | None) -> CovarianceData:
             f"data covariance has nfree={cov['nfree']}, and should say from how many samples it "
             "was computed; set cov['nfree']."
         )
-    if not np.isfinite(cov.data).all():
-        raise ValueError("data covariance has NaN or infinite entries; compute it from clean data.")
+    check_real(cov.data, "data covariance")
     known = [k for k, name in enumerate(info["ch_names"]) if name in cov.ch_names]
     if not known:
         raise ValueError("data covariance and info have no channel in common.")
@@ -112,13 +112,11 @@ def _covariance(cov: mne.Covariance, info: mne.Info | None) -> CovarianceData:
 
 def _responses(data: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
     """Check evoked responses and give them as a list."""
-    listed = isinstance(data, (list, tuple))
-    responses = list(data) if listed else [data]
+    responses = list(data) if isinstance(data, (list, tuple)) else [data]
     if not responses or not all(isinstance(one, mne.Evoked) for one in responses):
-        kinds = ", ".join(sorted({type(one).__name__ for one in responses})) or "nothing"
         raise TypeError(
             "data must be an mne.Evoked, a list of them, mne.Epochs, mne.io.Raw or an "
-            f"mne.Covariance, got {f'a list of {kinds}' if listed else kinds}."
+            f"mne.Covariance, got {kinds(data)}."
         )
     first = responses[0]
     for one in responses:
@@ -127,11 +125,17 @@ def _responses(data: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
                 f"evoked.nave={one.nave} of {one.comment!r} must be at least 1; "
                 "set it to the number of averages."
             )
+        if one.kind != "average":
+            raise ValueError(
+                f"evoked {one.comment!r} is a {one.kind.replace('_', ' ')}, and an average is "
+                "needed; choose another response of the file."
+            )
+        check_real(one.data, f"evoked {one.comment!r}")
         if len(one.times) == 0:
             raise ValueError(f"evoked {one.comment!r} has no time point; widen the time window.")
         if one.ch_names != first.ch_names or one.info["bads"] != first.info["bads"]:
             raise ValueError(
-                f"evoked {one.comment!r} has other (bad) channels than {first.comment!r}; "
-                "make them equal."
+                f"evoked {one.comment!r} has other channels, bad channels or another order than "
+                f"{first.comment!r}; make them equal (mne.equalize_channels, info['bads'])."
             )
     return responses

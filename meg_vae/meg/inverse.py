@@ -7,14 +7,17 @@ from typing import Any
 
 import mne
 import numpy as np
-from mne.utils import logger, use_log_level, warn
+from mne.utils import logger, use_log_level
 
 from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
+from meg_vae.meg.arguments import as_covariance, as_forward
 from meg_vae.meg.data import FitData
 from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.inputs import Instance, fit_data
 from meg_vae.meg.localization import Localization, at_places, on_grid
+from meg_vae.meg.mni import with_mni
+from meg_vae.meg.options import check_options, warn_of_fit
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
@@ -37,8 +40,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         as in MNE; "auto" is 0.2 on a surface and 1 elsewhere. A dict gives it for each kind of a
         mixed source space, as ``{"surface": 0.2, "volume": 1}``. Sources between the positions
         learn their orientation: for them it is "auto" or 1.
-    rank : None | "info" | "full" | dict
-        As in `mne.compute_rank`.
+    rank : None | "info" | "full" | dict | int
+        As in `mne.compute_rank`; a number where the channels are of one kind. None takes the
+        smallest that data, noise covariance and info support.
     noise_variance : float | "learn"
         Noise of the whitened data: learnt, or held (1 trusts the noise covariance).
     orientation : "shared" | "full"
@@ -65,7 +69,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         is that of the source, ``hemi`` and ``vertno`` are of the nearest position; ``radius_mm`` is
         half the longest axis of the 95 % ellipsoid of the place (NaN on the grid), ``extent_mm`` 0
         for a point, and ``on_wall`` says that the place was held by the wall around the source
-        space. ``sd_nAm`` carries how sure the place is.
+        space. ``sd_nAm`` carries how sure the place is. And
+        ``mni_x_mm, mni_y_mm, mni_z_mm`` (MNI305), where the subject is fsaverage or has a Talairach
+        transform in ``subjects_dir``.
     position_covariance_ : ndarray, shape (n_sources, 3, 3)
         Covariance of each place in m², head coordinates, with all else unknown too; NaN on the
         grid.
@@ -156,9 +162,10 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             amplitude and its ``peak_s`` NaN. The evidence of a recording or a covariance counts the
             samples that the low-pass leaves, and does not see how they follow each other: of slow
             data it is too large.
-        forward : mne.Forward
-            Forward model, in head coordinates.
-        noise_cov : mne.Covariance
+        forward : mne.Forward | path-like
+            Forward model of the same head position, in head coordinates; its gain is that in
+            ``forward["sol"]["data"]``. A file is read.
+        noise_cov : mne.Covariance | path-like
             Noise covariance of single trials; it is divided by the number of averages: ``nave`` of
             an evoked response, the number of epochs, 1 for a recording or a covariance.
         info : mne.Info | None
@@ -180,14 +187,16 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         TypeError
             If the data are of another type.
         ValueError
-            If the inputs do not fit together, are empty or are not finite.
+            If the inputs do not fit together (head position, filters, rank, ...), or are empty,
+            complex or not finite.
 
         Warns
         -----
         RuntimeWarning
-            If no source is found.
+            If no source is found, the noise is none that a recording has, or the noise covariance
+            has another rank than the data.
         """
-        self._check_subject(forward)
+        check_options(self.noise_variance, self.min_log_evidence)
         check_option("positions", self.positions, ("free", "grid"))
         if self.positions == "grid" and (bem is not None or trans is not None):
             raise ValueError(
@@ -195,6 +204,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
                 "use for it; leave them out, or use positions='free'."
             )
         with use_log_level(self.verbose):
+            forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
+            self._check_subject(forward)
             self._fit(fit_data(evoked, info), forward, noise_cov, bem, trans)
         return self
 
@@ -223,11 +234,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self._store(found, data)
         noise = np.mean(self.noise_variance_)
         logger.info(f"{len(self.sources_)} sources, noise variance {noise:.2f}")
-        if self.sources_.empty:
-            warn(
-                f"no source carries {self.min_log_evidence:g} nats of log evidence, so the estimate"
-                " is empty: these data look like noise alone."
-            )
+        learnt = isinstance(self.noise_variance, str)
+        found_none = self.sources_.empty
+        warn_of_fit(found_none, self.min_log_evidence, self.noise_variance_, learnt=learnt)
 
     def _store(self, found: Localization, data: FitData) -> None:
         """Keep what a fit leaves behind, in the units of the sensors and the sources."""
@@ -245,7 +254,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.field_covariance_ = found.field_covariance
         self.field_error_ = found.field_error
         places = found.filter.positions
-        self.sources_ = table.source_table(
+        sources = table.source_table(
             places,
             data.strength(found.filter),
             found.evidence,
@@ -253,6 +262,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             found.place_covariance,
             found.on_wall,
         )
+        self.sources_ = with_mni(sources, self.subject or places.subject, self.subjects_dir)
 
     def to_inverse_operator(
         self, info: mne.Info, forward: mne.Forward
@@ -283,7 +293,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         RuntimeError
             If this version of MNE does not use the operator in that way.
         """
-        filter_ = self._fitted()
+        filter_, forward = self._fitted(), as_forward(forward)
         if self.positions == "free":
             raise ValueError(
                 "an inverse operator of MNE has its sources at positions of the source space, and "

@@ -10,9 +10,11 @@ import numpy as np
 from mne.utils import logger
 from numpy.typing import NDArray
 
-from meg_vae.meg.channels import common_channels, evoked_data
+from meg_vae.meg.channels import check_covariance, common_channels, evoked_data
+from meg_vae.meg.compensation import check_compensation, compensation
 from meg_vae.meg.orientation import Loose, constrain, orientation_weights
-from meg_vae.meg.sensors import Sensors, check_compensation, check_reference, compensation
+from meg_vae.meg.rank import agree_on_rank
+from meg_vae.meg.sensors import Sensors, check_reference
 
 HEAD = 4  # FIFF's number of the head coordinate frame
 
@@ -39,6 +41,10 @@ class LeadField:
         Number of averages that the whitener assumes.
     forward : mne.Forward
         The forward model restricted to these channels, in the orientation used.
+    noise_cov : mne.Covariance | None
+        The noise covariance of single trials that the whitener was made of.
+    rank : dict | None
+        Its rank by channel type, as in `mne.compute_rank`.
     """
 
     Phi: NDArray[np.float64]
@@ -48,6 +54,8 @@ class LeadField:
     n_orient: int
     nave: float
     forward: mne.Forward
+    noise_cov: mne.Covariance | None = None
+    rank: dict[str, int] | None = None
 
     @property
     def ch_names(self) -> list[str]:
@@ -92,11 +100,12 @@ def make_leadfield(
     nave: float = 1,
     loose: Loose = "auto",
     rank: Any = None,
+    data: Any = None,
 ) -> LeadField:
     """Whiten a forward model.
 
-    Bad channels and SSP projectors are taken from ``info``; the rank after them (and after SSS) is
-    MNE's estimate. The noise covariance is divided by ``nave``.
+    Bad channels and SSP projectors are taken from ``info``; the rank is the smallest that data,
+    covariance and info support. The noise covariance is divided by ``nave``.
 
     Parameters
     ----------
@@ -114,6 +123,8 @@ def make_leadfield(
         gives it for each kind of a mixed source space.
     rank : None | "info" | "full" | dict
         As in `mne.compute_rank`.
+    data : FitData | None
+        The data, which are checked, and whose rank counts.
 
     Returns
     -------
@@ -129,12 +140,13 @@ def make_leadfield(
     """
     if not nave >= 1:
         raise ValueError(f"evoked.nave={nave} must be at least 1: it divides the noise covariance.")
-    if not np.isfinite(noise_cov.data).all():
-        raise ValueError("noise_cov has NaN or infinite entries; recompute it from clean data.")
     _check_frame(forward)
     ch_names = common_channels(forward, info, noise_cov)
+    check_covariance(noise_cov, ch_names)
     check_reference(info, ch_names)
     check_compensation(info, compensation(forward["info"]), "evoked", "the forward model")
+    sensors = Sensors.of(info, ch_names)
+    sensors.check_places(forward["info"], "forward", "evoked")
     n_known = len(forward["sol"]["row_names"])
     logger.info(f"Using {len(ch_names)} good channels of the data, of {n_known} in the forward")
     forward = mne.pick_channels_forward(forward, ch_names, ordered=True, verbose="error")
@@ -142,6 +154,11 @@ def make_leadfield(
         raise ValueError("forward has NaN or infinite entries in its gain; recompute it.")
     forward = constrain(forward, loose)
     weights = orientation_weights(forward, loose)
+    moments = None
+    if data is not None:
+        data.check(sensors)
+        moments = data.moments
+    noise_cov, rank = agree_on_rank(noise_cov, info, ch_names, rank, moments)
     whitener, _ = mne.cov.compute_whitener(
         noise_cov, info, ch_names, rank=rank, pca=True, verbose="error"
     )
@@ -149,11 +166,13 @@ def make_leadfield(
     return LeadField(
         Phi=(whitener @ forward["sol"]["data"]) * weights,
         whitener=whitener,
-        sensors=Sensors.of(info, ch_names),
+        sensors=sensors,
         weights=weights,
         n_orient=1 if mne.forward.is_fixed_orient(forward) else 3,
         nave=nave,
         forward=forward,
+        noise_cov=noise_cov,
+        rank=rank,
     )
 
 

@@ -18,7 +18,6 @@ from meg_vae.meg.estimates import free_positions
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield
-from meg_vae.meg.samples import band_limited_samples
 
 VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
 APART = chi2.ppf(
@@ -65,7 +64,7 @@ def on_grid(
     model = SparseVAE(leadfield.n_orient, **{name: options[name] for name in names}).fit(
         leadfield.Phi,
         data.whiten(leadfield),
-        n_effective=band_limited_samples(data.n_samples, data.info),
+        n_effective=data.n_independent,
         stretches=data.stretches,
     )
     active = model.active_
@@ -113,7 +112,7 @@ def at_places(
     leadfield = _whitened(data, forward, noise_cov, 1.0, options["rank"])
     field = ContinuousField(leadfield, data.info, bem, trans)
     names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
-    n = band_limited_samples(data.n_samples, data.info)
+    n = data.n_independent
     model = SlidingVAE(**{name: options[name] for name in names}).fit(
         field,
         leadfield.forward["source_rr"],
@@ -157,7 +156,7 @@ def _whitened(
 ) -> LeadField:
     """Whiten the lead field for the data, and say what is fitted to what."""
     leadfield = make_leadfield(
-        forward, data.info, noise_cov, nave=data.nave, loose=loose, rank=rank
+        forward, data.info, noise_cov, nave=data.nave, loose=loose, rank=rank, data=data
     )
     n, rank = data.n_samples, len(leadfield.Phi)
     logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {rank}")

@@ -7,6 +7,7 @@ from numbers import Real
 
 import mne
 import numpy as np
+from mne.utils import logger
 from numpy.typing import NDArray
 
 Loose = float | str | Mapping[str, float]
@@ -45,6 +46,52 @@ def constrain(forward: mne.Forward, loose: Loose) -> mne.Forward:
     )
 
 
+def own_gain(forward: mne.Forward) -> mne.Forward:
+    """Let every copy of the gain be the one in ``forward["sol"]``.
+
+    MNE turns dipoles from a copy in Cartesian axes. Who puts the gain of another toolbox in the
+    place of MNE's does not see that copy.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        Forward model, free or fixed.
+
+    Returns
+    -------
+    forward : mne.Forward
+        The same, or with another copy.
+
+    Raises
+    ------
+    ValueError
+        If the gain has another shape than the channels and positions.
+    """
+    gain, n_channels = forward["sol"]["data"], len(forward["sol"]["row_names"])
+    fixed = mne.forward.is_fixed_orient(forward)
+    wanted = (n_channels, forward["nsource"] * (1 if fixed else 3))
+    if np.shape(gain) != wanted:
+        raise ValueError(
+            f"forward['sol']['data'] has shape {np.shape(gain)}, and its {n_channels} channels and "
+            f"{forward['nsource']} positions of {'fixed' if fixed else 'free'} orientation need "
+            f"{wanted}."
+        )
+    if fixed or not np.isfinite(gain).all():  # is taken as it is, or refused where it is used
+        return forward
+    plain = gain
+    if forward["surf_ori"]:
+        axes = forward["source_nn"].reshape(-1, 3, 3)
+        plain = np.einsum("dga,gak->dgk", gain.reshape(n_channels, -1, 3), axes).reshape(wanted)
+    copied = forward["_orig_sol"]
+    largest = np.abs(plain).max(initial=0.0)
+    if copied.shape == wanted and np.allclose(copied, plain, rtol=0, atol=1e-6 * largest):
+        return forward
+    logger.info("forward['sol']['data'] is not the gain that MNE computed; it is used as it is")
+    forward = mne.Forward(forward)
+    forward["_orig_sol"] = plain
+    return forward
+
+
 def orientation_weights(forward: mne.Forward, loose: Loose) -> NDArray[np.float64]:
     """Weigh the dipoles of a forward model.
 
@@ -71,7 +118,8 @@ def _by_kind(forward: mne.Forward, loose: Loose) -> dict[str, float]:
     src = forward["src"]
     kinds = sorted({KINDS[space["type"]] for space in src})
     if mne.forward.is_fixed_orient(forward):
-        if loose not in ("auto", 0):
+        zero = isinstance(loose, Mapping) and not any(loose.values())
+        if not zero and loose not in ("auto", 0):
             raise ValueError(
                 f"loose={loose!r} needs a free-orientation forward, and this one is fixed; "
                 "use loose='auto'."

@@ -8,6 +8,8 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
+from meg_vae.meg.channels import check_real
+
 CHUNK = 10_000  # samples that are read at once: 25 MB of 306 channels
 
 
@@ -39,6 +41,7 @@ def chunks(
             return_times=True,
             verbose="error",
         )
+        check_real(data, "raw")
         yield times, data
 
 

@@ -13,7 +13,9 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level, warn
 from numpy.typing import NDArray
 
+from meg_vae.meg.arguments import as_covariance, as_forward
 from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, spacing
+from meg_vae.meg.data import EvokedData
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, make_leadfield
@@ -108,13 +110,16 @@ class SourceBootstrap:
             warn(f"the fit averaged {filter_.nave:g} epochs, and these are {len(epochs_data)}.")
         with use_log_level(verbose):
             free = self.positions == "free"
+            own_picks = filter_.sensors.pick(epochs.info, "epochs")
+            filter_.sensors.check_values(np.concatenate(epochs_data[:, own_picks], 1), "epochs")
             leadfield = make_leadfield(
-                forward,
-                epochs.info,
-                noise_cov,
+                as_forward(forward),
+                mne.pick_info(epochs.info, own_picks, verbose="error"),
+                as_covariance(noise_cov),
                 nave=len(epochs_data),
                 loose=1.0 if free else self.loose,
                 rank=self.rank,
+                data=EvokedData(self._responses) if self._responses else None,
             )
             picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
             whitened = np.einsum("rd,edt->ert", leadfield.whitener, epochs_data[:, picks])
@@ -141,8 +146,6 @@ def _check_epochs(
             f"epochs holds {len(data)} epoch{'' if len(data) == 1 else 's'}, and there is nothing "
             "to resample in fewer than two; give the epochs before they are averaged."
         )
-    if not np.isfinite(data).all():
-        raise ValueError("epochs has NaN or infinite values; drop those epochs or channels.")
     if len(responses) > 1:
         raise ValueError(
             f"this inverse was fitted to {len(responses)} responses; fit the average of epochs."

@@ -18,6 +18,8 @@ def band_limited_samples(n_samples: int, info: mne.Info) -> float:
     Returns
     -------
     n : float
-        2 · low-pass / sampling frequency of the time points, and never more than these.
+        2 · low-pass / sampling frequency of the time points, and never more than these or, where
+        there are any, less than one. Without a low-pass in ``info`` (0 or None) all of them count.
     """
-    return n_samples * min(1.0, 2 * info["lowpass"] / info["sfreq"])
+    lowpass = info["lowpass"] or info["sfreq"] / 2
+    return min(n_samples, max(1.0, n_samples * min(1.0, 2 * lowpass / info["sfreq"])))

@@ -128,7 +128,8 @@ class SavedInverse:
         inverse = cls(**state["options"])
         for name, value in state["results"].items():
             setattr(inverse, name, value)
-        inverse.sources_ = pd.DataFrame(state["sources"], columns=COLUMNS)
+        more = [name for name in state["sources"] if name not in COLUMNS]
+        inverse.sources_ = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
         kept = state["filter"]
         parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
         inverse.filter_ = SourceFilter(**kept | parts)

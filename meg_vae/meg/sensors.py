@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mne
 import numpy as np
@@ -12,7 +12,10 @@ from mne.proj import make_projector
 from mne.utils import use_log_level
 from numpy.typing import NDArray
 
-from meg_vae.meg.channels import check_finite, some
+from meg_vae.meg.channels import check_finite, check_real, some
+from meg_vae.meg.compensation import check_compensation, compensation
+from meg_vae.meg.placement import device_to_head, moved, sensor_places
+from meg_vae.meg.rank import maxwell_rank
 
 UNITS = {107: "V", 112: "T", 201: "T/m"}  # by FIFF's number
 LARGEST = {107: 1.0, 112: 1e-3, 201: 1e-3}  # far beyond what a head gives, in these units
@@ -35,6 +38,13 @@ class Sensors:
         Names of the projections of the data, applied or not.
     projected : ndarray, shape (n_channels, n_projected)
         Orthonormal basis of what they take out.
+    places : ndarray, shape (n_channels, 3)
+        Places of the channels in head coordinates, m; NaN where they are not known, and of no
+        channel in files of earlier versions.
+    dev_head_t : ndarray, shape (4, 4)
+        Transform from the device to the head; NaN where it is not known.
+    maxwell_rank : int
+        Components that a Maxwell filter has left: 0 without one, -1 where that is not known.
     """
 
     ch_names: list[str]
@@ -42,6 +52,9 @@ class Sensors:
     compensation: int
     projections: list[str]
     projected: NDArray[np.float64]
+    places: NDArray[np.float64] = field(default_factory=lambda: np.full((1, 3), np.nan))
+    dev_head_t: NDArray[np.float64] = field(default_factory=lambda: np.full((4, 4), np.nan))
+    maxwell_rank: int = -1
 
     @classmethod
     def of(cls, info: mne.Info, ch_names: list[str]) -> Sensors:
@@ -65,6 +78,9 @@ class Sensors:
             compensation=compensation(info),
             projections=[projection["desc"] for projection in info["projs"]],
             projected=projected_fields(info["projs"], ch_names),
+            places=sensor_places(info, ch_names),
+            dev_head_t=device_to_head(info),
+            maxwell_rank=maxwell_rank(info),
         )
 
     def pick(self, info: mne.Info, name: str) -> list[int]:
@@ -87,8 +103,8 @@ class Sensors:
         Raises
         ------
         ValueError
-            If a channel is missing, bad or in another unit, or the compensation, the reference or
-            the projections differ.
+            If a channel is missing, bad or in another unit, or the compensation, the reference,
+            the projections, the head position or a Maxwell filter differ.
         """
         picks = self.pick_names(info["ch_names"], info["bads"], name)
         units = _units(info, self.ch_names)
@@ -101,6 +117,8 @@ class Sensors:
         check_compensation(info, self.compensation, name, "the fit")
         check_reference(info, self.ch_names)
         self.check_projections(info["projs"], name)
+        self._check_maxwell(info, name)
+        self.check_places(info, name, "the fit")
         return picks
 
     def pick_names(self, ch_names: Sequence[str], bads: Sequence[str], name: str) -> list[int]:
@@ -168,6 +186,36 @@ class Sensors:
             "Give it the projections of the fit (add_proj, del_proj), or fit again."
         )
 
+    def _check_maxwell(self, info: mne.Info, name: str) -> None:
+        """Refuse data that a Maxwell filter has seen where the fit's have not, or vice versa."""
+        filtered = maxwell_rank(info) > 0
+        if self.maxwell_rank >= 0 and filtered != (self.maxwell_rank > 0):
+            raise ValueError(
+                f"{name} is{'' if filtered else ' not'} Maxwell-filtered, and the fit is"
+                f"{' not' if filtered else ''}; filter both alike "
+                "(mne.preprocessing.maxwell_filter), or fit again."
+            )
+
+    def check_places(self, info: mne.Info, name: str, whose: str) -> None:
+        """Refuse data of another head position, or electrodes at other places.
+
+        Parameters
+        ----------
+        info : mne.Info
+            Measurement info of the other data, or of a forward model.
+        name, whose : str
+            What to call these data and those that they are held against.
+        """
+        trans = device_to_head(info)
+        apart = moved(self.places, sensor_places(info, self.ch_names), self.dev_head_t, trans)
+        if apart:
+            raise ValueError(
+                f"{name} has its sensors up to {apart} from where {whose} has them in the head's "
+                "coordinates: another head position (dev_head_t) or other electrodes. Compute the "
+                "forward model from this recording's info, or bring recordings to one position "
+                "(mne.preprocessing.maxwell_filter with destination=)."
+            )
+
     def check_values(self, data: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         """Refuse data that are not finite, or in another unit by their size.
 
@@ -186,12 +234,13 @@ class Sensors:
         Raises
         ------
         ValueError
-            If a value is not finite, or absurdly large.
+            If a value is complex, not finite or absurdly large.
         """
+        check_real(data, name)
         if not data.size:
             return data
         low, high = data.min(1), data.max(1)  # NaN if one is
-        check_finite(low + high, name)
+        check_finite(low + high, name, self.ch_names)
         size = np.maximum(-low, high)
         for unit, largest in LARGEST.items():
             if (size[self.units == unit] > largest).any():
@@ -222,55 +271,6 @@ def projected_fields(projs: list[mne.Projection], ch_names: list[str]) -> NDArra
     return basis
 
 
-def compensation(info: mne.Info) -> int:
-    """Give the grade of compensation of MEG channels.
-
-    Parameters
-    ----------
-    info : mne.Info
-        Measurement info.
-
-    Returns
-    -------
-    grade : int
-        0 for none; FIFF keeps it in the upper half of the coil type.
-    """
-    meg = mne.pick_types(info, meg=True, ref_meg=False, exclude=[])
-    grades = {int(info["chs"][k]["coil_type"]) >> 16 for k in meg}
-    if len(grades) > 1:
-        raise ValueError(
-            f"the MEG channels are compensated unequally (grades {sorted(grades)}); "
-            "use apply_gradient_compensation."
-        )
-    return grades.pop() if grades else 0
-
-
-def check_compensation(info: mne.Info, grade: int, name: str, whose: str) -> None:
-    """Refuse data of another grade of compensation.
-
-    Parameters
-    ----------
-    info : mne.Info
-        Measurement info of the data.
-    grade : int
-        The grade needed.
-    name, whose : str
-        What to call these data and what needs the grade.
-
-    Raises
-    ------
-    ValueError
-        If the grades differ.
-    """
-    own = compensation(info)
-    if own != grade:
-        raise ValueError(
-            f"{name} has compensation grade {own}, and {whose} has {grade}; use "
-            f"{name}.apply_gradient_compensation({grade}) on the recording, or compute the forward "
-            "model and fit again."
-        )
-
-
 def check_reference(info: mne.Info, ch_names: list[str]) -> None:
     """Refuse EEG without its average reference, by the rule of MNE.
 
@@ -287,7 +287,11 @@ def check_reference(info: mne.Info, ch_names: list[str]) -> None:
         If EEG channels have another reference than an average one made by a projector.
     """
     empty = np.zeros((len(info["ch_names"]), 1))
-    _check_reference(mne.EvokedArray(empty, info, verbose="error"), ch_names)
+    try:
+        _check_reference(mne.EvokedArray(empty, info, verbose="error"), ch_names)
+    except ValueError as error:
+        way_out = "set_eeg_reference('average', projection=True)"
+        raise ValueError(f"{error} Use {way_out} on the recording.") from None
 
 
 def _units(info: mne.Info, ch_names: list[str]) -> NDArray[np.int64]:

@@ -28,13 +28,13 @@ def vae_inverse(
     ----------
     evoked : mne.Evoked
         The data, cropped to the time of interest.
-    forward : mne.Forward
+    forward : mne.Forward | path-like
         Forward model.
-    noise_cov : mne.Covariance
+    noise_cov : mne.Covariance | path-like
         Noise covariance of single trials; it is divided by ``evoked.nave``.
     loose : float | "auto" | dict
         Weight of the dipoles across the cortical normal.
-    rank : None | "info" | "full" | dict
+    rank : None | "info" | "full" | dict | int
         As in `mne.compute_rank`.
     pick_ori : None | "normal" | "vector"
         Amplitudes, the component along the cortical normal, or vectors.

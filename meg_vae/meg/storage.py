@@ -41,7 +41,7 @@ def write_state(fname: str | Path, state: dict[str, Any], *, overwrite: bool) ->
     FileExistsError
         If the file is there and ``overwrite`` is False.
     """
-    path = Path(fname)
+    path = Path(fname).expanduser()
     if path.suffix != ".h5":
         raise ValueError(f"fname={str(path)!r} must end with .h5.")
     with whole_file(path, overwrite=overwrite) as temporary:
@@ -69,7 +69,7 @@ def read_state(fname: str | Path) -> dict[str, Any]:
     ValueError
         If it is another kind of file, or of another version.
     """
-    path = Path(fname)
+    path = Path(fname).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -11,6 +12,16 @@ import torch
 _lock = Lock()
 _inside = 0  # fits that run now, in threads of one process
 _before = 1  # the user's setting, seen by the first of them
+
+
+def _after_fork() -> None:
+    """Forget the fits of the parent, whose threads are not in the child."""
+    global _inside, _lock
+    _inside, _lock = 0, Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -1,0 +1,161 @@
+"""How data from files are prepared: bad channels, filter, baseline, window, regularization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mne
+import numpy as np
+
+from meg_vae.meg.channels import check_covariance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meg_vae.cli.inputs import DataOptions
+
+
+def prepare(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions, known: Sequence[str]) -> None:
+    """Mark channels bad and filter, in place.
+
+    Parameters
+    ----------
+    inst : mne.Evoked | mne.io.BaseRaw
+        The data.
+    options : DataOptions
+        What to do to them.
+    known : sequence of str
+        Channels of the forward model.
+
+    Raises
+    ------
+    ValueError
+        If an option cannot be used, or a channel that counts is not finite.
+    """
+    unknown = [name for name in options.bads if name not in inst.ch_names]
+    if unknown:
+        raise ValueError(f"--bad {unknown[0]!r} is no channel of {options.evoked}.")
+    inst.info["bads"] = list(dict.fromkeys([*inst.info["bads"], *options.bads]))
+    _check_finite(inst, known)
+    if options.lowpass is not None:
+        _filter(inst, options.lowpass)
+
+
+def correct_baseline(evoked: mne.Evoked, start: float, stop: float, *, recorded: bool) -> None:
+    """Subtract the mean of an interval, in place.
+
+    Parameters
+    ----------
+    evoked : mne.Evoked
+        The response.
+    start, stop : float
+        The interval in s.
+    recorded : bool
+        Whether it is a recording, which has no baseline.
+
+    Raises
+    ------
+    ValueError
+        If there is no such interval.
+    """
+    if recorded:
+        raise ValueError(
+            "--baseline is for responses; a recording counts without the mean of each channel."
+        )
+    times, half = evoked.times, 0.5 / evoked.info["sfreq"]
+    if not times[0] - half <= start <= stop <= times[-1] + half:
+        raise ValueError(
+            f"--baseline {start:g} {stop:g} must go forward in time within the data, "
+            f"{times[0]:g} to {times[-1]:g} s."
+        )
+    evoked.apply_baseline((start, stop))
+
+
+def crop(evoked: mne.Evoked, tmin: float | None, tmax: float | None) -> None:
+    """Crop to a window that holds at least one sample, in place.
+
+    Parameters
+    ----------
+    evoked : mne.Evoked
+        The response.
+    tmin, tmax : float | None
+        First and last time in s; None: from the start, to the end.
+
+    Raises
+    ------
+    ValueError
+        If the window holds no sample.
+    """
+    times, half = evoked.times, 0.5 / evoked.info["sfreq"]
+    first = times[0] if tmin is None else tmin
+    last = times[-1] if tmax is None else tmax
+    inside = times[(times >= first - half) & (times <= last + half)]
+    if first > last or not len(inside):
+        raise ValueError(
+            f"the window from --tmin {first:g} to --tmax {last:g} s holds no sample; "
+            f"{evoked.comment!r} runs from {times[0]:g} to {times[-1]:g} s."
+        )
+    evoked.crop(inside[0], inside[-1])
+
+
+def regularize(
+    noise_cov: mne.Covariance, info: mne.Info, reg: float, known: Sequence[str]
+) -> mne.Covariance:
+    """Regularize on the channels of the data, each type by itself.
+
+    Parameters
+    ----------
+    noise_cov : mne.Covariance
+        The noise covariance.
+    info : mne.Info
+        Measurement info of the data.
+    reg : float
+        Share of the power, from 0 to 1.
+    known : sequence of str
+        Channels of the forward model.
+
+    Returns
+    -------
+    noise_cov : mne.Covariance
+        Regularized.
+
+    Raises
+    ------
+    ValueError
+        If ``reg`` is out of range, or the covariance is not finite in a channel that counts.
+    """
+    if not 0 <= reg <= 1:
+        raise ValueError(f"--reg {reg:g} must be a number from 0 to 1.")
+    common = [name for name in info["ch_names"] if name in noise_cov.ch_names and name in known]
+    noise_cov = noise_cov.copy().pick_channels(common, ordered=True, verbose="error")
+    if noise_cov["diag"]:  # MNE regularizes matrices alone
+        noise_cov.update(data=np.diag(noise_cov.data), diag=False)
+    check_covariance(noise_cov, [name for name in common if name not in info["bads"]])
+    noise_cov["data"] = np.where(np.isfinite(noise_cov.data), noise_cov.data, 0.0)  # of bad ones
+    bads = {*noise_cov["bads"], *info["bads"]}  # MNE counts the rank of those in info alone
+    noise_cov["bads"] = [name for name in common if name in bads]
+    return mne.cov.regularize(noise_cov, info, mag=reg, grad=reg, eeg=reg, verbose="error")
+
+
+def _check_finite(inst: mne.Evoked | mne.io.BaseRaw, known: Sequence[str]) -> None:
+    """Find values that are not numbers, in channels that count, before a filter spreads them."""
+    good = [inst.ch_names[k] for k in mne.pick_types(inst.info, meg=True, eeg=True)]
+    used = [name for name in good if name in known]
+    rows = inst.get_data(used) if used else []
+    broken = [name for name, row in zip(used, rows, strict=True) if not np.isfinite(row).all()]
+    if broken:
+        names = ", ".join(broken[:3]) + (", ..." if len(broken) > 3 else "")
+        raise ValueError(
+            f"the data have NaN or infinite values in {len(broken)} good channels ({names}); "
+            "mark them bad with --bad."
+        )
+
+
+def _filter(inst: mne.Evoked | mne.io.BaseRaw, lowpass: float) -> None:
+    nyquist = inst.info["sfreq"] / 2
+    if not 0 < lowpass < nyquist:
+        raise ValueError(
+            f"--lowpass {lowpass:g} must be above 0 and below {nyquist:g} Hz, half the sampling "
+            "frequency."
+        )
+    inst.filter(None, lowpass)
