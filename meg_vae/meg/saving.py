@@ -128,7 +128,7 @@ class SavedInverse:
         inverse = cls(**state["options"])
         for name, value in state["results"].items():
             setattr(inverse, name, value)
-        inverse.sources_ = pd.DataFrame(state["sources"], columns=COLUMNS)
+        inverse.sources_ = pd.DataFrame(state["sources"], columns=COLUMNS).astype({"on_wall": bool})
         kept = state["filter"]
         parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
         inverse.filter_ = SourceFilter(**kept | parts)
