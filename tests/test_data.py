@@ -46,18 +46,19 @@ def by_epochs(trials):
     return fit(*trials)
 
 
-def fit(data, forward, noise_cov, **kwargs):
+def fit(data, forward, noise_cov, *, positions="free", **kwargs):
     """A fit that says nothing."""
-    return VAEInverse(verbose="error").fit(data, forward, noise_cov, **kwargs)
+    inverse = VAEInverse(positions=positions, verbose="error")
+    return inverse.fit(data, forward, noise_cov, **kwargs)
 
 
-def same(one, two, rtol=1e-6):
-    """Whether two fits are the same up to rounding."""
+def same(one, two, rtol=3e-2):
+    """Whether two fits are the same, up to where the descent over places stops."""
     assert list(one.sources_["vertno"]) == list(two.sources_["vertno"])
-    size = abs(one.filter_.inverse_map).max()
-    np.testing.assert_allclose(
-        one.filter_.inverse_map, two.filter_.inverse_map, rtol=0, atol=rtol * size
-    )
+    ours, theirs = (fit.filter_.gain @ fit.filter_.inverse_map for fit in (one, two))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=rtol * abs(ours).max())
+    ours, theirs = (fit.sources_[["x_mm", "y_mm", "z_mm"]] for fit in (one, two))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=10 * rtol)
     ours, theirs = one.sources_["log_evidence"], two.sources_["log_evidence"]
     np.testing.assert_allclose(ours, theirs, rtol=rtol)
 
@@ -80,7 +81,12 @@ def test_a_recording_is_fitted_by_its_covariance(trials, raw):
     by_raw = fit(raw, forward, noise_cov)
     cov = mne.compute_raw_covariance(raw, tstep=None, verbose="error")
     by_cov = fit(cov, forward, noise_cov, info=raw.info)
-    same(by_raw, by_cov, rtol=1e-4)  # MNE loses digits to the constant field
+    same(by_raw, by_cov, rtol=0.1)
+    on_grid = [
+        fit(data, forward, noise_cov, positions="grid", **more)
+        for data, more in ((raw, {}), (cov, {"info": raw.info}))
+    ]
+    same(*on_grid, rtol=1e-4)  # MNE loses digits to the constant field
     assert by_raw.n_effective_ == by_cov.n_effective_ == raw.n_times - 1
     assert by_raw.filter_.nave == 1
     assert sorted(by_raw.sources_["vertno"][:2]) == TRUE

@@ -25,9 +25,9 @@ from meg_vae.datasets.template import cortex_vertices
 SPACING = "ico3"
 
 
-def record(n_sources=3, snr_db=10.0, **kwargs):
+def record(n_sources=3, snr_db=10.0, *, grid="same", **kwargs):
     return datasets.template_recording(
-        n_sources, snr_db, spacing=SPACING, verbose="warning", **kwargs
+        n_sources, snr_db, spacing=SPACING, grid=grid, verbose="warning", **kwargs
     )
 
 
@@ -39,6 +39,12 @@ def head():
 @pytest.fixture(scope="module")
 def case():
     return record()
+
+
+@pytest.fixture(scope="module")
+def clean():
+    """No noise, sources between the positions."""
+    return record(5, np.inf, grid="finer")
 
 
 def whitener_of(recording):
@@ -312,11 +318,63 @@ class TestRecording:
             ({"nave": 0}, "nave"),
             ({"min_distance": -0.01}, "min_distance"),
             ({"spacing": "all"}, "spacing"),
+            ({"grid": "fine"}, "grid must be one of finer, same, got 'fine'"),
         ],
     )
     def test_bad_arguments(self, kwargs, message):
         with pytest.raises(ValueError, match=message):
             datasets.template_recording(**{"spacing": SPACING, "verbose": "warning", **kwargs})
+
+
+class TestBetweenThePositions:
+    """Sources that lie off the grid, as they do unless told otherwise."""
+
+    def test_they_lie_off_the_positions_on_the_cortex(self, clean, head):
+        rr = np.array([dipole.pos[0] for dipole in clean.truth])
+        gaps = cKDTree(clean.forward["source_rr"]).query(rr)[0]
+        assert (gaps > 5e-4).all()
+        assert (gaps < 0.01).all()
+        on_grid = np.array([dipole.pos[0] for dipole in record(5).truth])  # the control
+        assert cKDTree(clean.forward["source_rr"]).query(on_grid)[0].max() < 1e-6
+        cortex = cortex_vertices(head.subjects_dir)
+        allowed = [
+            apply_trans(invert_transform(head.trans), s["rr"][v])
+            for s, v in zip(head.src, cortex, strict=True)
+        ]
+        assert cKDTree(np.concatenate(allowed)).query(rr)[0].max() < 1e-6
+
+    def test_their_fields_are_those_of_mne(self, clean):
+        """None of them is the field of the nearest position, or of its whole normal."""
+        whitener, data = whitener_of(clean), 0
+        for dipole in clean.truth:
+            one, _ = mne.make_forward_dipole(
+                mne.Dipole([0], dipole.pos[:1], [1.0], dipole.ori[:1], [1.0]),
+                clean.bem,
+                clean.evoked.info,
+                clean.trans,
+                verbose="warning",
+            )
+            data = data + np.outer(one["sol"]["data"][:, 0], dipole.amplitude)
+        size = np.linalg.norm(whitener @ data)
+        assert np.linalg.norm(whitener @ (clean.evoked.data - data)) < 1e-3 * size
+        nearest = cKDTree(clean.forward["source_rr"]).query([d.pos[0] for d in clean.truth])[1]
+        gain = clean.forward["sol"]["data"].reshape(306, -1, 3)
+        near = sum(
+            np.outer(gain[:, k] @ dipole.ori[0], dipole.amplitude)
+            for k, dipole in zip(nearest, clean.truth, strict=True)
+        )
+        assert np.linalg.norm(whitener @ (clean.evoked.data - near)) > 0.1 * size
+
+    def test_the_forward_solution_stays_that_of_the_positions(self, clean, case):
+        assert clean.forward["nsource"] == case.forward["nsource"] == 1284
+        np.testing.assert_array_equal(clean.forward["sol"]["data"], case.forward["sol"]["data"])
+
+    def test_their_fields_are_made_once(self, clean):
+        folder = next(cache_dir().glob(f"template-*/between-{SPACING}"))
+        before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        again = record(5, np.inf, grid="finer")
+        np.testing.assert_array_equal(again.evoked.data, clean.evoked.data)
+        assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 class TestSimulation:

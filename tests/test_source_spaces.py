@@ -134,9 +134,14 @@ def _direction(name, place):
 
 
 def fit(case, loose, orientation):
-    """A fit of a case."""
-    inverse = VAEInverse(loose=loose, orientation=orientation, verbose="error")
+    """A fit of a case on the positions of its source space."""
+    inverse = VAEInverse(positions="grid", loose=loose, orientation=orientation, verbose="error")
     return inverse.fit(case.evoked, case.forward, case.noise_cov)
+
+
+def fit_between(case):
+    """A fit of a case in and between the positions."""
+    return VAEInverse(verbose="error").fit(case.evoked, case.forward, case.noise_cov)
 
 
 def gaps(inverse, case):
@@ -175,12 +180,47 @@ def test_round_of_every_source_space(cases, tmp_path, name, loose, orientation):
         assert getattr(again, state) == getattr(inverse, state)
 
 
-def test_noise_alone_passes_none_of_that(cases):
+@pytest.mark.parametrize("name", SPACES)
+def test_round_between_the_positions_of_every_source_space(cases, tmp_path, name):
+    """Found nearer than the positions are to each other; shown at the nearest; saved and read."""
+    case = cases(name)
+    inverse = fit_between(case)
+    assert (gaps(inverse, case) < 4).all()
+    assert sorted(inverse.sources_["vertno"]) == case.vertno
+    assert (inverse.sources_["radius_mm"] < 10).all()
+    assert np.isfinite(inverse.growth_)
+    again = read_vae_inverse(inverse.save(tmp_path / "x-vae.h5"))
+    assert again.sources_.equals(inverse.sources_)
+    np.testing.assert_array_equal(again.position_covariance_, inverse.position_covariance_)
+    for pick_ori in (None, "vector"):
+        stc = inverse.apply(case.evoked, pick_ori)
+        vector = "Vector" if pick_ori else ""
+        assert type(stc).__name__ == KINDS[name].replace("Source", f"{vector}Source")
+        assert sorted(np.concatenate(stc.vertices)) == case.vertno
+        np.testing.assert_array_equal(again.apply(case.evoked, pick_ori).data, stc.data)
+    for dipole, place in zip(inverse.dipoles(), inverse.filter_.positions.rr_head, strict=True):
+        np.testing.assert_array_equal(dipole.pos[0], place)
+    with pytest.raises(ValueError, match=r"VAEInverse\(positions='grid'\) to export"):
+        inverse.to_inverse_operator(case.evoked.info, case.forward)
+
+
+@pytest.mark.parametrize("loose", [0.0, 0.2, {"surface": 0.2, "volume": 1.0}])
+def test_dipoles_held_to_normals_need_the_positions(cases, loose):
+    case = cases("mixed")
+    fixed = mne.convert_forward_solution(cases("surface").forward, force_fixed=True, verbose=False)
+    with pytest.raises(ValueError, match=r"loose=.* use VAEInverse\(positions='grid'\)"):
+        VAEInverse(loose=loose).fit(case.evoked, case.forward, case.noise_cov)
+    with pytest.raises(ValueError, match=r"fixed orientation.* VAEInverse\(positions='grid'\)"):
+        VAEInverse().fit(case.evoked, fixed, case.noise_cov)
+
+
+@pytest.mark.parametrize("find", [lambda case: fit(case, "auto", "shared"), fit_between])
+def test_noise_alone_passes_none_of_that(cases, find):
     case = cases("surface")
     silent = record(case.forward, case.evoked.info, [], [])
-    inverse = fit(SimpleNamespace(**vars(silent), rr=case.rr), "auto", "shared")
+    inverse = find(SimpleNamespace(**vars(silent), rr=case.rr))
     assert not (gaps(inverse, case) < 13).any()
-    with pytest.raises(ValueError, match="there is no source"):
+    with pytest.raises(ValueError, match="there is no source|positions='grid'"):
         inverse.to_inverse_operator(silent.evoked.info, silent.forward)
 
 
@@ -198,7 +238,7 @@ def test_a_mixed_source_space_may_be_fixed_on_its_surfaces_alone(cases):
     surface = positions.space < 2
     assert (U[surface, :2] == 0).all()
     assert (abs(U[~surface]).max(2) > 0).all()
-    vectors = inverse.apply(case.evoked, "vector").data[surface]
+    vectors = np.einsum("gat,gak->gkt", U, positions.axes)[surface]
     along = np.einsum("gkt,gk->gt", vectors, positions.normals[surface])
     np.testing.assert_allclose(abs(along), np.linalg.norm(vectors, axis=1), rtol=1e-6)
     with pytest.raises(ValueError, match="in a mixed one loose="):
@@ -216,7 +256,8 @@ def test_normal_component_is_that_of_mne(cases, recording, loose):
         inverse = fit(case, loose, "shared")
         normal = inverse.apply(case.evoked, "normal")
         vector = inverse.apply(case.evoked, "vector")
-        normals = inverse.filter_.positions.normals
+        where = inverse.filter_.positions
+        normals = where.normals[np.lexsort((where.vertno, where.space))]  # as in the estimate
         along = np.einsum("gkt,gk->gt", vector.data, normals)
         np.testing.assert_allclose(normal.data, along, rtol=1e-9, atol=1e-20)
         operator = inverse.to_inverse_operator(case.evoked.info, case.forward)

@@ -12,10 +12,11 @@ from mne.utils import verbose
 from .helmet import helmet_info
 from .noise import noise_covariance
 from .simulation import check_level, event_related, place_sources, simulate
-from .template import cortex_vertices, template
+from .template import cortex_vertices, forward_between, template
 
 _SFREQ = 200.0
 _TMIN, _TMAX = -0.1, 0.4
+_GRIDS = ("finer", "same")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ def template_recording(
     min_distance: float = 0.04,
     nave: int = 100,
     spacing: str = "oct6",
+    grid: str = "finer",
     subjects_dir: str | Path | None = None,
     random_state: int | np.random.Generator | None = 0,
     verbose: bool | str | int | None = None,
@@ -90,6 +92,9 @@ def template_recording(
         Number of averaged trials.
     spacing : {"oct6", "ico4", "oct5", "ico3"}
         Source spacing of `template`.
+    grid : "finer" | "same"
+        Whether sources lie at vertices of the cortex that are no positions of the source space, or
+        at its positions, where an inverse method that puts sources on them finds them too easily.
     subjects_dir : path-like | None
         Where `template` writes the subject folder. None: the cache folder.
     random_state : int | numpy.random.Generator | None
@@ -109,10 +114,12 @@ def template_recording(
 
     Notes
     -----
-    Every position of the cortex is as likely as any other; only the medial wall, which is no
-    cortex, is left out. Since every source gets the same sensor power, deep and radial ones have
-    the larger currents: at the defaults the peak of a source is about 30 nA·m in the median, and
-    15 to 140 nA·m for nine sources in ten.
+    Sources are drawn from a thousand vertices of the cortex that the source space leaves out, or
+    from its positions, each as likely as any other; only the medial wall, which is no cortex, is
+    left out. They point along the cortical normal, and their fields are computed with the same BEM.
+    Since every source gets the same sensor power, deep and radial ones have the larger currents: at
+    the defaults the peak of a source is about 30 nA·m in the median, and 15 to 140 nA·m for nine
+    sources in ten.
 
     The noise covariance is the one of `meg_vae.datasets.noise.noise_covariance`: sensor noise,
     background activity of the whole cortex, and projectors against homogeneous fields.
@@ -122,18 +129,18 @@ def template_recording(
         raise ValueError(f"n_sources must be a whole number of at least 0, got {n_sources}")
     if not 0 <= min_distance < np.inf:
         raise ValueError(f"min_distance must be a distance in m of at least 0, got {min_distance}")
+    if grid not in _GRIDS:
+        raise ValueError(f"grid must be one of {', '.join(_GRIDS)}, got {grid!r}")
     head = template(spacing, subjects_dir)
     rng = np.random.default_rng(random_state)
     cortex = cortex_vertices(head.subjects_dir)
-    in_cortex = [np.isin(s["vertno"], v) for s, v in zip(head.src, cortex, strict=True)]
-    candidates = np.flatnonzero(np.concatenate(in_cortex))
-    source_rr = head.forward["source_rr"][candidates]
-    positions = candidates[place_sources(source_rr, n_sources, min_distance, rng)]
+    forward = head.forward if grid == "same" else forward_between(head, spacing)
+    positions = _draw_positions(forward, cortex, n_sources, min_distance, rng)
     times = np.arange(round(_TMIN * _SFREQ), round(_TMAX * _SFREQ) + 1) / _SFREQ
     time_courses = event_related(times, n_sources, rng)
     noise_cov = noise_covariance(head.forward, head.info, cortex)
     evoked, truth = simulate(
-        head.forward,
+        forward,
         helmet_info(_SFREQ),
         noise_cov,
         positions,
@@ -153,3 +160,18 @@ def template_recording(
         trans=head.trans,
         bem=head.bem,
     )
+
+
+def _draw_positions(
+    forward: mne.Forward,
+    cortex: list[np.ndarray],
+    n_sources: int,
+    min_distance: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw positions of a forward solution that are cortex, far enough from each other."""
+    in_cortex = [np.isin(s["vertno"], v) for s, v in zip(forward["src"], cortex, strict=True)]
+    candidates = np.flatnonzero(np.concatenate(in_cortex))
+    return candidates[
+        place_sources(forward["source_rr"][candidates], n_sources, min_distance, rng)
+    ]

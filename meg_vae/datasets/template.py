@@ -24,6 +24,8 @@ _KEY = f"1-mne-{mne.__version__}"
 _BEM_SOLUTION = f"bem/{SUBJECT}-5120-bem-sol.fif"
 _TRANS = f"bem/{SUBJECT}-trans.fif"
 
+_N_BETWEEN = 500  # vertices of each hemisphere that sources between the positions are drawn from
+
 # Mean thickness falls to zero across the medial wall, where there is no cortex to measure.
 _THINNEST_CORTEX_MM = 1.0
 
@@ -141,6 +143,49 @@ def cortex_vertices(subjects_dir: Path) -> list[np.ndarray]:
     """
     folder = subjects_dir / SUBJECT / "label"
     return [mne.read_label(folder / f"{hemi}.cortex.label").vertices for hemi in ("lh", "rh")]
+
+
+def forward_between(head: Template, spacing: str) -> mne.Forward:
+    """Make, or load, the fields of sources between the positions of a template's source space.
+
+    Parameters
+    ----------
+    head : Template
+        The template.
+    spacing : str
+        Its spacing.
+
+    Returns
+    -------
+    forward : mne.Forward
+        Forward solution, free orientation, at a thousand vertices of the cortex that are drawn from
+        those which the source space leaves out. Kept in the cache folder, as the template is.
+    """
+
+    def write(folder: Path) -> None:
+        steps = {"forward solution": lambda: _write_between(folder / _forward_file(spacing), head)}
+        run_steps(f"Sources between the positions ({spacing})", steps)
+
+    folder = cached_folder(cache_dir() / f"template-{_KEY}" / f"between-{spacing}", _KEY, write)
+    return mne.read_forward_solution(folder / _forward_file(spacing), verbose="warning")
+
+
+def _write_between(file: Path, head: Template) -> None:
+    """Write the fields of vertices that are cortex and no positions."""
+    rng, src = np.random.default_rng(0), head.src.copy()
+    for space, cortex in zip(src, cortex_vertices(head.subjects_dir), strict=True):
+        left_out = np.setdiff1d(cortex, space["vertno"])
+        vertno = np.sort(rng.choice(left_out, _N_BETWEEN, replace=False))
+        inuse = np.zeros(space["np"], int)
+        inuse[vertno] = 1
+        space |= {"vertno": vertno, "inuse": inuse, "nuse": len(vertno), "nuse_tri": 0}
+        space |= dict.fromkeys(
+            ["use_tris", "nearest", "nearest_dist", "pinfo", "patch_inds", "dist", "dist_limit"]
+        )
+    forward = mne.make_forward_solution(
+        head.info, head.trans, src, head.bem, meg=True, eeg=False, mindist=0.0, verbose="warning"
+    )
+    mne.write_forward_solution(file, forward, verbose="warning")
 
 
 def _source_file(spacing: str) -> str:

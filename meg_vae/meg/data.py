@@ -257,12 +257,14 @@ class RawData(CovarianceData):
             How strong each is, beyond its mean over the recording, and when.
         """
         picks = filter_.sensors.pick(self.info, "raw")
-        pieces = [(times, filter_.sources(data)) for times, data in chunks(self.raw, picks)]
-        U = np.concatenate([piece for _, piece in pieces], axis=2)
-        times = np.concatenate([times for times, _ in pieces])
+        pieces = [
+            (times, filter_.sources(data), data.sum(1)) for times, data in chunks(self.raw, picks)
+        ]
+        times, U = (np.concatenate([piece[k] for piece in pieces], axis=-1) for k in (0, 1))
+        mean = np.sum([piece[2] for piece in pieces], axis=0)[:, None] / len(times)
 
         def spread(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-            good = (data for _, data in chunks(self.raw, picks))
+            good = (data - mean for _, data in chunks(self.raw, picks))
             return np.concatenate([filter_.spread(data, 1.0, axis) for data in good], axis=1)
 
         return peak_strength(U - U.mean(2, keepdims=True), times, spread)

@@ -129,7 +129,8 @@ class SavedInverse:
         for name, value in state["results"].items():
             setattr(inverse, name, value)
         more = [name for name in state["sources"] if name not in COLUMNS]
-        inverse.sources_ = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
+        table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
+        inverse.sources_ = table.astype({"on_wall": bool})
         kept = state["filter"]
         parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
         inverse.filter_ = SourceFilter(**kept | parts)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 Places = NDArray[np.float64]
 
+FAINT = 0.005  # of a place's strongest dipole: a fainter field is no more than an error of its own
+
 
 @dataclass(frozen=True)
 class Expansion:
@@ -68,10 +70,23 @@ class Field:
             gradient = torch.einsum("dp,mdx->mpx", self.basis, gradient.flatten(2))
             gradient = gradient.unflatten(2, (o, q))
             errors = torch.einsum("dp,medo->mepo", self.basis, errors)
-        return Expansion(values, gradient, errors)
+        seen = _seen(values)
+        return Expansion(
+            values @ seen, torch.einsum("mdaq,mao->mdoq", gradient, seen), errors @ seen[:, None]
+        )
 
     def within(self, places: Tensor) -> Tensor:
         """Move places back to where the field is known, shape (m, q)."""
         if self.confine is None or not len(places):
             return places
         return torch.as_tensor(self.confine(places.numpy()))
+
+
+def _seen(values: Tensor) -> Tensor:
+    """Projections (m, o, o) onto the dipoles that are seen: MEG sees no radial one in a sphere.
+
+    A prior along the others would grow without bound for a field that is an error of its own.
+    """
+    size, axes = torch.linalg.eigh(values.mT @ values)
+    kept = axes * (size >= FAINT**2 * size[:, -1:])[:, None, :]
+    return kept @ kept.mT

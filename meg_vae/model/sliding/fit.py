@@ -178,7 +178,7 @@ def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
 
 def _result(view: _View, settled: Settled, field: Field) -> Fit:
     """Describe the sources in all directions of the data."""
-    sources, data = settled.sources, view.data
+    sources, data = settled.sources.seen(), view.data
     at = whiten(data, sources)
     m, o = sources.live.shape
     encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))

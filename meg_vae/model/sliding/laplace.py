@@ -8,7 +8,7 @@ that of z at the given parameters and (∂W x) cov(θ) (∂W x)ᵀ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
         q, d = sources.places.shape[1], sources.values.shape[1]
         none = sources.values.new_zeros
         return Spread(none(0, q, q), none(0, q, q), none(0, o, o), none(0, 0, o, d))
-    at = slopes(data, sources, unit)
+    at = _no_turn_beyond_all(slopes(data, sources, unit), sources, data.n)
     every = torch.ones_like(at.gradient, dtype=torch.bool)
     root = _root_covariance(at, data.n, every)
     free = at.directions.free
@@ -62,6 +62,15 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
         activity=A @ blocks @ A.mT,
         modes=_main_modes(_map_moves(data, sources, at.directions, encoder, L), root, o),
     )
+
+
+def _no_turn_beyond_all(at: Slopes, sources: Sources, n: float) -> Slopes:
+    """Count moves of the priors as N(0, 1) at most: a turn that no sensor sees ends at a radian."""
+    moves = torch.zeros_like(at.directions.free)
+    moves[:, sources.places.shape[1] : moves.shape[1] - sources.errors.shape[1]] = True
+    own = torch.zeros_like(at.gradient)
+    own[: int(at.directions.free.sum())] = 2 / n * moves[at.directions.free].to(own)
+    return replace(at, curvature=at.curvature + own.diag(), average=at.average + own.diag())
 
 
 def _place_covariance(

@@ -64,7 +64,12 @@ class Sources:
         here = field.expand(places)
         shift = places.new_zeros(here.errors.shape[:2])
         own = (here.values, here.gradient, here.errors)
-        return cls(places, places, *own, shift, principal_axes(factors), noise)
+        return cls(places, places, *own, shift, principal_axes(factors), noise).seen()
+
+    def seen(self) -> Sources:
+        """Leave what has no field out of the priors: no data could tell how large it is."""
+        back = torch.linalg.pinv(self.values, rtol=1e-9)
+        return replace(self, factors=principal_axes(back @ (self.values @ self.factors)))
 
     def __len__(self) -> int:
         """Count the sources."""
