@@ -11,7 +11,7 @@ from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid, best_factor, excess, growth, highest, pull
 from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
 
-ALIKE = 0.5  # squared correlation of two sources' fields, above which one may stand for both
+ALIKE = 0.7  # squared correlation of two sources' fields, above which one may stand for both
 SURE = 3.0  # times the evidence asked for, above which a source unlike all others is not tried
 WIDER = 1.0  # nats by which a further direction of a prior must raise the evidence
 

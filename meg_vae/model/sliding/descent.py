@@ -15,27 +15,35 @@ DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
 TRAVEL = 0.7  # of the field's unit: farthest from an anchor before the field is evaluated anew
 FRESH = 0.005  # of the field's unit: anchors are this near to the places at the end
 SHRINK = 1.5  # furthest that one step shrinks a variance: e^-1.5
-SAME = 1e-10  # change of the energy, relative to it, that ends a descent
+ROUNDING = 1e-12  # of the energy
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How far to descend: largest derivative left, steps about an anchor, evaluations."""
+    """How far to descend: to derivatives below ``tol``, or until a step brings less than ``nats``.
+
+    At most ``steps`` are made about one anchor, and ``rounds`` evaluations of the field.
+    """
 
     tol: float = 1e-3
+    nats: float = 1e-4
     steps: int = 40
     rounds: int = 25
 
+    def gain(self, n: float, energy: Tensor) -> Tensor:
+        """Fall of the energy that is worth a further step, for n samples."""
+        return torch.clamp(ROUNDING * energy.abs(), min=2 / n * self.nats)
 
-ROUGH = Effort(tol=0.1, steps=4, rounds=1)
-FIRM = Effort(tol=1e-2)
+
+ROUGH = Effort(tol=0.1, nats=0.1, steps=4, rounds=1)
+FIRM = Effort(tol=1e-2, nats=0.01)
 
 
 def settle(data: Data, sources: Sources, field: Field, effort: Effort) -> Sources:
     """Descend to a joint stationary point, with the field evaluated at the places there.
 
     The field is linear about anchors within a descent, and evaluated anew between descents; where
-    the energy of the true field has not fallen, places may travel half as far.
+    the energy of the true field has not fallen, places may travel less far.
     """
     travel, best = TRAVEL * field.unit, sources
     energy = whiten(data, best).energy
@@ -45,12 +53,13 @@ def settle(data: Data, sources: Sources, field: Field, effort: Effort) -> Source
         moved = _descend(data, best, field, effort, travel)
         after = moved.anchored(field, FRESH * field.unit)
         new = whiten(data, after).energy
-        if new > energy + SAME * energy.abs():
-            travel /= 2
-            if travel < FRESH * field.unit:
+        if new > energy + ROUNDING * energy.abs():
+            travel /= 4
+            hoped = energy - whiten(data, moved).energy
+            if travel < FRESH * field.unit or hoped < effort.gain(data.n, energy):
                 break
             continue
-        done = after is moved or energy - new < SAME * energy.abs()
+        done = after is moved or energy - new < effort.gain(data.n, energy)
         best, energy = after, new
         if done:
             break
@@ -90,12 +99,12 @@ def _descend(data: Data, sources: Sources, field: Field, effort: Effort, travel:
             continue
         if not len(at.gradient) or float(at.gradient.abs().max()) < effort.tol:
             break
-        moved, energy, damping = _step(data, sources, field, at, damping)
+        moved, energy, damping = _step(data, sources, field, at, damping, travel)
         if moved is sources:
             break
         sources = replace(moved, factors=principal_axes(moved.factors))
         gone = torch.linalg.vector_norm(sources.places - sources.anchors, dim=1).max()
-        if float(gone) > travel or at.energy - energy < SAME * energy.abs():
+        if float(gone) > travel or at.energy - energy < effort.gain(data.n, energy):
             break
     return sources
 
@@ -110,7 +119,7 @@ def _without_column(sources: Sources, column: int) -> Sources:
 
 
 def _step(
-    data: Data, sources: Sources, field: Field, at: Slopes, damping: float
+    data: Data, sources: Sources, field: Field, at: Slopes, damping: float, travel: float
 ) -> tuple[Sources, Tensor, float]:
     """One step downhill, damped until the energy falls; the same sources where it never does."""
     scale = at.average.diagonal().clamp_min(1e-300)
@@ -119,7 +128,7 @@ def _step(
         if failed:  # indefinite: the average information never is
             L = torch.linalg.cholesky_ex(at.average + ((damping + 1e-9) * scale).diag())[0]
         step = -torch.cholesky_solve(at.gradient[:, None], L)[:, 0].nan_to_num()
-        trial = _moved(data, sources, field, at.directions, step)
+        trial = _moved(data, sources, field, at.directions, step, travel)
         energy = whiten(data, trial).energy
         if energy <= at.energy:
             return trial, energy, max(damping / 10, 1e-12)
@@ -127,12 +136,19 @@ def _step(
     return sources, at.energy, damping
 
 
-def _moved(data: Data, sources: Sources, field: Field, moving: Directions, step: Tensor) -> Sources:
-    """Move places, factors, errors and noise by their parts of a step."""
+def _moved(
+    data: Data,
+    sources: Sources,
+    field: Field,
+    moving: Directions,
+    step: Tensor,
+    travel: float,
+) -> Sources:
+    """Move places, by ``travel`` at most, factors, errors and noise by their parts of a step."""
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = torch.zeros(moving.free.shape, dtype=step.dtype)
     full[moving.free] = step[: int(moving.free.sum())]
-    places = _capped(full[:, :q], TRAVEL) * field.unit + sources.places
+    places = sources.places + _capped(full[:, :q] * field.unit, travel)
     noise = sources.noise
     if data.learn:
         noise = (noise * _factor(step[-1:])[0]).clamp_min(data.floor)

@@ -17,9 +17,9 @@ from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
 CHUNK = 2048  # positions at a time
-PEAKS = 4  # positions that are climbed from
-STEPS = (0.8, 0.4, 0.2, 0.1, 0.05, 0.02)  # of the field's unit, tried along the gradient
-CLIMBS = 8
+PEAKS = 3  # positions that are climbed from
+STEPS = (0.6, 0.25, 0.1, 0.03)  # of the field's unit, tried along the gradient
+CLIMBS = 6
 
 
 @dataclass(frozen=True)
