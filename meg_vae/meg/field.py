@@ -26,7 +26,7 @@ NEIGHBOURS = 40  # positions that an interpolation rests on, where there are so 
 FEWEST = 16  # positions that it needs
 STEP = 1e-5  # m, of the differences that give the gradient
 REACH = 1.5  # of the spacing of the positions: the wall is this far from the nearest one
-PATTERNS = 8  # nearest positions whose errors stand for that of a place
+PATTERNS = 10  # nearest positions whose errors stand for that of a place
 BETWEEN = (
     0.5  # error between positions over that of a position left out, whose gap is twice as wide
 )
@@ -260,8 +260,12 @@ class _Samples:
 
     def errors(self, rr: Array) -> Array:
         """Tell what is missed at the nearest positions without them, scaled to places between."""
-        n_patterns = min(PATTERNS, len(self.rr))
-        near = self.tree.query(rr, n_patterns)[1].reshape(len(rr), n_patterns)
+        n_patterns = min(PATTERNS, len(self.rr) - 1)
+        distance, near = self.tree.query(rr, n_patterns + 1)
+        distance, near = (x.reshape(len(rr), -1) for x in (distance, near))
+        near = near[:, :-1]
+        share = (1 - distance[:, :-1] / distance[:, -1:]) ** 2  # none enters or leaves at once
+        share = share / share.sum(1, keepdims=True)
         missing = [k for k in np.unique(near) if k not in self._left_out]
         if missing:
             index, weight = self._weights(self.rr[missing], leave_out=True)
@@ -271,7 +275,7 @@ class _Samples:
                 self._left_out[k] = missed
         shape = (*near.shape, *self.gain.shape[1:])
         patterns = np.array([self._left_out[k] for k in near.ravel()]).reshape(shape)
-        return BETWEEN / n_patterns**0.5 * patterns
+        return BETWEEN * np.sqrt(share)[:, :, None, None] * patterns
 
     def _look_up(self, index: NDArray[np.int64]) -> None:
         """Compute the difference to the sphere's field at positions where it is not known."""

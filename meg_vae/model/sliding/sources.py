@@ -108,17 +108,33 @@ class Sources:
         return replace(self, **both)
 
     def anchored(self, field: Field, farther: float) -> Sources:
-        """Evaluate the field anew where a place is farther than that from its anchor."""
+        """Evaluate the field anew where a place is farther than that from its anchor.
+
+        The patterns of its error may be others there; their weights make the same error of them.
+        """
         moved = torch.linalg.vector_norm(self.places - self.anchors, dim=1) > farther
         if not moved.any():
             return self
         new: Expansion = field.expand(self.places[moved])
-        parts = {"anchors": self.places[moved], **vars(new)}
+        shift = _translated(self.shift[moved], self.errors[moved], new.errors)
+        parts = {"anchors": self.places[moved], "shift": shift, **vars(new)}
         changed = {}
         for name, value in parts.items():
             changed[name] = getattr(self, name).clone()
             changed[name][moved] = value
         return replace(self, **changed)
+
+
+def _translated(shift: Tensor, errors: Tensor, others: Tensor) -> Tensor:
+    """Weights (m, e) of other patterns that add up most nearly to the same error."""
+    if not shift.any():
+        return shift
+    old, new = errors.flatten(2), others.flatten(2)
+    products = new @ new.mT
+    ridge = 1e-6 * products.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + 1e-300
+    eye = torch.eye(shift.shape[1], dtype=shift.dtype)
+    back: Tensor = torch.linalg.solve(products + ridge * eye, new @ (old.mT @ shift[..., None]))
+    return back[..., 0]
 
 
 def principal_axes(factors: Tensor) -> Tensor:
