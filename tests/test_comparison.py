@@ -488,7 +488,7 @@ class TestCompare:
         done = run(dataclasses.replace(small, forward=forward), methods, truth=small.truth)
         assert "lead field between the positions" in row(done, "vae")["note"]  # 20 mm apart
         assert list(done.table["note"])[1:] == [""] * 3
-        assert (done.table["localization_error_mm"] < 40).all()
+        assert (done.table["localization_error_mm"] < 50).all()
         assert all(isinstance(stc, mne.VolSourceEstimate) for stc in done.estimates.values())
 
     def test_the_progress_bar_names_the_method_and_can_be_silenced(self, small, capsys):
@@ -558,11 +558,10 @@ class TestPlaces:
         for name, found in (
             ("words", ["a source"]),
             ("late", [dipole_at((0, 0, 50), (0, 0, 1e-8), late)]),
-            ("infinite", [dipole_at((0, 0, 50), (0, 0, np.inf), small.evoked)]),
+            ("infinite", [dipole_at((0, 0, np.inf), (0, 0, 1e-8), small.evoked)]),
         ):
             add_method(monkeypatch, name, lambda *args, found=found, **kwargs: found)
-        with np.errstate(invalid="ignore"):
-            done = run(small, ["words", "late", "infinite", "zeros"])
+        done = run(small, ["words", "late", "infinite", "zeros"])
         assert list(done.table["status"]) == [*["failed"] * 3, "empty"]
         for name, said in (("words", "dipoles"), ("late", "samples"), ("infinite", "not finite")):
             assert said in row(done, name)["note"]

@@ -238,8 +238,9 @@ class TestPlaces:
         assert sources.aggregate_performance(case) == pytest.approx(1)
 
     def test_faint_ones_do_not_count(self):
-        case = dataclasses.replace(case_of({5: 2.0}), dipoles=self.dipoles(48, 152))
-        case.dipoles[1].amplitude *= 0.005
+        loud, faint = self.dipoles(48, 152)
+        faint = mne.Dipole(faint.times, faint.pos, 0.005 * faint.amplitude, faint.ori, faint.gof)
+        case = dataclasses.replace(case_of({5: 2.0}), dipoles=[loud, faint])
         assert (case.magnitude > 0).tolist() == [True, False]
 
 
