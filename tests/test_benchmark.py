@@ -237,7 +237,7 @@ class TestRun:
         assert list(rows["status"][list(add)]) == ["failed"] * 3 + ["skipped"]
         assert rows.loc["broken", "note"] == 'LinAlgError: singular, "matrix"'
         assert "not finite" in rows.loc["infinite", "note"]
-        assert "NoneType, not a source estimate" in rows.loc["nothing", "note"]
+        assert "NoneType, neither a source estimate" in rows.loc["nothing", "note"]
         assert "pip install magic" in rows.loc["absent", "note"]
         assert rows.loc["broken", list(METRICS)[:10]].isna().all()
         # In the summary a failed run is as bad as can be, and a skipped one is not there.

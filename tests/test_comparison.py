@@ -18,15 +18,19 @@ from meg_vae import VAEInverse, compare, datasets
 from meg_vae.comparison import METHODS, METRICS, Method, register
 from meg_vae.comparison.comparison import DEFAULT
 from meg_vae.comparison.methods import FAMILIES, registry, scanning
+from meg_vae.comparison.methods.conversions import at_nearest_positions
 from meg_vae.meg.leadfield import make_leadfield
 
-QUICK = ["vae", "irmxne", "sloreta", "dspm"]
+QUICK = ["vae", "irmxne", "sloreta", "dspm", "vae_grid"]
 SCORES = [name for name, metric in METRICS.items() if metric.needs in ("truth", "peaks")]
 SLOW = ("mxne_sure", "irmxne_sure", "nl_champagne", "vae_full", "champagne_low_snr", "champagne")
-FIXED = ("vae", "vae_free", "irmxne", "sloreta", "lcmv", "trap_music", "sequential_dipoles")
+FIXED = (
+    *("vae", "vae_grid", "vae_free", "irmxne", "sloreta"),
+    *("lcmv", "trap_music", "sequential_dipoles"),
+)
 NULL = ("zeros", "random")
 EXPECTED = {
-    *("vae", "vae_fixed", "vae_loose", "vae_free", "vae_full"),
+    *("vae", "vae_grid", "vae_fixed", "vae_loose", "vae_free", "vae_full"),
     *("mxne", "irmxne", "mxne_sure", "irmxne_sure", "tf_mxne", "gamma_map"),
     *("mne", "dspm", "sloreta", "eloreta", "lcmv", "rap_music", "trap_music"),
     *("dipole", "sequential_dipoles", "zeros", "random"),
@@ -46,6 +50,14 @@ def small(case):
     """Return the same, magnetometers and few samples only."""
     evoked = case.evoked.copy().pick("mag", verbose="error").decimate(5, verbose="error")
     return dataclasses.replace(case, evoked=evoked)
+
+
+@pytest.fixture(scope="module")
+def on_grid():
+    """Return the same with its sources on positions of the grid."""
+    recording = datasets.template_recording(2, spacing="ico3", grid="same", verbose="warning")
+    evoked = recording.evoked.crop(0.0, 0.3).pick("mag", verbose="error")
+    return dataclasses.replace(recording, evoked=evoked.decimate(5, verbose="error"))
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +105,13 @@ def true_index(recording):
     )
     assert distance.min(axis=0).max() < 1e-3
     return distance.argmin(axis=0)
+
+
+def dipole_at(place, moment, evoked):
+    """Return a dipole in head coordinates (mm), with one moment (A·m) at all times."""
+    n, size = len(evoked.times), np.linalg.norm(moment)
+    pos, ori = np.tile(np.divide(place, 1e3), (n, 1)), np.tile(np.divide(moment, size), (n, 1))
+    return mne.Dipole(evoked.times, pos, np.full(n, size), ori, np.zeros(n))
 
 
 def add_method(monkeypatch, name, run, **kwargs):
@@ -196,7 +215,7 @@ class TestRegistry:
         stc, method = done.estimates[name], METHODS[name]
         assert isinstance(stc, mne.SourceEstimate)
         np.testing.assert_allclose(stc.times, small.evoked.times, atol=1e-9)
-        if not name.startswith("vae_"):  # those have an orientation of their own
+        if name == "vae_grid" or not name.startswith("vae"):  # those have one of their own
             assert (stc.data < 0).any() == (loose == 0.0)
         assert scores["note"] == ""
         assert scores["seconds"] > 0
@@ -260,7 +279,7 @@ class TestRegistry:
         np.testing.assert_allclose(gain, 1, rtol=1e-3)
 
     def test_a_method_that_finds_nothing_is_empty_and_scores_worst(self, small, noise):
-        for name in ("vae", "gamma_map"):
+        for name in ("vae_grid", "gamma_map"):
             done = run(noise, [name], truth=small.truth)
             assert len(done.estimates[name].data) == 0
             scores = row(done, name)
@@ -325,15 +344,24 @@ class TestFairness:
             np.testing.assert_allclose(second.data, first.data, rtol=1e-4, atol=1e-12)
 
     def test_the_vae_is_vae_inverse(self, case, result):
-        own = VAEInverse(verbose="warning").fit(case.evoked, case.forward, case.noise_cov)
-        stc = own.apply(case.evoked)
-        np.testing.assert_allclose(result.estimates["vae"].data, stc.data, rtol=1e-5)
+        for name, positions, near in (("vae", "free", 1e-2), ("vae_grid", "grid", 1e-6)):
+            own = VAEInverse(positions=positions, verbose="warning")
+            own.fit(case.evoked, case.forward, case.noise_cov)
+            stc = own.apply(case.evoked)
+            assert row(result, name)["n_sources"] == len(own.sources_)
+            for one, other in zip(result.estimates[name].vertices, stc.vertices, strict=True):
+                np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(
+                result.estimates[name].data, stc.data, rtol=10 * near, atol=near * stc.data.max()
+            )
+            first = own.sources_.loc[own.sources_["peak_nAm"].abs().idxmax()]
+            place = row(result, name)[["x_mm", "y_mm", "z_mm"]].astype(float)
+            np.testing.assert_allclose(
+                place, first[["x_mm", "y_mm", "z_mm"]].astype(float), atol=near
+            )
         np.testing.assert_allclose(
-            row(result, "vae")["explained_variance"], own.explained_variance(), rtol=1e-6
+            row(result, "vae_grid")["explained_variance"], own.explained_variance(), rtol=1e-6
         )
-        first = own.sources_.loc[own.sources_["peak_nAm"].abs().idxmax()]
-        place = row(result, "vae")[["x_mm", "y_mm", "z_mm"]].astype(float)
-        np.testing.assert_allclose(place, first[["x_mm", "y_mm", "z_mm"]].astype(float), atol=1e-6)
 
     def test_the_truth_is_for_the_scores_alone(self, case, result):
         blind = run(case, QUICK[:2])
@@ -361,9 +389,9 @@ class TestCompare:
         assert np.linalg.norm(true - place, axis=1).min() < 5
 
     def test_noise_alone_has_no_error_of_localization(self, noise):
-        done = run(noise, ["vae", "sloreta"], truth=noise.truth)
+        done = run(noise, ["vae_grid", "sloreta"], truth=noise.truth)
         assert done.table[["localization_error_mm", "hit_rate"]].isna().all(axis=None)
-        scores = row(done, "vae")
+        scores = row(done, "vae_grid")
         assert scores["n_sources"] == scores["false_positives"] == 0
         assert "no source carries" in scores["note"]
 
@@ -437,13 +465,16 @@ class TestCompare:
 
     def test_a_fixed_forward_model_fits_all_methods(self, small):
         fixed = mne.convert_forward_solution(small.forward, force_fixed=True, verbose="error")
-        methods = ["vae", "irmxne", "mne"]
-        done = run(dataclasses.replace(small, forward=fixed), methods, truth=small.truth)
-        assert list(done.table["note"]) == [""] * 3
-        assert (done.table["explained_variance"] > 50).all()
+        methods = ["vae_grid", "irmxne", "mne"]
+        one = run(dataclasses.replace(small, forward=fixed), ["vae", *methods], truth=small.truth)
+        failed, done = row(one, "vae"), one.table[1:]
+        assert failed["status"] == "failed"
+        assert "give the forward model of free orientation" in failed["note"]
+        assert list(done["note"]) == [""] * 3
+        assert (done["explained_variance"] > 50).all()
         same = run(small, methods, truth=small.truth, loose=0)
         np.testing.assert_allclose(
-            done.estimates["vae"].data, same.estimates["vae"].data, rtol=1e-4, atol=1e-13
+            one.estimates["vae_grid"].data, same.estimates["vae_grid"].data, rtol=1e-4, atol=1e-13
         )
 
     def test_a_volume_source_space(self, small):
@@ -453,10 +484,11 @@ class TestCompare:
             forward = mne.make_forward_solution(
                 small.evoked.info, small.trans, src, sphere, meg=True, eeg=False
             )
-        methods = ["vae", "irmxne", "sloreta"]
+        methods = ["vae", "vae_grid", "irmxne", "sloreta"]
         done = run(dataclasses.replace(small, forward=forward), methods, truth=small.truth)
-        assert list(done.table["note"]) == [""] * 3
-        assert (done.table["localization_error_mm"] < 40).all()
+        assert "lead field between the positions" in row(done, "vae")["note"]  # 20 mm apart
+        assert list(done.table["note"])[1:] == [""] * 3
+        assert (done.table["localization_error_mm"] < 50).all()
         assert all(isinstance(stc, mne.VolSourceEstimate) for stc in done.estimates.values())
 
     def test_the_progress_bar_names_the_method_and_can_be_silenced(self, small, capsys):
@@ -464,6 +496,79 @@ class TestCompare:
         assert capsys.readouterr().err == ""
         run(small, ["sloreta"], verbose="info")
         assert "sLORETA" in capsys.readouterr().err
+
+
+class TestPlaces:
+    """Methods whose sources lie between the positions."""
+
+    def add(self, monkeypatch, *places, moment=(0, 3e-9, 4e-9)):
+        """Add a method that names places, and one that puts the same at the nearest positions."""
+
+        def named(evoked, forward, noise_cov, *, loose, rank):
+            return [dipole_at(place, moment, evoked) for place in places]
+
+        def nearest(evoked, forward, noise_cov, **options):
+            dipoles = named(evoked, forward, noise_cov, **options)
+            return at_nearest_positions(dipoles, forward, evoked)
+
+        add_method(monkeypatch, "named", named)
+        add_method(monkeypatch, "nearest", nearest)
+
+    def test_a_dipole_between_the_positions_is_scored_by_its_place(self, small, monkeypatch):
+        place = 1e3 * small.forward["source_rr"][7] + [0, 0, 3.0]
+        self.add(monkeypatch, place)
+        truth = [dipole_at(place, (0, 0, 1e-8), small.evoked)]
+        done = run(small, ["named", "nearest"], truth=truth)
+        named, nearest = row(done, "named"), row(done, "nearest")
+        scores = ["localization_error_mm", "dispersion_mm", "emd_mm"]
+        np.testing.assert_allclose(named[scores].astype(float), 0, atol=1e-6)
+        np.testing.assert_allclose(nearest[scores].astype(float), 3)  # the null
+        np.testing.assert_allclose(done.agreement.loc["named", "nearest"], 3)
+        to_mri = mne.transforms.invert_transform(small.forward["mri_head_t"])
+        np.testing.assert_allclose(
+            named[["x_mm", "y_mm", "z_mm"]].astype(float),
+            1e3 * mne.transforms.apply_trans(to_mri, place / 1e3),
+        )
+        for score in ("explained_variance", "roc_auc", "average_precision", "region_error_mm"):
+            assert named[score] == nearest[score]
+        close = run(small, ["named", "nearest"], truth=truth, hit_radius=1.0).table["hit_rate"]
+        assert list(close) == [1, 0]
+
+    def test_sources_of_one_position_add_up_in_the_estimate_alone(self, small, monkeypatch):
+        rr = 1e3 * small.forward["source_rr"][7]
+        self.add(monkeypatch, rr + [2.0, 0, 0], rr - [2.0, 0, 0])
+        moments = (0, 3e-9, 4e-9)
+        truth = [dipole_at(rr + [shift, 0, 0], moments, small.evoked) for shift in (-2.0, 2.0)]
+        done = run(small, ["named", "nearest"], truth=truth)
+        named, nearest = row(done, "named"), row(done, "nearest")
+        assert (named["n_sources"], nearest["n_sources"]) == (2, 1)
+        assert (named["f1"], nearest["f1"]) == (1, pytest.approx(2 / 3))
+        for name in ("named", "nearest"):
+            np.testing.assert_allclose(done.estimates[name].data, 1e-8)
+
+    def test_no_dipole_is_an_empty_estimate(self, small, monkeypatch):
+        self.add(monkeypatch)
+        done = run(small, ["named", "zeros"], truth=small.truth)
+        same = ["status", "n_sources", *SCORES]
+        one, other = row(done, "named")[same], row(done, "zeros")[same]
+        pd.testing.assert_series_equal(one, other, check_names=False)
+
+    def test_lists_that_are_no_sources_of_these_data(self, small, monkeypatch):
+        late = small.evoked.copy().crop(0.1, None)
+        for name, found in (
+            ("words", ["a source"]),
+            ("late", [dipole_at((0, 0, 50), (0, 0, 1e-8), late)]),
+            ("infinite", [dipole_at((0, 0, np.inf), (0, 0, 1e-8), small.evoked)]),
+        ):
+            add_method(monkeypatch, name, lambda *args, found=found, **kwargs: found)
+        done = run(small, ["words", "late", "infinite", "zeros"])
+        assert list(done.table["status"]) == [*["failed"] * 3, "empty"]
+        for name, said in (("words", "dipoles"), ("late", "samples"), ("infinite", "not finite")):
+            assert said in row(done, name)["note"]
+
+    def test_between_the_positions_the_vae_is_nearer_than_on_them(self, result):
+        free, grid = row(result, "vae"), row(result, "vae_grid")
+        assert free["localization_error_mm"] < 0.5 * grid["localization_error_mm"]
 
 
 class TestAgreement:
@@ -493,13 +598,13 @@ class TestAgreement:
 
 
 @pytest.fixture(scope="module")
-def epochs(small):
+def epochs(on_grid):
     """Forty epochs: the field of the truth and noise of single trials."""
     rng = np.random.default_rng(0)
-    evoked = small.evoked
-    signal = whole_field(small)
+    evoked = on_grid.evoked
+    signal = whole_field(on_grid)
     _, _, rank, colorer = compute_whitener(
-        small.noise_cov,
+        on_grid.noise_cov,
         evoked.info,
         picks=np.arange(len(evoked.ch_names)),
         pca=True,
@@ -513,27 +618,36 @@ def epochs(small):
 
 
 class TestHeldout:
-    def test_the_truth_scores_one_and_nothing_scores_the_power(self, small, epochs, monkeypatch):
+    def test_the_truth_scores_one_and_nothing_scores_the_power(self, on_grid, epochs, monkeypatch):
         evoked = epochs.average()
-        signal = whole_field(small)
-        leadfield = make_leadfield(small.forward, evoked.info, small.noise_cov, nave=8)
+        signal = whole_field(on_grid)
+        leadfield = make_leadfield(on_grid.forward, evoked.info, on_grid.noise_cov, nave=8)
         power = np.square(leadfield.whitener @ signal).mean()
 
         def truth(evoked, forward, noise_cov, *, loose, rank):
-            return stc_of_truth(small, forward)
+            return stc_of_truth(on_grid, forward)
+
+        def places(evoked, forward, noise_cov, *, loose, rank):
+            stc = stc_of_truth(on_grid, forward)
+            rr = 1e3 * forward["source_rr"][np.sort(true_index(on_grid))]
+            return [
+                moving(place, vector.T, evoked) for place, vector in zip(rr, stc.data, strict=True)
+            ]
 
         add_method(monkeypatch, "truth", truth)
-        wrong = dataclasses.replace(small, evoked=evoked)
-        done = run(wrong, ["truth", "zeros", "random", "dspm"], epochs=epochs, n_folds=5)
+        add_method(monkeypatch, "places", places)
+        wrong = dataclasses.replace(on_grid, evoked=evoked)
+        done = run(wrong, ["truth", "places", "zeros", "random", "dspm"], epochs=epochs, n_folds=5)
         error = done.table.set_index("method")["heldout_error"]
         assert error["truth"] == pytest.approx(1, abs=0.1)
+        assert error["places"] == pytest.approx(error["truth"])
         assert error["zeros"] == pytest.approx(1 + power, rel=0.1)
         assert error["random"] > error["zeros"] > 1.5
         assert error["dspm"] is pd.NA
         without = run(wrong, ["zeros"])
         assert without.table["heldout_error"].isna().all()
 
-    def test_folds_are_the_same_for_all(self, small, epochs, monkeypatch):
+    def test_folds_are_the_same_for_all(self, on_grid, epochs, monkeypatch):
         seen = []
 
         def spy(evoked, forward, noise_cov, *, loose, rank):
@@ -542,21 +656,29 @@ class TestHeldout:
 
         add_method(monkeypatch, "one", spy)
         add_method(monkeypatch, "two", spy)
-        run(dataclasses.replace(small, evoked=epochs.average()), ["one", "two"], epochs=epochs)
+        run(dataclasses.replace(on_grid, evoked=epochs.average()), ["one", "two"], epochs=epochs)
         assert seen[:6] == seen[6:]
         assert len(set(seen)) == 6
         np.testing.assert_allclose([cov for _, cov in seen[1:6]], seen[0][1] * 40 / 32)
 
-    def test_epochs_that_do_not_fit(self, small, epochs):
+    def test_epochs_that_do_not_fit(self, on_grid, epochs):
         with pytest.raises(TypeError, match=r"epochs must be mne\.Epochs"):
-            run(small, ["zeros"], epochs=epochs.get_data())
+            run(on_grid, ["zeros"], epochs=epochs.get_data())
         for n_folds in (1, 41):
             with pytest.raises(ValueError, match="from 2 to the number of epochs, 40"):
-                run(small, ["zeros"], epochs=epochs, n_folds=n_folds)
+                run(on_grid, ["zeros"], epochs=epochs, n_folds=n_folds)
         with pytest.raises(ValueError, match="samples"):
-            run(small, ["zeros"], epochs=epochs.copy().crop(0.1, None))
+            run(on_grid, ["zeros"], epochs=epochs.copy().crop(0.1, None))
         with pytest.raises(ValueError, match="lack channels"):
-            run(small, ["zeros"], epochs=epochs.copy().pick(epochs.ch_names[:50]))
+            run(on_grid, ["zeros"], epochs=epochs.copy().pick(epochs.ch_names[:50]))
+
+
+def moving(place, moments, evoked):
+    """A dipole in mm with a moment for every sample."""
+    size = np.linalg.norm(moments, axis=1)
+    ori = moments / np.where(size > 0, size, 1)[:, None]
+    pos = np.tile(place / 1e3, (len(size), 1))
+    return mne.Dipole(evoked.times, pos, size, ori, np.zeros(len(size)))
 
 
 def stc_of_truth(recording, forward):

@@ -207,6 +207,43 @@ class TestSources:
         assert sources.correlation(COURSE, COURSE**2) == pytest.approx(abs(one))
 
 
+class TestPlaces:
+    """Of a method that names places, these count, and not the positions nearest to them."""
+
+    def dipoles(self, *x):
+        ori, zeros = np.tile([0.0, 0, 1], (N_TIMES, 1)), np.zeros(N_TIMES)
+        times = np.arange(N_TIMES) / 100
+        pos = [np.tile([one / 1e3, 0, 0], (N_TIMES, 1)) for one in x]
+        return [mne.Dipole(times, one, np.abs(COURSE), ori, zeros) for one in pos]
+
+    def test_by_hand(self):
+        case = dataclasses.replace(case_of({5: 1.0}, radius=2.0), dipoles=self.dipoles(53))
+        case.truth.places[0, 0] = 53
+        nearest = dataclasses.replace(case, dipoles=None)
+        assert sources.localization_error(case) == pytest.approx(0, abs=1e-9)
+        assert sources.localization_error(nearest) == pytest.approx(3)
+        assert (sources.f1(case), sources.f1(nearest)) == (1, 0)
+        assert maps.spatial_dispersion(case) == pytest.approx(0, abs=1e-6)
+        assert maps.earth_movers_distance(nearest) == pytest.approx(3)
+        assert maps.roc_auc(case) == maps.roc_auc(nearest)
+        assert fit.explained_variance(case) == fit.explained_variance(nearest)
+
+    def test_two_of_one_position_are_two(self):
+        case = dataclasses.replace(case_of({5: 2.0}, radius=1.0), dipoles=self.dipoles(48, 52))
+        truth = Truth(np.array([[48.0, 0, 0], [52, 0, 0]]), [np.abs(COURSE)] * 2, 1.0)
+        case = dataclasses.replace(case, truth=truth)
+        assert sources.f1(case) == 1
+        assert sources.false_positives(case) == 0
+        assert np.flatnonzero(case.everywhere).tolist() == [5]
+        assert sources.aggregate_performance(case) == pytest.approx(1)
+
+    def test_faint_ones_do_not_count(self):
+        loud, faint = self.dipoles(48, 152)
+        faint = mne.Dipole(faint.times, faint.pos, 0.005 * faint.amplitude, faint.ori, faint.gof)
+        case = dataclasses.replace(case_of({5: 2.0}), dipoles=[loud, faint])
+        assert (case.magnitude > 0).tolist() == [True, False]
+
+
 class TestMaps:
     def test_roc_is_that_of_mne_on_the_same_positions(self):
         rng = np.random.default_rng(1)

@@ -16,7 +16,7 @@ TALL = 0.5  # of a map's largest value, above which its peaks count
 def _places(case: Scored) -> NDArray[np.float64]:
     """Strongest peaks of an estimate, in mm."""
     rows = case.peaks_above(0.0 if case.sparse else TALL)[:MOST]
-    return case.source_rr[case.index[rows]]
+    return case.found_rr[rows]
 
 
 def agreement(cases: dict[str, Scored]) -> pd.DataFrame:

@@ -67,7 +67,8 @@ def compare(
         Distance within which a true source counts as found, in mm.
     loose : float | "auto"
         Weight of the dipoles across the cortical normal, from 0 (fixed) to 1 (free); "auto" is 0.2
-        for a surface source space and 1 otherwise, as in MNE.
+        for a surface source space and 1 otherwise, as in MNE. It is for methods whose sources lie
+        on positions of the source space; sources between them have none.
     rank : None | "info" | "full" | dict | int
         As in `mne.compute_rank`.
     verbose : bool | str | int | None

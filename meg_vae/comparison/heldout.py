@@ -139,7 +139,8 @@ def heldout_error(method: Method, folds: Sequence[Fold]) -> float:
     """Measure how far an estimate's field is from the average of epochs that it has not seen.
 
     ‖X_test − ΦU_train‖² / (d n) with X_test whitened by its own number of averages, d channels
-    after whitening and n samples; the mean over folds.
+    after whitening and n samples; the mean over folds. Sources between the positions count at those
+    nearest to them.
 
     Parameters
     ----------

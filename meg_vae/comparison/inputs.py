@@ -9,6 +9,7 @@ import mne
 import numpy as np
 
 from meg_vae.comparison.metrics import HIT_MM, Truth
+from meg_vae.comparison.metrics.pairing import dipole_places
 from meg_vae.meg.arguments import kinds
 from meg_vae.meg.inputs import fit_data
 from meg_vae.meg.leadfield import LeadField, make_leadfield
@@ -84,9 +85,8 @@ def true_sources(truth: list[mne.Dipole] | None, radius: float = HIT_MM) -> Trut
         return None
     if isinstance(truth, mne.Dipole) or not all(isinstance(one, mne.Dipole) for one in truth):
         raise TypeError("truth must be a list with an mne.Dipole per true source, or None.")
-    places = [1e3 * one.pos[np.abs(one.amplitude).argmax()] for one in truth]
     courses = [np.asarray(one.amplitude, float) for one in truth]
-    return Truth(np.array(places, dtype=float).reshape(-1, 3), courses, radius)
+    return Truth(1e3 * dipole_places(truth), courses, radius)
 
 
 def prepare(

@@ -45,9 +45,9 @@ class Comparison:
         - ``method``, ``title``: name in `meg_vae.comparison.METHODS`, and in figures.
         - ``status``: "ok", "empty" (it found nothing), "failed" or "skipped" (its package is not
           installed); the last two have no scores.
-        - ``n_sources``: active positions; missing for a map, in which all are.
-        - ``x_mm``, ``y_mm``, ``z_mm``: the strongest position (MRI surface RAS); missing for an
-          empty estimate.
+        - ``n_sources``: active positions or places; missing for a map, in which all are active.
+        - ``x_mm``, ``y_mm``, ``z_mm``: the strongest position or place (MRI surface RAS); missing
+          for an empty estimate.
         - ``agreement_mm``: median over the other methods of ``agreement``.
         - ``heldout_error``: as in ``meg_vae.comparison.heldout.heldout_error``; missing without
           epochs, and for a dimensionless map, from which no field can be computed.
@@ -59,7 +59,7 @@ class Comparison:
           empty.
     estimates : dict of SourceEstimate
         Amplitudes by method name (A·m, or dimensionless), signed where the orientation is fixed.
-        A method that failed has none.
+        Sources between the positions are at those nearest to them. A method that failed has none.
     agreement : pandas.DataFrame, shape (n_methods, n_methods)
         Distance in mm between the strongest peaks of every two methods with an estimate, as in
         ``meg_vae.comparison.agreement.agreement``.

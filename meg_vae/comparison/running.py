@@ -11,10 +11,10 @@ import numpy as np
 from mne.utils import use_log_level
 
 from meg_vae.comparison.inputs import Inputs
+from meg_vae.comparison.methods.conversions import at_nearest_positions
 from meg_vae.comparison.methods.registry import AM, Method
 from meg_vae.comparison.metrics import Cost, Scored, score
 from meg_vae.comparison.metrics.pairing import positions_of
-from meg_vae.meg.estimates import active_positions
 
 OK, EMPTY, FAILED, SKIPPED = "ok", "empty", "failed", "skipped"
 
@@ -30,11 +30,14 @@ class Run:
     status : "ok" | "empty" | "failed" | "skipped"
         Whether it gave an estimate, an empty one, an error, or cannot run here.
     estimate : SourceEstimate | None
-        The estimate, if there is one.
+        The estimate, if there is one. Of a method that names places, each source is at the position
+        nearest to it.
     note : str
         Its error and warnings, or the reason why it was skipped.
     cost : Cost
         Time and peak memory; not a number if it was skipped.
+    dipoles : list of mne.Dipole | None
+        The sources at their places, where the method named places.
     """
 
     method: Method
@@ -42,6 +45,7 @@ class Run:
     estimate: mne.SourceEstimate | None
     note: str
     cost: Cost
+    dipoles: list[mne.Dipole] | None = None
 
 
 def run_method(method: Method, inputs: Inputs) -> Run:
@@ -68,22 +72,37 @@ def run_method(method: Method, inputs: Inputs) -> Run:
         options["n_sources"] = inputs.n_sources
     if method.by_trial:
         options["nave"] = inputs.nave
-    estimate, error, cost = None, "", Cost()
+    estimate, dipoles, error, cost = None, None, "", Cost()
     with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
         warnings.simplefilter("always")
         try:
             with cost:
-                estimate = method.run(evoked, inputs.forward, noise_cov, **options)
-            _check(estimate, inputs)
+                found = method.run(evoked, inputs.forward, noise_cov, **options)
+            if isinstance(found, list):
+                _check_dipoles(found, inputs)
+                dipoles, found = found, at_nearest_positions(found, inputs.forward, inputs.evoked)
+            _check(found, inputs)
+            estimate = found
         except Exception as problem:  # whatever it is, the other methods go on
-            estimate, error = None, f"{type(problem).__name__}: {problem}"
+            dipoles, error = None, f"{type(problem).__name__}: {problem}"
     status = FAILED if estimate is None else OK if np.any(estimate.data) else EMPTY
-    return Run(method, status, estimate, _note(error, caught), cost)
+    return Run(method, status, estimate, _note(error, caught), cost, dipoles)
+
+
+def _check_dipoles(dipoles: list[Any], inputs: Inputs) -> None:
+    if not all(isinstance(one, mne.Dipole) for one in dipoles):
+        raise TypeError("the method gave a list, and not all of it are dipoles")
+    for one in dipoles:
+        if len(one.times) != len(inputs.evoked.times):
+            raise ValueError("the dipoles have not the samples of the data")
+        if not all(np.isfinite(part).all() for part in (one.pos, one.amplitude, one.ori)):
+            raise ValueError("the dipoles have values that are not finite")
 
 
 def _check(estimate: Any, inputs: Inputs) -> None:
     if not hasattr(estimate, "data") or not hasattr(estimate, "vertices"):
-        raise TypeError(f"the method gave {type(estimate).__name__}, not a source estimate")
+        kind = type(estimate).__name__
+        raise TypeError(f"the method gave {kind}, neither a source estimate nor a list of dipoles")
     if not np.isfinite(estimate.data).all():
         raise ValueError("the estimate has values that are not finite")
     if len(positions_of(estimate, inputs.forward)) != len(estimate.data):
@@ -129,8 +148,9 @@ def describe(run: Run, inputs: Inputs) -> dict[str, Any]:
         return row
     case = scored(run, inputs)
     if len(case.peak_rows):
-        strongest = case.index[case.peak_rows[:1]]
-        place = 1e3 * active_positions(inputs.forward, strongest).rr_mri[0]
+        to_mri = mne.transforms.invert_transform(inputs.forward["mri_head_t"])
+        strongest = case.found_rr[case.peak_rows[0]] / 1e3
+        place = 1e3 * mne.transforms.apply_trans(to_mri, strongest)
         row |= dict(zip(("x_mm", "y_mm", "z_mm"), place, strict=True))
     if run.method.sparse:
         row["n_sources"] = int((case.magnitude > 0).sum())
@@ -160,4 +180,5 @@ def scored(run: Run, inputs: Inputs) -> Scored:
         leadfield=inputs.leadfield,
         forward=inputs.forward,
         truth=inputs.truth,
+        dipoles=run.dipoles,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import mne
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from meg_vae.comparison.metrics.pairing import dipole_moments, dipole_places
 from meg_vae.meg.estimates import active_positions, source_estimate
 
 
@@ -76,6 +78,34 @@ def from_moments(
     return source_estimate(
         positions, moments[order], evoked.times[0], 1 / evoked.info["sfreq"], pick_ori
     )
+
+
+def at_nearest_positions(
+    dipoles: list[mne.Dipole], forward: mne.Forward, evoked: mne.Evoked
+) -> mne.SourceEstimate:
+    """Put dipoles at the positions nearest to them; where several have the same, they add up.
+
+    Parameters
+    ----------
+    dipoles : list of mne.Dipole
+        The dipoles, each at one place.
+    forward : mne.Forward
+        The forward model.
+    evoked : mne.Evoked
+        The data, for their times.
+
+    Returns
+    -------
+    stc : SourceEstimate
+        Vectors, or amplitudes along the normals of a fixed forward model.
+    """
+    nearest = cKDTree(forward["source_rr"]).query(dipole_places(dipoles))[1]
+    axes = forward["source_nn"].reshape(forward["nsource"], -1, 3)[nearest]
+    moments = axes @ dipole_moments(dipoles, len(evoked.times))
+    index, which = np.unique(nearest, return_inverse=True)
+    total = np.zeros((len(index), *moments.shape[1:]))
+    np.add.at(total, which, moments)
+    return from_moments(forward, index, total, evoked)
 
 
 def nothing(forward: mne.Forward, loose: float | str, evoked: mne.Evoked) -> mne.SourceEstimate:

@@ -29,14 +29,15 @@ class Method:
     unit : "A·m" | "dimensionless"
         Unit of its estimate.
     sparse : bool
-        Whether it names few positions; otherwise it is a map of all of them.
+        Whether it names few positions or places; otherwise it is a map of all positions.
     knobs : str
         The settings it runs with.
     reference : str
         Where it was published.
     run : callable
         ``run(evoked, forward, noise_cov, *, loose, rank)`` gives the estimate: of three components
-        (a vector estimate) unless the orientation is fixed, and empty if it finds nothing.
+        (a vector estimate) unless the orientation is fixed, and empty if it finds nothing. A method
+        whose sources lie between the positions gives a list of `mne.Dipole` instead.
         ``evoked.nave`` must be 1 and ``noise_cov`` that of the average. A method that is told
         something also gets ``n_sources``.
     oracle : str
@@ -56,7 +57,7 @@ class Method:
     sparse: bool
     knobs: str
     reference: str
-    run: Callable[..., mne.SourceEstimate]
+    run: Callable[..., mne.SourceEstimate | list[mne.Dipole]]
     oracle: str = ""
     by_trial: bool = False
     package: str = ""

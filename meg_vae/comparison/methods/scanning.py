@@ -7,11 +7,9 @@ from functools import partial
 from typing import Any
 
 import mne
-import numpy as np
 from mne.beamformer import apply_lcmv, make_lcmv, rap_music, trap_music
-from scipy.spatial import cKDTree
 
-from meg_vae.comparison.methods.conversions import from_moments, is_fixed, oriented
+from meg_vae.comparison.methods.conversions import at_nearest_positions, is_fixed, oriented
 from meg_vae.comparison.methods.registry import AM, DIMENSIONLESS, N_SOURCES, Method, register
 
 REG = 0.05  # of the beamformer: share of the data's power that its covariance is loaded with
@@ -67,14 +65,7 @@ def _music(
     """Run a MUSIC scan; it cannot be asked for no source at all."""
     forward = oriented(forward, loose)
     dipoles = scan(evoked, forward, noise_cov, n_dipoles=max(n_sources, 1))
-    index = cKDTree(forward["source_rr"]).query([one.pos[0] for one in dipoles])[1]
-    courses = np.stack([one.amplitude[:, None] * one.ori for one in dipoles])
-    axes = forward["source_nn"].reshape(forward["nsource"], -1, 3)[index]
-    moments = np.einsum("gak,gtk->gat", axes, courses)
-    places, first = np.unique(index, return_inverse=True)
-    total = np.zeros((len(places), *moments.shape[1:]))
-    np.add.at(total, first, moments)  # a place can be named twice
-    return from_moments(forward, places, total, evoked)
+    return at_nearest_positions(dipoles, forward, evoked)  # a position can be named twice
 
 
 register(

@@ -1,4 +1,4 @@
-"""The VAE with each orientation prior."""
+"""The VAE: with sources at places of their own, and on the grid with each orientation prior."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ _KNOBS = (
 _WIPF = "Wipf (2023), Marginalization is not Marginal, ICML"
 
 
-def _vae(prior: float | str | None = None, orientation: str | None = None) -> Any:
+def _at_places(
+    evoked: mne.Evoked,
+    forward: mne.Forward,
+    noise_cov: mne.Covariance,
+    *,
+    loose: float | str,
+    rank: Any,
+) -> list[mne.Dipole]:
+    """Find sources in and between the positions; ``loose`` is for those that lie on them."""
+    return VAEInverse(rank=rank).fit(evoked, forward, noise_cov).dipoles()
+
+
+def _on_grid(prior: float | str | None = None, orientation: str | None = None) -> Any:
     """Make a run with an orientation prior of its own; None takes the one that is asked for."""
 
     def run(
@@ -32,7 +44,8 @@ def _vae(prior: float | str | None = None, orientation: str | None = None) -> An
     ) -> mne.SourceEstimate:
         own = loose if prior is None else prior
         options = {} if orientation is None else {"orientation": orientation}
-        inverse = VAEInverse(loose=own, rank=rank, **options).fit(evoked, forward, noise_cov)
+        inverse = VAEInverse(positions="grid", loose=own, rank=rank, **options)
+        inverse.fit(evoked, forward, noise_cov)
         if not is_fixed(forward, own):
             return inverse.apply(evoked, "vector")
         stc = inverse.apply(evoked)
@@ -58,13 +71,25 @@ def _enter(name: str, title: str, knobs: str, run: Any) -> None:
     )
 
 
-_enter("vae", "VAE", "The orientation constraint asked for.", _vae())
-_enter("vae_fixed", "VAE (fixed)", "Along the cortical normal.", _vae(0.0))
-_enter("vae_loose", "VAE (loose)", "Loose orientation, 0.2.", _vae(0.2))
-_enter("vae_free", "VAE (free)", "Free orientation, one variance a position.", _vae(1.0))
+_enter(
+    "vae",
+    "VAE",
+    "Sources in and between the positions, of learnt orientation whatever constraint is asked for, "
+    "which is for methods on the grid; a forward model of free orientation.",
+    _at_places,
+)
+_enter("vae_grid", "VAE (grid)", "On the grid, the constraint asked for.", _on_grid())
+_enter("vae_fixed", "VAE (fixed)", "On the grid, along the cortical normal.", _on_grid(0.0))
+_enter("vae_loose", "VAE (loose)", "On the grid, loose orientation, 0.2.", _on_grid(0.2))
+_enter(
+    "vae_free",
+    "VAE (free)",
+    "On the grid, free orientation, one variance a position.",
+    _on_grid(1.0),
+)
 _enter(
     "vae_full",
     "VAE (full)",
-    "Free orientation, a full 3 × 3 prior covariance a position.",
-    _vae(1.0, "full"),
+    "On the grid, free orientation, a full 3 × 3 prior covariance a position.",
+    _on_grid(1.0, "full"),
 )

@@ -39,6 +39,11 @@ class Truth:
 class Scored:
     """An estimate, the data it is of, and the truth where it is known.
 
+    A method may name places between the positions, as dipoles. Distances, counts, strengths and
+    time courses are then those of the dipoles at their places; where a field or a map of the
+    positions is needed (explained variance, residual, ROC, average precision, region error), the
+    estimate stands for them, in which each is at the position nearest to it.
+
     Attributes
     ----------
     estimate : SourceEstimate
@@ -55,6 +60,8 @@ class Scored:
         The forward model that it was made of, with all of its components.
     truth : Truth | None
         The true sources.
+    dipoles : list of mne.Dipole | None
+        The sources, where the method named places.
     """
 
     estimate: mne.SourceEstimate
@@ -64,9 +71,24 @@ class Scored:
     leadfield: LeadField
     forward: mne.Forward
     truth: Truth | None
+    dipoles: list[mne.Dipole] | None = None
 
     @cached_property
-    def index(self) -> NDArray[np.int64]:
+    def found_rr(self) -> NDArray[np.float64]:
+        """Place of each source in mm, head coordinates, shape (n_found, 3)."""
+        if self.dipoles is None:
+            return self.source_rr[self._index]
+        return 1e3 * p.dipole_places(self.dipoles)
+
+    @cached_property
+    def activity(self) -> NDArray[np.float64]:
+        """Activity of each source, (n_found, n_times) or vectors, (n_found, 3, n_times)."""
+        if self.dipoles is None:
+            return np.asarray(self.estimate.data)
+        return p.dipole_moments(self.dipoles, len(self.evoked.times))
+
+    @cached_property
+    def _index(self) -> NDArray[np.int64]:
         """Row of the forward model's positions for each row of the estimate."""
         return p.positions_of(self.estimate, self.leadfield.forward)
 
@@ -78,14 +100,17 @@ class Scored:
 
     @cached_property
     def magnitude(self) -> NDArray[np.float64]:
-        """Largest magnitude over time of each row; what counts as zero in a sparse one is zero."""
-        magnitude = p.peak_magnitude(self.estimate)
-        return np.where(p.active(self.estimate), magnitude, 0.0) if self.sparse else magnitude
+        """Largest magnitude over time of each source; what counts as zero is zero."""
+        return self._magnitude(self.activity)
+
+    def _magnitude(self, activity: NDArray[np.float64]) -> NDArray[np.float64]:
+        magnitude = p.peak_magnitude(activity)
+        return np.where(p.counts(magnitude), magnitude, 0.0) if self.sparse else magnitude
 
     @cached_property
     def strength(self) -> NDArray[np.float64]:
-        """Root mean square over time of each row that is not zero, in the estimate's unit."""
-        data = self.estimate.data
+        """Root mean square over time of each source that is not zero, in the estimate's unit."""
+        data = self.activity
         power = np.square(data).sum(axis=tuple(range(1, data.ndim)))
         strength = np.sqrt(power / max(data.shape[-1], 1))
         return np.where(self.magnitude > 0, strength, 0.0)
@@ -94,14 +119,13 @@ class Scored:
     def everywhere(self) -> NDArray[np.float64]:
         """Magnitude at every position of the forward model."""
         full = np.zeros(len(self.source_rr))
-        full[self.index] = self.magnitude
+        full[self._index] = self._magnitude(self.estimate.data)
         return full
 
     @cached_property
     def peak_rows(self) -> NDArray[np.int64]:
-        """Rows of all peaks, strongest first."""
-        places = np.zeros((0, 3)) if self.truth is None else self.truth.places
-        rr = self.source_rr[self.index]
+        """Numbers of the sources that are peaks, strongest first."""
+        places, rr = np.zeros((0, 3)) if self.truth is None else self.truth.places, self.found_rr
         return p.peaks(self.magnitude, rr, len(rr), p.peak_radius(places))
 
     @cached_property

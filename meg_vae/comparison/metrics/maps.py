@@ -115,7 +115,7 @@ def spatial_dispersion(scored: Scored) -> float:
     power = np.square(scored.strength)
     if not power.any():
         return MISSING_MM
-    distance = cdist(scored.source_rr[scored.index], scored.truth.places).min(axis=1)
+    distance = cdist(scored.found_rr, scored.truth.places).min(axis=1)
     return float(np.sqrt(np.average(np.square(distance), weights=power)))
 
 
@@ -139,7 +139,7 @@ def earth_movers_distance(scored: Scored) -> float:
     if not weight.any():
         return MISSING_MM
     rows = np.flatnonzero(weight)
-    places = scored.source_rr[scored.index[rows]]
+    places = scored.found_rr[rows]
     true = np.array([np.sqrt(np.square(one).mean()) for one in scored.truth.courses])
     cost = np.minimum(cdist(places, scored.truth.places), MISSING_MM)
     found = weight[rows] / weight[rows].sum()

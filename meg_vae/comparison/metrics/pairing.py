@@ -48,23 +48,57 @@ def positions_of(estimate: mne.SourceEstimate, forward: mne.Forward) -> NDArray[
     return np.concatenate(index).astype(np.int64)
 
 
-def peak_magnitude(estimate: mne.SourceEstimate) -> NDArray[np.float64]:
-    """Give the largest magnitude over time at each position.
+def dipole_places(dipoles: list[mne.Dipole]) -> NDArray[np.float64]:
+    """Give the places of dipoles, each at its largest amplitude.
 
     Parameters
     ----------
-    estimate : SourceEstimate
+    dipoles : list of mne.Dipole
+        The dipoles.
+
+    Returns
+    -------
+    places : ndarray, shape (n_dipoles, 3)
+        In m, head coordinates.
+    """
+    places = [one.pos[np.abs(one.amplitude).argmax()] for one in dipoles]
+    return np.array(places, dtype=float).reshape(-1, 3)
+
+
+def dipole_moments(dipoles: list[mne.Dipole], n_times: int) -> NDArray[np.float64]:
+    """Give the moments of dipoles.
+
+    Parameters
+    ----------
+    dipoles : list of mne.Dipole
+        The dipoles.
+    n_times : int
+        Number of their samples.
+
+    Returns
+    -------
+    moments : ndarray, shape (n_dipoles, 3, n_times)
+        In A·m, head coordinates.
+    """
+    moments = [(one.amplitude[:, None] * one.ori).T for one in dipoles]
+    return np.array(moments, dtype=float).reshape(-1, 3, n_times)
+
+
+def peak_magnitude(activity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the largest magnitude over time of each source.
+
+    Parameters
+    ----------
+    activity : ndarray, shape (n_found, n_times) or (n_found, 3, n_times)
         Amplitudes or vectors.
 
     Returns
     -------
-    magnitude : ndarray, shape (n_vertices,)
-        In the unit of the estimate.
+    magnitude : ndarray, shape (n_found,)
+        In the unit of the activity.
     """
-    data = np.abs(estimate.data)
-    if data.ndim == 3:
-        data = np.linalg.norm(data, axis=1)
-    return data.max(axis=1, initial=0.0)
+    size = np.linalg.norm(activity, axis=1) if activity.ndim == 3 else np.abs(activity)
+    return size.max(axis=1, initial=0.0)
 
 
 def peaks(
@@ -157,8 +191,23 @@ def active(estimate: mne.SourceEstimate) -> NDArray[np.bool_]:
     Returns
     -------
     active : ndarray of bool, shape (n_vertices,)
-        Whether the peak magnitude is at least 1 % of the estimate's largest: some solvers stop
-        before what shrinks is exactly zero.
+        As `counts` says.
     """
-    magnitude = peak_magnitude(estimate)
+    return counts(peak_magnitude(estimate.data))
+
+
+def counts(magnitude: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which sources of a sparse estimate count.
+
+    Parameters
+    ----------
+    magnitude : ndarray, shape (n_found,)
+        As `peak_magnitude` gives it.
+
+    Returns
+    -------
+    counts : ndarray of bool, shape (n_found,)
+        Whether it is at least 1 % of the largest: some solvers stop before what shrinks is exactly
+        zero.
+    """
     return (magnitude > 0) & (magnitude >= ACTIVE_SHARE * magnitude.max(initial=0.0))

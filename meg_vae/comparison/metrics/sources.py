@@ -15,7 +15,7 @@ def _top(scored: Scored) -> NDArray[np.float64]:
     """Distance of each true source to its own peak, of as many strongest ones as it has."""
     true = scored.truth.places
     rows = scored.peak_rows[: len(true)]
-    return p.match(true, scored.source_rr[scored.index[rows]])
+    return p.match(true, scored.found_rr[rows])
 
 
 def localization_error(scored: Scored) -> float:
@@ -79,9 +79,9 @@ def _counts(scored: Scored) -> NDArray[np.float64]:
     truth, counts = scored.truth, []
     for share in scored.thresholds:
         found = scored.peaks_above(share)
-        rows, columns = pairs(truth.places, scored.source_rr[scored.index[found]], truth.radius)
+        rows, columns = pairs(truth.places, scored.found_rr[found], truth.radius)
         fit = sum(
-            correlation(truth.courses[i], scored.estimate.data[found[j]])
+            correlation(truth.courses[i], scored.activity[found[j]])
             for i, j in zip(rows, columns, strict=True)
         )
         counts.append((len(rows), len(found), fit))
