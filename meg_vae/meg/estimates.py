@@ -36,6 +36,8 @@ class Positions:
         volume.
     subject : str | None
         The subject, where the source space knows it.
+    to_mri : ndarray, shape (3, 3) | None
+        Turns directions from head to MRI coordinates; None where a file does not tell.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Positions:
     axes: NDArray[np.float64]
     normals: NDArray[np.float64]
     subject: str | None
+    to_mri: NDArray[np.float64] | None = None
 
     def ordered(self, order: NDArray[np.int64]) -> Positions:
         """Put the sources in another order, shape (n_active,)."""
@@ -84,6 +87,7 @@ def active_positions(forward: mne.Forward, active: NDArray[np.int64]) -> Positio
         axes=forward["source_nn"].reshape(len(vertno), -1, 3)[active],
         normals=_normals(src, space[active], vertno[active]),
         subject=src._subject,
+        to_mri=to_mri["trans"][:3, :3],
     )
 
 
