@@ -54,7 +54,7 @@ def page_of(report, folder):
 @pytest.fixture(scope="module")
 def bare(recording):
     """A fit that knows of no cortex to draw, so that its pages are quick."""
-    inverse = VAEInverse(subjects_dir="/nowhere", loose=0.0)
+    inverse = VAEInverse(subjects_dir="/nowhere", min_log_evidence=15.0)
     return inverse.fit(recording.evoked, recording.forward, recording.noise_cov)
 
 
@@ -100,13 +100,14 @@ def test_localization_tells_everything(bare, recording, pictures, tmp_path):
         "Rank of the whitened data 303",
         "1,284 (surface source space)",
         "lowpass 40",
-        "loose 0.0",
+        "positions free",
+        "min_log_evidence 15.0",
         f"{bare.certificate_:.2g}",
         f"{bare.noise_variance_:.3g}",
         f"{bare.history_[-1]:.6g}",
         "(nats)",
         "meg-vae localize 'a file'",
-        "VAEInverse(loose=0.0).fit(evoked, forward, noise_cov)",
+        "VAEInverse(min_log_evidence=15.0).fit(evoked, forward, noise_cov)",
         f"mne {mne.__version__}",
     ]
     text = page.text
@@ -146,7 +147,7 @@ def test_code_on_the_page_runs(bare, recording):
         "noise_cov": recording.noise_cov,
     }
     exec(python_code(bare), names)  # noqa: S102
-    assert names["inverse"].loose == 0.0
+    assert names["inverse"].min_log_evidence == 15.0
     np.testing.assert_allclose(names["stc"].data, bare.apply(recording.evoked).data)
 
 

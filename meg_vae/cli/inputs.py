@@ -21,6 +21,8 @@ CONTENT = {
     "forward": "a forward solution",
     "noise_cov": "a noise covariance",
     "epochs": "epochs",
+    "bem": "a BEM solution",
+    "trans": "a transform between head and MRI",
 }
 
 
@@ -46,6 +48,8 @@ class DataOptions:
         Regularization of the noise covariance, for every channel type.
     epochs : Path | None
         File of the epochs that the response is the average of.
+    bem, trans : Path | None
+        Files that the forward solution was computed with.
     """
 
     evoked: Path
@@ -59,6 +63,8 @@ class DataOptions:
     lowpass: float | None = None
     reg: float = 0.0
     epochs: Path | None = None
+    bem: Path | None = None
+    trans: Path | None = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -86,12 +92,18 @@ class Inputs:
         The noise covariance of single trials.
     epochs : mne.Epochs | None
         The epochs of the response, prepared as it is.
+    bem : mne.bem.ConductorModel | None
+        The BEM solution of the forward model.
+    trans : mne.Transform | None
+        The transform of the forward model.
     """
 
     evoked: mne.Evoked
     forward: mne.Forward
     noise_cov: mne.Covariance
     epochs: mne.BaseEpochs | None = None
+    bem: mne.bem.ConductorModel | None = None
+    trans: mne.Transform | None = None
 
 
 def read(path: Path, what: str, reader: Callable[[Path], T]) -> T:
@@ -175,7 +187,14 @@ def read_inputs(options: DataOptions) -> Inputs:
     forward = read(options.forward, CONTENT["forward"], mne.read_forward_solution)
     if options.reg:
         noise_cov = _regularize(noise_cov, evoked.info, options.reg)
-    return Inputs(evoked, forward, noise_cov, _epochs(options))
+    bem = _optional(options.bem, "bem", mne.read_bem_solution)
+    trans = _optional(options.trans, "trans", mne.read_trans)
+    return Inputs(evoked, forward, noise_cov, _epochs(options), bem, trans)
+
+
+def _optional(path: Path | None, name: str, reader: Callable[[Path], T]) -> T | None:
+    """Read a file that need not be given."""
+    return None if path is None else read(path, CONTENT[name], reader)
 
 
 def _epochs(options: DataOptions) -> mne.BaseEpochs | None:

@@ -172,6 +172,4 @@ def _draw_positions(
     """Draw positions of a forward solution that are cortex, far enough from each other."""
     in_cortex = [np.isin(s["vertno"], v) for s, v in zip(forward["src"], cortex, strict=True)]
     candidates = np.flatnonzero(np.concatenate(in_cortex))
-    return candidates[
-        place_sources(forward["source_rr"][candidates], n_sources, min_distance, rng)
-    ]
+    return candidates[place_sources(forward["source_rr"][candidates], n_sources, min_distance, rng)]
