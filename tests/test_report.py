@@ -103,6 +103,9 @@ def test_localization_tells_everything(bare, recording, pictures, tmp_path):
         "positions free",
         "min_log_evidence 15.0",
         f"{bare.certificate_:.2g}",
+        f"Evidence of a further source {bare.growth_:.1f} nats",
+        "95 % radius (mm)",
+        "x, y, z is the place itself",
         f"{bare.noise_variance_:.3g}",
         f"{bare.history_[-1]:.6g}",
         "(nats)",
@@ -208,6 +211,18 @@ def test_sources_are_named_as_in_the_figures(bare):
     named = sources_table(bare.sources_.assign(label=labels))
     assert named["Source"].str.startswith("insula (").all()
     assert list(named["Vertex"]) == [str(v) for v in bare.sources_["vertno"]]
+
+
+def test_a_place_has_its_radius_and_the_wall_is_told_where_it_is_met(bare):
+    shown = sources_table(bare.sources_)
+    radius = [f"{value:.1f}" for value in bare.sources_["radius_mm"]]
+    assert list(shown["95 % radius (mm)"]) == radius
+    assert list(shown).index("95 % radius (mm)") == list(shown).index("z (mm)") + 1
+    assert "At the wall" not in shown
+    walled = bare.sources_.assign(on_wall=[True, False])
+    assert list(sources_table(walled)["At the wall"]) == ["yes", "–"]
+    on_grid = sources_table(bare.sources_.assign(radius_mm=np.nan))
+    assert "95 % radius (mm)" not in on_grid
 
 
 def test_text_from_files_is_escaped(bare, recording, pictures, tmp_path):

@@ -128,7 +128,8 @@ class SourcePictures:
             look["ellipsoids"] = bootstrap.ellipsoids()
         elif (look | kwargs)["surface"] == "glass":
             known = self.ellipsoids()
-            look["ellipsoids"] = None if known.empty else known
+            if len(known):  # small marks, which hide less of the ellipsoids
+                look |= {"ellipsoids": known, "source_size": 3.0}
         if arrows:
             look["orientations"] = self._directions(trans)
         return viz.plot_cortex(self.sources_, trans=trans, **self._head() | look | kwargs)

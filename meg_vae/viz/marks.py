@@ -268,7 +268,7 @@ def _vertices(table: pd.DataFrame, hemisphere: Hemisphere) -> np.ndarray:
     """Return the vertices that stand for rows of a hemisphere: the nearest to their own places."""
     from scipy.spatial import cKDTree
 
-    vertno = table["vertno"].to_numpy(int)
+    vertno = table["vertno"].to_numpy(int, copy=True)
     if not set(OWN_PLACE) <= set(table):
         return vertno
     own = table[list(OWN_PLACE)].to_numpy(float)
