@@ -100,8 +100,8 @@ print(f"explained: {inverse.explained_variance():.1f} % of the whitened power")
 # -----------------------
 # The energy never rises, and the *certificate* says how far the answer is from a stationary point
 # over **all** positions, not only over those that it kept. That is where the sliding begins. At its
-# end ``growth_`` says how much evidence one more source could add, at any place, on the positions or
-# between: below 12 nats nothing is missing that would be reported.
+# end ``growth_`` says how much evidence one more source could add, at any place, on the positions
+# or between: below 12 nats nothing is missing that would be reported.
 inverse.plot_energy()
 print(
     f"certificate {inverse.certificate_:.1e}, learnt noise variance {inverse.noise_variance_:.2f}, "
@@ -143,7 +143,7 @@ print(f"{len(empty.sources_)} sources. Warning: {caught[-1].message}")
 #   the easy case. Real errors of the head model leave structure in the residual, and with enough
 #   signal that structure earns evidence of its own.
 # - An extended patch of cortex comes back as one or a few points near its middle.
-# - Bands and radii allow for places, orientations and noise that are not known exactly, and take the
-#   head and the noise covariance for right: :doc:`60_evidence` sets a bootstrap beside them.
+# - Bands and radii allow for places, orientations and noise that are not known exactly, and take
+#   the head and the noise covariance for right: :doc:`60_evidence` sets a bootstrap beside them.
 # - Seeds matter: one simulation is an anecdote. :doc:`50_compare` scores methods, and
 #   ``meg-vae benchmark`` does it over many conditions and seeds.

@@ -102,9 +102,9 @@ for name, fit in fits.items():
 # %%
 # Where a response is small or the averages are few (three for the left ear, in the small copy of
 # the dataset that these pages may be built with), a source can be far from where it should be, and
-# a weakly seen one can have an implausible amplitude: its evidence is little, its standard deviation
-# and its radius are large. On the subject's own cortex, coloured by evidence, with the border of the
-# label:
+# a weakly seen one can have an implausible amplitude: its evidence is little, its standard
+# deviation and its radius are large. On the subject's own cortex, coloured by evidence, with the
+# border of the label:
 if fits:
     fits["Left visual"].plot_sources(
         color_by="log_evidence",

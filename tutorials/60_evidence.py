@@ -4,8 +4,8 @@ Is this source real, and where else could it be?
 
 A sparse method hands you a list of places. **Which of them should you believe?** There are four
 questions in that one, and each has a number: does the source exist at all (*log evidence*), how
-strong was it (*posterior standard deviation*), where else could it be (*the ellipsoid of its place*,
-and the *bootstrap*), and is the head model right (*evidence of the model*)?
+strong was it (*posterior standard deviation*), where else could it be (*the ellipsoid of its
+place*, and the *bootstrap*), and is the head model right (*evidence of the model*)?
 """
 
 # %%
@@ -96,9 +96,10 @@ inverse.plot_time_courses()
 # %%
 # Where else? The ellipsoid of its place
 # --------------------------------------
-# ``position_covariance_`` says how sure each place is, with all else unknown too, from the curvature
-# of the energy. In the glass brain it is drawn as the ellipsoid that holds the place with 95 %
-# probability; ``radius_mm`` is half its longest axis. These are small, so the marks are smaller.
+# ``position_covariance_`` says how sure each place is, with all else unknown too, from the
+# curvature of the energy. In the glass brain it is drawn as the ellipsoid that holds the place with
+# 95 % probability; ``radius_mm`` is half its longest axis. These are small, so the marks are
+# smaller.
 inverse.plot_sources(
     surface="glass",
     source_size=0.7,

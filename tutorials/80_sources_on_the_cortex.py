@@ -45,9 +45,9 @@ inverse.plot_sources(
 # Where exactly: the folded surfaces and the glass brain
 # ------------------------------------------------------
 # A source lies between the vertices of any surface. On a drawn one it stands at the vertex of the
-# white surface nearest to it, or, in a sulcus of a folded one, at its mouth. In the glass brain every
-# source is at its own place in the depth, and around it is the ellipsoid that holds the place with
-# 95 % probability, where that is larger than the mark.
+# white surface nearest to it, or, in a sulcus of a folded one, at its mouth. In the glass brain
+# every source is at its own place in the depth, and around it is the ellipsoid that holds the place
+# with 95 % probability, where that is larger than the mark.
 inverse.plot_sources(
     surface="white", views=("lateral", "dorsal"), arrows=True, trans=case.trans
 ).show()

@@ -163,7 +163,6 @@ def forward_between(head: Template) -> mne.Forward:
         Forward solution, free orientation, at a thousand vertices of the cortex that are drawn from
         those which the source space leaves out. Kept in the cache folder, as the template is.
     """
-
     spacing = head.spacing
 
     def write(folder: Path) -> None:
