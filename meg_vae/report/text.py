@@ -36,12 +36,13 @@ partner is <i>missed</i>; a source found without one is <i>extra</i>.</p>"""
 
 FIT = """<p>The <b>certificate</b> is how far the minimum is from a stationary point of the energy:
 the largest violation over all candidate positions. At or below its target, no position that was
-left out would lower the energy. Sources with too little evidence are taken out after that, which
-raises the energy. <b>λ</b> is the noise variance of the whitened data.{between}</p>"""
+left out would lower the energy. {after} <b>λ</b> is the noise variance of the whitened data.</p>"""
 
-BETWEEN = """ From that minimum the sources have gone to places of their own, and the <b>evidence of
-a further source</b> is the most that one more could add, at any place on the positions or between:
-below the option <code>min_log_evidence</code>, nothing worth reporting was left out."""
+TAKEN_OUT = "Sources with too little evidence are taken out after that, which raises the energy."
+
+BETWEEN = """From there the sources have gone to places of their own. The <b>evidence of a further
+source</b> is the most that one more could add, at any place, on the positions or between: below the
+option <code>min_log_evidence</code>, nothing worth reporting was left out."""
 
 COMPARED = """<p>All methods got the same data, channels, forward model and whitening.
 <b>x, y, z</b> is where an estimate is strongest, in MRI surface RAS coordinates. A map gives every
@@ -163,7 +164,7 @@ def fit(inverse: VAEInverse) -> str:
     html : str
         A paragraph.
     """
-    return FIT.format(between=BETWEEN if inverse.positions == "free" else "")
+    return FIT.format(after=BETWEEN if inverse.positions == "free" else TAKEN_OUT)
 
 
 def summary(inverse: VAEInverse, evoked: mne.Evoked) -> str:
