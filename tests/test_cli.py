@@ -27,6 +27,7 @@ LOCALIZED = {
     "report.html",
     "run.json",
     "sources.csv",
+    "sources.dip",
     "inverse-vae.h5",
     "vae-lh.stc",
     "vae-rh.stc",
@@ -52,6 +53,8 @@ def files(recording, tmp_path_factory):
     mne.write_evokeds(folder / "x-ave.fif", responses, verbose="error")
     mne.write_forward_solution(folder / "x-fwd.fif", recording.forward, verbose="error")
     mne.write_cov(folder / "x-cov.fif", recording.noise_cov, verbose="error")
+    mne.write_bem_solution(folder / "x-bem-sol.fif", recording.bem, verbose="error")
+    mne.write_trans(folder / "x-trans.fif", recording.trans, verbose="error")
     return folder
 
 
@@ -123,6 +126,79 @@ def test_localize_writes_everything(files, fitted, recording, tmp_path, capsys):
     assert stc.tmin == pytest.approx(0.05)
     assert stc.times[-1] == pytest.approx(0.3)
     assert 1e9 * np.abs(stc.data).max() == pytest.approx(sources["peak_nAm"].abs().max(), rel=1e-3)
+
+
+def test_the_dipole_file_is_for_mne(files, finished):
+    """A row per source of the table, at its place and its peak."""
+    sources = pd.read_csv(finished / "sources.csv")
+    dipoles = mne.read_dipole(finished / "sources.dip", verbose="error")
+    to_head = mne.read_forward_solution(files / "x-fwd.fif", verbose="error")["mri_head_t"]
+    places = mne.transforms.apply_trans(to_head, 1e-3 * sources[["x_mm", "y_mm", "z_mm"]])
+    assert len(dipoles) == len(sources) == 2
+    np.testing.assert_allclose(dipoles.pos, places, atol=1e-5)
+    np.testing.assert_allclose(1e9 * dipoles.amplitude, sources["peak_nAm"].abs(), atol=1e-3)
+    np.testing.assert_allclose(dipoles.times, sources["peak_s"], atol=1e-4)
+    largest = 4 / 3 * np.pi * sources["radius_mm"] ** 3
+    assert (dipoles.conf["vol"] > 0).all()
+    assert (1e9 * dipoles.conf["vol"] <= largest + 1e-3).all()
+    assert np.linalg.norm(dipoles.pos[0] - places[1]) > 0.01  # the control: they are two places
+
+
+def test_places_by_the_bem_of_the_forward_model(files, finished, recording, tmp_path, capsys):
+    bem, trans = files / "x-bem-sol.fif", files / "x-trans.fif"
+    exact = ["--bem", str(bem), "--trans", str(trans)]
+    assert main([*arguments("localize", files, tmp_path / "out"), *exact]) == 0
+    assert "95 % radius (mm)" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["inputs"]["bem"]["path"] == str(bem)
+    assert record["figures"]["field_error"] == [0, 0]
+    assert record["figures"]["growth_nats"] < 12
+    assert ".fit(evoked, forward, noise_cov, bem=bem, trans=trans)" in (
+        tmp_path / "out" / "report.html"
+    ).read_text(encoding="utf-8")
+    interpolated = json.loads((finished / "run.json").read_text())["figures"]
+    assert min(interpolated["field_error"]) > 0
+    where = [pd.read_csv(one / "sources.csv") for one in (finished, tmp_path / "out")]
+    gaps = [one.sort_values("x_mm")[["x_mm", "y_mm", "z_mm"]].to_numpy() for one in where]
+    assert 0 < np.abs(gaps[0] - gaps[1]).max() < 1
+
+
+def test_positions_alone(files, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([*arguments("localize", files, out), "--positions", "grid", "--loose", "0.3"]) == 0
+    said = capsys.readouterr().out
+    assert "radius" not in said
+    sources = pd.read_csv(out / "sources.csv")
+    assert sources["radius_mm"].isna().all()
+    dipoles = mne.read_dipole(out / "sources.dip", verbose="error")
+    assert len(dipoles) == len(sources) > 0
+    assert "growth_nats" not in json.loads((out / "run.json").read_text())["figures"]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--positions", "between"], "positions"),
+        (["--bem", "{bem}"], "bem is given without trans"),
+        (["--trans", "{trans}"], "trans is given without bem"),
+        (["--bem", "{none}", "--trans", "{trans}"], "there is no file"),
+        (["--bem", "{trans}", "--trans", "{trans}"], "does not hold a BEM solution"),
+        (["--bem", "{bem}", "--trans", "{bem}"], "does not hold a transform"),
+        (["--bem", "{bem}", "--trans", "{other}"], "do not give the lead field of forward"),
+        (["--positions", "grid", "--bem", "{bem}", "--trans", "{trans}"], "positions='grid' has"),
+        (["--loose", "0.2"], "VAEInverse(positions='grid')"),
+    ],
+)
+def test_places_that_cannot_be(files, tmp_path, capsys, more, expected):
+    paths = {"bem": files / "x-bem-sol.fif", "trans": files / "x-trans.fif"}
+    paths |= {"none": tmp_path / "none.fif", "other": tmp_path / "other-trans.fif"}
+    turned = mne.read_trans(paths["trans"])
+    turned["trans"][:3, 3] += 0.02
+    mne.write_trans(paths["other"], turned, verbose="error")
+    out = tmp_path / "out"
+    more = [one.format(**paths) for one in more]
+    one_error(capsys, [*arguments("localize", files, out), *more], expected)
+    assert not out.exists()
 
 
 def test_record_of_the_run(files, tmp_path):
@@ -216,7 +292,7 @@ def test_noise_alone_gives_no_source(files, recording, tmp_path, capsys):
     said = capsys.readouterr()
     assert "none" in said.out
     assert "look like noise" in said.err
-    assert {path.name for path in out.iterdir()} == LOCALIZED
+    assert {path.name for path in out.iterdir()} == LOCALIZED - {"sources.dip"}
     assert pd.read_csv(out / "sources.csv").empty
     assert json.loads((out / "run.json").read_text())["figures"]["n_sources"] == 0
 
@@ -599,8 +675,8 @@ def test_existing_folder(files, finished, tmp_path, capsys):
     shutil.copytree(finished, out)
     # Refused before anything is read.
     one_error(capsys, ["localize", "none", "none", "none", "-o", str(out)], "not empty")
-    assert main([*arguments("localize", files, out), "--overwrite", "--loose", "0"]) == 0
-    assert json.loads((out / "run.json").read_text())["options"]["loose"] == 0
+    assert main([*arguments("localize", files, out), "--overwrite", "--positions", "grid"]) == 0
+    assert json.loads((out / "run.json").read_text())["options"]["positions"] == "grid"
     assert {path.name for path in out.iterdir()} == LOCALIZED
 
 

@@ -54,7 +54,7 @@ def page_of(report, folder):
 @pytest.fixture(scope="module")
 def bare(recording):
     """A fit that knows of no cortex to draw, so that its pages are quick."""
-    inverse = VAEInverse(subjects_dir="/nowhere", loose=0.0)
+    inverse = VAEInverse(subjects_dir="/nowhere", min_log_evidence=15.0)
     return inverse.fit(recording.evoked, recording.forward, recording.noise_cov)
 
 
@@ -100,13 +100,17 @@ def test_localization_tells_everything(bare, recording, pictures, tmp_path):
         "Rank of the whitened data 303",
         "1,284 (surface source space)",
         "lowpass 40",
-        "loose 0.0",
+        "positions free",
+        "min_log_evidence 15.0",
         f"{bare.certificate_:.2g}",
+        f"Evidence of a further source {bare.growth_:.1f} nats",
+        "95 % radius (mm)",
+        "x, y, z is the place itself",
         f"{bare.noise_variance_:.3g}",
         f"{bare.history_[-1]:.6g}",
         "(nats)",
         "meg-vae localize 'a file'",
-        "VAEInverse(loose=0.0).fit(evoked, forward, noise_cov)",
+        "VAEInverse(min_log_evidence=15.0).fit(evoked, forward, noise_cov)",
         f"mne {mne.__version__}",
     ]
     text = page.text
@@ -146,7 +150,7 @@ def test_code_on_the_page_runs(bare, recording):
         "noise_cov": recording.noise_cov,
     }
     exec(python_code(bare), names)  # noqa: S102
-    assert names["inverse"].loose == 0.0
+    assert names["inverse"].min_log_evidence == 15.0
     np.testing.assert_allclose(names["stc"].data, bare.apply(recording.evoked).data)
 
 
@@ -207,6 +211,18 @@ def test_sources_are_named_as_in_the_figures(bare):
     named = sources_table(bare.sources_.assign(label=labels))
     assert named["Source"].str.startswith("insula (").all()
     assert list(named["Vertex"]) == [str(v) for v in bare.sources_["vertno"]]
+
+
+def test_a_place_has_its_radius_and_the_wall_is_told_where_it_is_met(bare):
+    shown = sources_table(bare.sources_)
+    radius = [f"{value:.1f}" for value in bare.sources_["radius_mm"]]
+    assert list(shown["95 % radius (mm)"]) == radius
+    assert list(shown).index("95 % radius (mm)") == list(shown).index("z (mm)") + 1
+    assert "At the wall" not in shown
+    walled = bare.sources_.assign(on_wall=[True, False])
+    assert list(sources_table(walled)["At the wall"]) == ["yes", "–"]
+    on_grid = sources_table(bare.sources_.assign(radius_mm=np.nan))
+    assert "95 % radius (mm)" not in on_grid
 
 
 def test_text_from_files_is_escaped(bare, recording, pictures, tmp_path):

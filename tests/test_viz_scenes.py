@@ -13,7 +13,7 @@ import pytest
 from pictures import HALVES, SIZE, alike, brains, coloured, outermost, table, take, texts, top
 from scipy.stats import chi2
 
-from meg_vae import viz
+from meg_vae import VAEInverse, read_vae_inverse, viz
 from meg_vae.viz import brain, graphics, layout, marks, outlines, scale, style, surfaces
 
 mpl.use("agg")
@@ -69,6 +69,50 @@ def test_the_head_goes_around_the_brain(where, tmp_path):
         viz.plot_cortex(sources, surface="glass", shell="scalp", **where)
     with pytest.raises(FileNotFoundError, match=r"inner_skull\.surf.*datasets\.template"):
         viz.plot_cortex(sources, surface="glass", shell="inner_skull", **where)
+
+
+def test_a_source_beside_its_vertex_is_drawn_at_the_nearest_of_the_white_surface(cortex):
+    """Whatever position names it: a place between has no point of its own on such a surface."""
+    vertex, far = 4000, 9000
+    place = cortex["lh"].white[vertex] + 0.4
+    sources = pd.DataFrame([("lh", far, *place)], columns=["hemi", "vertno", *marks.OWN_PLACE])
+    meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
+    radius = np.array([5.0])
+
+    def drawn(table):
+        return marks.centres(table, cortex, meshes, radius, "inflated")
+
+    at_vertex = drawn(pd.DataFrame({"hemi": ["lh"], "vertno": [vertex]}))
+    np.testing.assert_array_equal(drawn(sources), at_vertex)
+    named = drawn(sources.drop(columns=list(marks.OWN_PLACE)))  # the control: the position's own
+    assert np.linalg.norm(named - at_vertex) > 10
+    np.testing.assert_array_equal(marks.centres(sources, cortex, meshes, radius, "glass")[0], place)
+
+
+def test_ellipsoids_of_a_fit_are_those_of_its_places_in_the_mri(recording, fitted, tmp_path):
+    known = read_vae_inverse(fitted.save(tmp_path / "x-vae.h5")).ellipsoids()
+    axes = list(marks.OWN_PLACE)
+    np.testing.assert_array_equal(known[axes], fitted.sources_[axes])
+    turn = recording.forward["mri_head_t"]["trans"][:3, :3].T
+    assert abs(turn - np.eye(3)).max() > 0.05  # the control: head and MRI are turned
+    for row, covariance in zip(known.iloc, fitted.position_covariance_, strict=True):
+        expected = 1e6 * turn @ covariance @ turn.T
+        found = [[row[f"cov_{min(i, j)}{max(i, j)}"] for j in "xyz"] for i in "xyz"]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    longest = np.sqrt(chi2.ppf(0.95, 3) * np.linalg.eigvalsh(1e6 * fitted.position_covariance_))
+    np.testing.assert_allclose(fitted.sources_["radius_mm"], longest[:, -1])
+
+
+@pytest.mark.rendering
+def test_a_fit_shows_its_ellipsoids_in_the_glass_brain(recording, fitted):
+    kwargs = {"surface": "glass", "off_screen": True}
+    assert "95 % region" in texts(fitted.plot_sources(**kwargs))
+    assert "95 % region" not in texts(fitted.plot_sources(ellipsoids=None, **kwargs))
+    assert "95 % region" not in texts(fitted.plot_sources(off_screen=True))
+    on_grid = VAEInverse(positions="grid", subjects_dir=recording.subjects_dir, verbose="error")
+    on_grid.fit(recording.evoked, recording.forward, recording.noise_cov)
+    assert on_grid.ellipsoids().empty
+    assert "95 % region" not in texts(on_grid.plot_sources(**kwargs))
 
 
 def test_an_ellipsoid_holds_the_share_that_it_says():

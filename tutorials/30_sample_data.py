@@ -45,18 +45,28 @@ for name, recording in recordings.items():
 # %%
 # One fit per response
 # --------------------
-# The window around the response is what is explained. As always, there is nothing to tune.
+# The window around the response is what is explained. As always, there is nothing to tune. With the
+# subject's BEM and transform MNE computes the lead field at every place between the positions;
+# without them it would be interpolated.
 fits = {}
 for name, recording in recordings.items():
     inverse = VAEInverse(subjects_dir=recording.subjects_dir)
     evoked = recording.evoked.copy().crop(*WINDOWS[name])
-    fits[name] = inverse.fit(evoked, recording.forward, recording.noise_cov)
+    fits[name] = inverse.fit(
+        evoked,
+        recording.forward,
+        recording.noise_cov,
+        bem=recording.bem,
+        trans=recording.trans,
+    )
 
 tables = [fit.sources_.assign(condition=name) for name, fit in fits.items()]
 columns = [
     "condition",
     "hemi",
     "label",
+    "radius_mm",
+    "on_wall",
     "peak_nAm",
     "sd_nAm",
     "peak_s",
@@ -68,7 +78,7 @@ pd.concat(tables)[columns].round(3) if tables else "no data"
 # How far from where they should be
 # ---------------------------------
 # The dataset brings labels of the auditory and visual cortex, made from the anatomy and known
-# responses. The distance from the source of largest amplitude to the middle of the label on the
+# responses. The distance from the source of strongest evidence to the middle of the label on the
 # side *opposite* to the stimulus:
 labels = {}
 for name, fit in fits.items():
@@ -81,21 +91,24 @@ for name, fit in fits.items():
     labels[name] = label
     surface, _ = mne.read_surface(subject_dir / "surf" / f"{opposite}.white")
     middle = surface[label.vertices].mean(axis=0)
-    strongest = fit.sources_.loc[fit.sources_["peak_nAm"].idxmax()]
+    strongest = fit.sources_.iloc[0]
     place = strongest[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
     print(
         f"{name:15s} {strongest['hemi']} {strongest['label']:25s} "
-        f"{np.linalg.norm(place - middle):5.1f} mm from the label in {opposite}"
+        f"{np.linalg.norm(place - middle):5.1f} mm from the label in {opposite} "
+        f"(95 % radius {strongest['radius_mm']:.0f} mm)"
     )
 
 # %%
 # Where a response is small or the averages are few (three for the left ear, in the small copy of
-# the dataset that these pages may be built with), the strongest amplitude can be a weakly seen
-# place far from where it should be. Its evidence says so. On the subject's own cortex, coloured by
-# evidence, with the border of the label:
+# the dataset that these pages may be built with), a source can be far from where it should be, and
+# a weakly seen one can have an implausible amplitude: its evidence is little, its standard
+# deviation and its radius are large. On the subject's own cortex, coloured by evidence, with the
+# border of the label:
 if fits:
     fits["Left visual"].plot_sources(
         color_by="log_evidence",
+        size_by="log_evidence",
         labels=[labels["Left visual"]],
         title="Left visual",
     ).show()
@@ -128,6 +141,8 @@ if fits:
 #   that your question is about.
 # - **Amplitude and evidence rank differently.** A current that the sensors hardly see needs a large
 #   amplitude to explain a little field. Read both columns, and be wary of amplitudes above 100 nAm.
+# - **A radius is no better than the model.** It allows for noise, not for a head that lay elsewhere
+#   or for cortex that is active over centimetres, which real responses bring.
 # - **Two tones are one test.** Bilateral auditory sources have nearly the same time course, which
 #   breaks beamformers and not this; but the weaker side can fall below the threshold.
 # - A covariance that was regularised for another method weighs on this one. Here it is regularised

@@ -30,8 +30,8 @@ for name in METHODS_TO_SHOW:
 # %%
 # One recording
 # -------------
-# Three sources on a fine grid, inverted on a coarser one: no method whose sources lie on that grid
-# can put one where it really was, and "vae", whose sources lie in and between its positions, can.
+# Three sources between the positions that are inverted: no method that keeps to these can put a
+# source where it really was, and "vae", whose sources lie in and between them, can.
 case = datasets.template_recording(
     n_sources=3, snr_db=10, spacing="oct6", random_state=2
 )

@@ -4,8 +4,8 @@ Is this source real, and where else could it be?
 
 A sparse method hands you a list of places. **Which of them should you believe?** There are four
 questions in that one, and each has a number: does the source exist at all (*log evidence*), how
-strong was it (*posterior standard deviation*), where else could it be (*bootstrap*), and is the
-head model right (*evidence of the model*)?
+strong was it (*posterior standard deviation*), where else could it be (*the ellipsoid of its
+place*, and the *bootstrap*), and is the head model right (*evidence of the model*)?
 """
 
 # %%
@@ -25,28 +25,36 @@ mne.set_log_level("warning")
 # Four sources at 0 dB, that is, with as much noise as signal. The evidence of a source is what the
 # data would lose, in nats, if it were taken out and all else kept.
 case = datasets.template_recording(
-    n_sources=4, snr_db=0, spacing="oct6", random_state=5
+    n_sources=4, snr_db=0, spacing="oct5", random_state=5
 )
-head = datasets.template("oct5")
 inverse = VAEInverse(subjects_dir=case.subjects_dir)
-inverse.fit(case.evoked, head.forward, case.noise_cov)
+inverse.fit(case.evoked, case.forward, case.noise_cov)
 
-to_mri = mne.transforms.invert_transform(head.forward["mri_head_t"])
+to_mri = mne.transforms.invert_transform(case.forward["mri_head_t"])
 true = 1e3 * mne.transforms.apply_trans(
     to_mri, np.array([dipole.pos[0] for dipole in case.truth])
 )
 found = inverse.sources_[["x_mm", "y_mm", "z_mm"]].to_numpy()
-table = inverse.sources_[["hemi", "peak_nAm", "sd_nAm", "log_evidence"]]
+names = ["hemi", "peak_nAm", "sd_nAm", "log_evidence", "radius_mm"]
 nearest = np.linalg.norm(found[:, None] - true, axis=2).min(axis=1)
+table = inverse.sources_[names]
 table.assign(cluster=inverse.clusters_, mm_to_truth=nearest).round(1)
 
 # %%
-# Four sources went in and more came out. The true places lie between those of the grid that we
-# invert, so a neighbour or two must mend what the nearest position cannot explain. **They are not
-# noise, and their evidence is right to say so; they are not sources of their own either.**
-# Neighbours that would take over from each other are one *cluster* and are judged together. The
-# dashed line is the threshold from which a source is reported.
+# Four sources went in, between the positions of the source space, and four came out. Sources whose
+# places cannot be told apart, because their ellipsoids overlap, are one *cluster*. The dashed line
+# is the threshold from which a source is reported.
 inverse.plot_evidence()
+
+# %%
+# Evidence is about what the model can say. Held to the positions, it needs neighbours to mend what
+# the nearest one cannot explain. **They are not noise, and their evidence is right to say so; they
+# are not sources of their own either.**
+on_grid = VAEInverse(positions="grid").fit(
+    case.evoked, case.forward, case.noise_cov
+)
+print(f"{len(on_grid.sources_)} sources on the positions, the weakest with")
+print(f"{on_grid.sources_['log_evidence'].min():.0f} nats of evidence")
 
 # %%
 # What noise can do
@@ -80,17 +88,34 @@ print(f"threshold: {inverse.min_log_evidence:g} nats")
 #
 # How strong? The posterior standard deviation
 # --------------------------------------------
-# ``sd_nAm`` is the standard deviation of the amplitude *if the source is where it was found*. The
-# bands are two of them:
+# ``sd_nAm`` is the standard deviation of the amplitude at the peak. Places, orientations and noise
+# are not known exactly either, and it allows for them; so the bands, two of them wide, are wider
+# where the source is strong:
 inverse.plot_time_courses()
+
+# %%
+# Where else? The ellipsoid of its place
+# --------------------------------------
+# ``position_covariance_`` says how sure each place is, with all else unknown too, from the
+# curvature of the energy. In the glass brain it is drawn as the ellipsoid that holds the place with
+# 95 % probability; ``radius_mm`` is half its longest axis. These are small, so the marks are
+# smaller.
+inverse.plot_sources(
+    surface="glass",
+    source_size=0.7,
+    views=("lateral", "dorsal"),
+    truth=case.truth,
+    trans=case.trans,
+).show()
 
 # %%
 # Where else? The bootstrap
 # -------------------------
-# Had other trials been averaged, would the sources be in the same place? Here are 40 trials of two
-# sources. The bootstrap draws 40 of them again and again, with repetition, and fits each average.
+# Had other trials been averaged, would the sources be in the same place? That question needs the
+# trials and no curvature. Here are 40 trials of two sources. The bootstrap draws 40 of them again
+# and again, with repetition, and fits each average.
 clean = datasets.template_recording(
-    n_sources=2, snr_db=np.inf, spacing="oct6", random_state=1
+    n_sources=2, snr_db=np.inf, spacing="oct5", random_state=1
 )
 n_times = len(clean.evoked.times)
 raw = mne.io.RawArray(np.tile(clean.evoked.data / 8, 40), clean.evoked.info)
@@ -99,10 +124,10 @@ epochs = mne.make_fixed_length_epochs(
     raw, n_times / raw.info["sfreq"], preload=True
 )
 small = VAEInverse(subjects_dir=clean.subjects_dir).fit(
-    epochs, head.forward, clean.noise_cov
+    epochs, clean.forward, clean.noise_cov
 )
 bootstrap = small.bootstrap(
-    epochs, head.forward, clean.noise_cov, n_bootstrap=12, random_state=0
+    epochs, clean.forward, clean.noise_cov, n_bootstrap=12, random_state=0
 )
 bootstrap.sources.round(2)
 
@@ -116,18 +141,25 @@ small.plot_sources(bootstrap=bootstrap, views=("lateral", "dorsal")).show()
 # Is the head model right? Evidence of the model
 # ----------------------------------------------
 # ``log_evidence_`` belongs to the whole fit, and compares *models of the head* on the same data:
-# orientation constraints, grids, conductors, transforms. First the orientation:
+# orientation constraints, grids, conductors, transforms. First places and orientation: on the
+# positions, held to the cortical normal more or less, and between them. The larger (less negative)
+# the better:
 for loose in (0.0, 0.2, 1.0):
-    fit = VAEInverse(loose=loose).fit(
-        case.evoked, head.forward, case.noise_cov
+    fit = VAEInverse(positions="grid", loose=loose).fit(
+        case.evoked, case.forward, case.noise_cov
     )
     print(
-        f"loose={loose}: {fit.log_evidence_:9.1f} nats, {len(fit.sources_)} sources"
+        f"on the positions, loose={loose}: {fit.log_evidence_:9.1f} nats, "
+        f"{len(fit.sources_)} sources"
     )
+print(
+    f"between the positions:       {inverse.log_evidence_:9.1f} nats, "
+    f"{len(inverse.sources_)} sources"
+)
 
 # %%
-# The simulated sources point along the cortical normal, and the data know it: the larger (less
-# negative) the better. Real cortex is less obliging.
+# On the positions the data prefer dipoles along the cortical normal, as the simulated ones are. But
+# places between the positions are worth far more: hundreds of nats, with fewer sources.
 #
 # Now the transform. Suppose that the head was a few millimetres from where the co-registration
 # says. For each shift the forward model is computed again, and the data are asked which they
@@ -168,9 +200,8 @@ print(f"the data prefer a shift of {shifts[evidence.argmax()]} mm")
 # - **Evidence takes the lead field and the noise model as given.** Where they are wrong, spurious
 #   sources can have evidence too, and the more data, the more of it. It protects against noise, not
 #   against a wrong head.
-# - **The standard deviation is conditional** on the places and on the prior variances, so the bands
-#   are too narrow when a source is off the grid. ``scripts/evidence_coverage.py`` measures by how
-#   much.
+# - **Deviations and ellipsoids are approximations** at one minimum: they know nothing of another
+#   explanation of the data elsewhere, of an extended source or of a head that lay otherwise.
 # - Filtered data have fewer independent samples than time points. ``inverse.n_effective_`` says how
 #   many were counted.
 # - Compare evidence only on **identical data and noise covariance**. Evidence of different

@@ -24,8 +24,9 @@ mne.set_log_level("warning")
 # A recording in which every trial is different
 # ---------------------------------------------
 # Two sources answer 60 stimuli. The first one answers with a strength that changes from trial to
-# trial, as real ones do; the second is always the same. MNE simulates the recording.
-case = datasets.template_recording(n_sources=2, spacing="ico3", random_state=3)
+# trial, as real ones do; the second is always the same. MNE simulates the recording, with the very
+# forward model that is then inverted: this page is about trials, and where the sources are is easy.
+case = datasets.template_recording(n_sources=0, spacing="ico3", random_state=3)
 info, forward = case.evoked.info, case.forward
 rng = np.random.default_rng(0)
 n_trials, every = 60, 150  # a trial every 150 samples, 0.75 s
@@ -146,8 +147,7 @@ print("from the covariance:", sorted(by_power.sources_["vertno"]))
 # %%
 # Keep it, and hand it to MNE
 # ---------------------------
-# A saved inverse gives the same answer when it is read again. As an MNE inverse operator it works
-# with all of MNE's ``apply_inverse`` functions.
+# A saved inverse gives the same answer when it is read again.
 with tempfile.TemporaryDirectory() as folder:
     fname = inverse.save(Path(folder) / "sub-01-vae.h5")
     again = read_vae_inverse(fname)
@@ -155,11 +155,15 @@ evoked = epochs.average()
 same = np.array_equal(again.apply(evoked).data, inverse.apply(evoked).data)
 print(f"after reading, the estimate is the same: {same}")
 
-operator = inverse.to_inverse_operator(epochs.info, forward)
+# %%
+# An MNE inverse operator has its sources at positions of the source space. Held to these, a fit can
+# be handed over, and works with all of MNE's ``apply_inverse`` functions.
+on_grid = VAEInverse(positions="grid").fit(epochs, forward, case.noise_cov)
+operator = on_grid.to_inverse_operator(epochs.info, forward)
 theirs = mne.minimum_norm.apply_inverse(
     evoked, operator, lambda2=1.0, method="MNE"
 )
-ours = inverse.apply(evoked)
+ours = on_grid.apply(evoked)
 print(
     f"largest difference to MNE's: {1e9 * np.abs(theirs.data - ours.data).max():.1e} nAm"
 )

@@ -19,7 +19,7 @@ from meg_vae import VAEInverse, datasets, viz
 mne.set_log_level("warning")
 
 case = datasets.template_recording(
-    n_sources=4, snr_db=5, spacing="oct5", random_state=6
+    n_sources=4, snr_db=-5, spacing="oct5", random_state=6
 )
 inverse = VAEInverse(subjects_dir=case.subjects_dir)
 inverse.fit(case.evoked, case.forward, case.noise_cov)
@@ -44,9 +44,10 @@ inverse.plot_sources(
 # %%
 # Where exactly: the folded surfaces and the glass brain
 # ------------------------------------------------------
-# Inflation moves things apart that are close. On the white or pial surface a source lies where it
-# is, or, if it is in a sulcus, is drawn at its mouth; in the glass brain every source is at its own
-# place in the depth.
+# A source lies between the vertices of any surface. On a drawn one it stands at the vertex of the
+# white surface nearest to it, or, in a sulcus of a folded one, at its mouth. In the glass brain
+# every source is at its own place in the depth, and around it is the ellipsoid that holds the place
+# with 95 % probability, where that is larger than the mark.
 inverse.plot_sources(
     surface="white", views=("lateral", "dorsal"), arrows=True, trans=case.trans
 ).show()
@@ -122,8 +123,8 @@ with tempfile.TemporaryDirectory() as folder:
 # What to watch out for
 # ---------------------
 # - **A sphere has a size so that it can be seen.** It says nothing about the extent of the active
-#   cortex, and little about where else the source might be: that is what confidence ellipsoids are
-#   for (:doc:`60_evidence`).
+#   cortex, or of where else the source might be: that is what the ellipsoids are for
+#   (:doc:`60_evidence`).
 # - A picture of an empty estimate says "no source". It does not mean that the cortex was silent.
 # - The threshold of a map is a choice, and a different one gives a different picture. State it.
 # - On the inflated surface neighbours across a sulcus are far apart. Measure distances on the white

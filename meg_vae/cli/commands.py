@@ -116,6 +116,9 @@ def localize(
     baseline: o.Baseline = None,
     lowpass: o.Lowpass = None,
     reg: o.Reg = 0.0,
+    positions: o.Positions = "free",
+    bem: o.Bem = None,
+    trans: o.Trans = None,
     loose: o.Loose = "auto",
     rank: o.Rank = None,
     noise_variance: Annotated[
@@ -125,7 +128,7 @@ def localize(
         str, Option(help="Prior of the dipoles of a place: shared, or full (orientation learnt).")
     ] = "shared",
     min_log_evidence: Annotated[
-        float | None, Option(help="Evidence from which a source is reported, in nats (else 10).")
+        float | None, Option(help="Evidence from which a source is reported, in nats (else 12).")
     ] = None,
     subject: o.Subject = None,
     subjects_dir: o.SubjectsDir = None,
@@ -143,9 +146,21 @@ def localize(
     from meg_vae.cli.localize import localize as run
 
     data = DataOptions(
-        evoked, forward, cov, condition, tmin, tmax, bad or [], baseline, lowpass, reg
+        evoked,
+        forward,
+        cov,
+        condition,
+        tmin,
+        tmax,
+        bad or [],
+        baseline,
+        lowpass,
+        reg,
+        bem=bem,
+        trans=trans,
     )
     inverse = {
+        "positions": positions,
         "loose": o.number(loose),
         "rank": o.rank(rank),
         "noise_variance": o.number(noise_variance),

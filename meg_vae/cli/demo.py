@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METHODS = ("vae", "irmxne", "sloreta")  # each takes seconds
-ON_THE_GRID = (
-    "The true sources lie on the grid of candidate positions and point along the cortical normal, "
-    "so an error of 0 mm is possible. Real sources are between the points of any grid."
+OFF_THE_GRID = (
+    "The true sources lie at vertices of the cortex that are no candidate positions, as real ones "
+    "do, and point along the cortical normal; their fields are computed with the same BEM."
 )
 
 
@@ -62,7 +62,7 @@ def demo(out: Path, simulation: Mapping[str, Any], *, overwrite: bool, command: 
             command=command,
             origin={
                 "simulation": f"meg_vae.datasets.template_recording({arguments})",
-                "note": ON_THE_GRID,
+                "note": OFF_THE_GRID,
             },
             options=simulation,
             truth=case.truth,

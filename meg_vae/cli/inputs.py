@@ -26,6 +26,8 @@ CONTENT = {
     "forward": "a forward solution",
     "noise_cov": "a noise covariance",
     "epochs": "epochs",
+    "bem": "a BEM solution",
+    "trans": "a transform between head and MRI",
 }
 
 
@@ -51,6 +53,8 @@ class DataOptions:
         Regularization of the noise covariance, for every channel type.
     epochs : Path | None
         File of the epochs that the response is the average of.
+    bem, trans : Path | None
+        Files that the forward solution was computed with.
     """
 
     evoked: Path
@@ -64,6 +68,8 @@ class DataOptions:
     lowpass: float | None = None
     reg: float = 0.0
     epochs: Path | None = None
+    bem: Path | None = None
+    trans: Path | None = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -95,6 +101,10 @@ class Inputs:
         The recording, where the file holds one; what does not count is annotated as bad.
     good : mne.Evoked | None
         Its good samples as a response.
+    bem : mne.bem.ConductorModel | None
+        The BEM solution of the forward model.
+    trans : mne.Transform | None
+        The transform of the forward model.
     """
 
     evoked: mne.Evoked
@@ -103,6 +113,8 @@ class Inputs:
     epochs: mne.BaseEpochs | None = None
     raw: mne.io.BaseRaw | None = None
     good: mne.Evoked | None = None
+    bem: mne.bem.ConductorModel | None = None
+    trans: mne.Transform | None = None
 
     @property
     def fitted(self) -> mne.Evoked | mne.io.BaseRaw:
@@ -205,7 +217,14 @@ def read_inputs(options: DataOptions) -> Inputs:
         )
     if options.reg:
         noise_cov = regularize(noise_cov, evoked.info, options.reg, known)
-    return Inputs(evoked, forward, noise_cov, _epochs(options), raw, good)
+    bem = _optional(options.bem, "bem", mne.read_bem_solution)
+    trans = _optional(options.trans, "trans", mne.read_trans)
+    return Inputs(evoked, forward, noise_cov, _epochs(options), raw, good, bem, trans)
+
+
+def _optional(path: Path | None, name: str, reader: Callable[[Path], T]) -> T | None:
+    """Read a file that need not be given."""
+    return None if path is None else read(path, CONTENT[name], reader)
 
 
 def _epochs(options: DataOptions) -> mne.BaseEpochs | None:

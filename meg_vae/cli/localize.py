@@ -42,7 +42,9 @@ def localize(
         steps.start("reading")
         inputs = read_inputs(data)
         steps.start("localizing")
-        inverse = VAEInverse(**options).fit(inputs.fitted, inputs.forward, inputs.noise_cov)
+        inverse = VAEInverse(**options).fit(
+            inputs.fitted, inputs.forward, inputs.noise_cov, bem=inputs.bem, trans=inputs.trans
+        )
         title = f"Sources of {window(inputs.evoked)}"
         write_localization(
             folder,

@@ -41,6 +41,19 @@ Lowpass = Annotated[float | None, Option(help="Low-pass filter in Hz.")]
 Reg = Annotated[
     float, Option(help="Regularize the noise covariance by this share of its power, 0 to 1.")
 ]
+Positions = Annotated[
+    str, Option(help="Sources lie between the positions too (free), or at these alone (grid).")
+]
+Bem = Annotated[
+    Path | None,
+    Option(
+        metavar="X-bem-sol.fif",
+        help="BEM solution of the forward solution, to compute fields between the positions.",
+    ),
+]
+Trans = Annotated[
+    Path | None, Option(metavar="X-trans.fif", help="Head to MRI transform; goes with --bem.")
+]
 Loose = Annotated[
     str,
     Option(help="Weight of dipoles across the cortical normal: 0 (fixed) to 1 (free), or auto."),

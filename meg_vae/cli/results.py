@@ -10,6 +10,8 @@ import typer
 
 from meg_vae import report
 from meg_vae.cli.outputs import write_record
+from meg_vae.files import whole_file
+from meg_vae.meg.table import RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +73,7 @@ def write_localization(
         pictures |= report.comparison_pictures(comparison, folder, **head)
     steps.start("writing")
     inverse.sources_.to_csv(folder / "sources.csv", index=False)
+    write_dipoles(inverse, evoked, folder / "sources.dip")
     inverse.save(folder / "inverse-vae.h5")
     in_volume = inverse.filter_.positions.kind == "volume"  # where MNE draws full ones alone
     write_estimate(inverse.apply(evoked, full=in_volume), folder, "vae")
@@ -92,6 +95,32 @@ def write_localization(
     report.save_report(page, folder / PAGE)
     figures["seconds"] = steps.seconds
     write_record(folder, command=command, inputs=origin, options=options, figures=figures)
+
+
+def write_dipoles(inverse: VAEInverse, evoked: mne.Evoked, path: Path) -> None:
+    """Write the sources as MNE's dipole file: each at its peak, in head coordinates.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The fitted inverse. Of no source there is no file.
+    evoked : mne.Evoked
+        The data.
+    path : Path
+        The file, for `mne.read_dipole`; its confidence volume is that of the 95 % ellipsoid.
+    """
+    dipoles = inverse.dipoles(evoked)
+    if not dipoles:
+        return
+    peaks = [int(np.abs(one.amplitude).argmax()) for one in dipoles]
+    parts = {
+        name: np.array([getattr(one, name)[k] for one, k in zip(dipoles, peaks, strict=True)])
+        for name in ("times", "pos", "amplitude", "ori", "gof")
+    }
+    root = RADIUS**3 * np.sqrt(np.linalg.det(inverse.position_covariance_))
+    conf = None if inverse.positions == "grid" else {"vol": 4 / 3 * np.pi * root}
+    with whole_file(path) as part:
+        mne.Dipole(**parts, name="sources", conf=conf).save(part, verbose="error")
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
@@ -193,8 +222,17 @@ def say(title: str, table: pd.DataFrame, nothing: str = "none") -> None:
 
 def _figures(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, Any]:
     """Give the figures of a fit as plain values."""
-    used = inverse.filter_
+    used, free = inverse.filter_, inverse.positions == "free"
+    between = {
+        "growth_nats": float(inverse.growth_),
+        "stationarity": float(inverse.stationarity_),
+        "radius_mm": inverse.sources_["radius_mm"].tolist(),
+        "field_error": np.asarray(inverse.field_error_).tolist(),
+        "n_on_wall": int(inverse.sources_["on_wall"].sum()),
+    }
     return {
+        "positions": inverse.positions,
+        **(between if free else {}),
         "n_sources": len(inverse.sources_),
         "explained_variance_percent": inverse.explained_variance(evoked),
         "noise_variance": np.asarray(inverse.noise_variance_).tolist(),

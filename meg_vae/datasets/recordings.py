@@ -134,7 +134,7 @@ def template_recording(
     head = template(spacing, subjects_dir)
     rng = np.random.default_rng(random_state)
     cortex = cortex_vertices(head.subjects_dir)
-    forward = head.forward if grid == "same" else forward_between(head, spacing)
+    forward = head.forward if grid == "same" else forward_between(head)
     positions = _draw_positions(forward, cortex, n_sources, min_distance, rng)
     times = np.arange(round(_TMIN * _SFREQ), round(_TMAX * _SFREQ) + 1) / _SFREQ
     time_courses = event_related(times, n_sources, rng)

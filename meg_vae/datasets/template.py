@@ -40,6 +40,8 @@ class Template:
         Folder that holds the subject folder.
     subject : str
         Name of the subject folder.
+    spacing : str
+        Spacing of the source space.
     src : mne.SourceSpaces
         Cortical source space in MRI coordinates, with patch statistics.
     bem : mne.bem.ConductorModel
@@ -54,6 +56,7 @@ class Template:
 
     subjects_dir: Path
     subject: str
+    spacing: str
     src: mne.SourceSpaces
     bem: mne.bem.ConductorModel
     trans: mne.Transform
@@ -120,6 +123,7 @@ def template(
     return Template(
         subjects_dir=subjects_dir,
         subject=SUBJECT,
+        spacing=spacing,
         src=mne.read_source_spaces(folder / _source_file(spacing), verbose="warning"),
         bem=bem,
         trans=trans,
@@ -145,15 +149,13 @@ def cortex_vertices(subjects_dir: Path) -> list[np.ndarray]:
     return [mne.read_label(folder / f"{hemi}.cortex.label").vertices for hemi in ("lh", "rh")]
 
 
-def forward_between(head: Template, spacing: str) -> mne.Forward:
+def forward_between(head: Template) -> mne.Forward:
     """Make, or load, the fields of sources between the positions of a template's source space.
 
     Parameters
     ----------
     head : Template
         The template.
-    spacing : str
-        Its spacing.
 
     Returns
     -------
@@ -161,6 +163,7 @@ def forward_between(head: Template, spacing: str) -> mne.Forward:
         Forward solution, free orientation, at a thousand vertices of the cortex that are drawn from
         those which the source space leaves out. Kept in the cache folder, as the template is.
     """
+    spacing = head.spacing
 
     def write(folder: Path) -> None:
         steps = {"forward solution": lambda: _write_between(folder / _forward_file(spacing), head)}

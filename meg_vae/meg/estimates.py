@@ -38,6 +38,8 @@ class Positions:
         The subject, where the source space knows it.
     vertices : list of ndarray of int | None
         All vertex numbers of each source space; None in files of earlier versions.
+    to_mri : ndarray, shape (3, 3) | None
+        Turns directions from head to MRI coordinates; None where a file does not tell.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Positions:
     normals: NDArray[np.float64]
     subject: str | None
     vertices: list[NDArray[np.int64]] | None = None
+    to_mri: NDArray[np.float64] | None = None
 
     def ordered(self, order: NDArray[np.int64]) -> Positions:
         """Put the sources in another order, shape (n_active,)."""
@@ -88,6 +91,7 @@ def active_positions(forward: mne.Forward, active: NDArray[np.int64]) -> Positio
         normals=_normals(src, space[active], vertno[active]),
         subject=src._subject,
         vertices=[np.asarray(one["vertno"], dtype=np.int64) for one in src],
+        to_mri=to_mri["trans"][:3, :3],
     )
 
 

@@ -29,8 +29,9 @@ class SourcePictures:
         The sources.
     history_ : ndarray, shape (n_steps,)
         Energy after every step.
-    energy_, certificate_, noise_variance_ : float
-        As in `VAEInverse`, like ``filter_`` and the options ``tol`` and ``min_log_evidence``.
+    energy_, certificate_, growth_, noise_variance_ : float
+        As in `VAEInverse`, like ``filter_``, ``position_covariance_`` and the options ``tol`` and
+        ``min_log_evidence``.
     subject : str | None
         Subject in ``subjects_dir``; None takes the one that the source space names.
     subjects_dir : path-like | None
@@ -45,6 +46,8 @@ class SourcePictures:
     tol: float
     min_log_evidence: float
     filter_: SourceFilter
+    position_covariance_: NDArray[np.float64]
+    growth_: float
     subject: str | None
     subjects_dir: str | Path | None
 
@@ -80,8 +83,11 @@ class SourcePictures:
             "channels": len(self.filter_.ch_names),
             "noise variance": f"{noise.mean():.3g}",
             "certificate": f"{self.certificate_:.1e} (target {self.tol:g})",
+            "a further source": f"{self.growth_:.1f} nats at most",
             "energy": f"{self.energy_:.6g}",
         }
+        if np.isnan(self.growth_):  # on the grid
+            facts.pop("a further source")
         lead = f"{count} of {self.min_log_evidence:g} nats of log evidence or more"
         return box(name, lead, facts, sources_table(self.sources_))
 
@@ -100,13 +106,14 @@ class SourcePictures:
         bootstrap : Bootstrap | None
             What `bootstrap` returned: its 95 % ellipsoids are drawn in the glass brain.
         arrows : bool
-            Whether to draw the direction of each source at its peak, for which ``trans`` is needed
-            and a surface that is not inflated.
+            Whether to draw the direction of each source at its peak, for which a surface is needed
+            that is not inflated.
         trans : mne.Transform | None
-            The transform between head and MRI coordinates.
+            The transform between head and MRI coordinates, to mark a truth.
         **kwargs : dict
             As in `meg_vae.viz.plot_cortex`. Sources that are not on the cortex are drawn in the
-            glass brain.
+            glass brain, where a source between the positions has its own 95 % ellipsoid, unless
+            ``ellipsoids=None``.
 
         Returns
         -------
@@ -119,17 +126,39 @@ class SourcePictures:
         look = {"size_by": "peak_nAm", "surface": "glass" if inside else "inflated"}
         if bootstrap is not None:
             look["ellipsoids"] = bootstrap.ellipsoids()
+        elif (look | kwargs)["surface"] == "glass":
+            known = self.ellipsoids()
+            if len(known):  # small marks, which hide less of the ellipsoids
+                look |= {"ellipsoids": known, "source_size": 3.0}
         if arrows:
             look["orientations"] = self._directions(trans)
         return viz.plot_cortex(self.sources_, trans=trans, **self._head() | look | kwargs)
 
+    def ellipsoids(self) -> pd.DataFrame:
+        """Give what `meg_vae.viz.plot_cortex` draws as the 95 % ellipsoids of the places.
+
+        Returns
+        -------
+        ellipsoids : pandas.DataFrame
+            A row per source: ``hemi``, its place ``x_mm, y_mm, z_mm`` (MRI surface RAS) and the
+            covariance ``cov_xx, cov_xy, cov_xz, cov_yy, cov_yz, cov_zz`` of that in mm². Empty for
+            sources on the grid, whose places are given.
+        """
+        turn = self._fitted().positions.to_mri
+        if turn is None:  # in a file from before there were places between the positions
+            turn = np.full((3, 3), np.nan)
+        covariance = 1e6 * turn @ self.position_covariance_ @ turn.T
+        return table.ellipsoid_table(self.sources_, covariance)
+
     def _directions(self, trans: mne.Transform | None) -> NDArray[np.float64]:
         """Directions of the sources at their peaks in MRI coordinates, in the table's order."""
-        if trans is None:
+        turn = self._fitted().positions.to_mri
+        if trans is not None:
+            turn = mne.transforms._ensure_trans(trans, "head", "mri")["trans"][:3, :3]
+        if turn is None:
             raise ValueError("arrows=True needs trans, the transform between head and MRI.")
         dipoles = self._fitted().dipoles(self._data(None))
         at_peak = [one.ori[np.abs(one.amplitude).argmax()] for one in dipoles]
-        turn = mne.transforms._ensure_trans(trans, "head", "mri")["trans"][:3, :3]
         return np.reshape(at_peak, (-1, 3)) @ turn.T
 
     def plot_slices(self, **kwargs: Any) -> matplotlib.figure.Figure:

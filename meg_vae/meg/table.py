@@ -182,6 +182,27 @@ def source_table(
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
 
 
+def ellipsoid_table(places: pd.DataFrame, covariance_mm2: NDArray[np.float64]) -> pd.DataFrame:
+    """Describe places as `meg_vae.viz.plot_cortex` draws their 95 % ellipsoids.
+
+    Parameters
+    ----------
+    places : pandas.DataFrame
+        ``hemi, x_mm, y_mm, z_mm``.
+    covariance_mm2 : ndarray, shape (n_places, 3, 3)
+        Covariance of each in mm², along the same axes.
+
+    Returns
+    -------
+    ellipsoids : pandas.DataFrame
+        A row per place that is known, with ``cov_xx, cov_xy, cov_xz, cov_yy, cov_yz, cov_zz``.
+    """
+    table = places[["hemi", "x_mm", "y_mm", "z_mm"]].copy()
+    for i, j in zip(*np.triu_indices(3), strict=True):
+        table[f"cov_{'xyz'[i]}{'xyz'[j]}"] = covariance_mm2[:, i, j]
+    return table.dropna().reset_index(drop=True)
+
+
 def region_names(
     positions: Positions, subject: str | None, subjects_dir: str | None, parc: str = "aparc"
 ) -> list[str]:

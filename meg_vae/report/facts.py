@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
 
 LIBRARIES = ("mne", "torch", "numpy", "scipy", "pandas", "matplotlib", "pyvista", "nibabel")
-OPTIONS = ("loose", "rank", "noise_variance", "orientation", "min_log_evidence", "tol", "max_iter")
+OPTIONS = (
+    "positions",
+    "loose",
+    "rank",
+    "noise_variance",
+    "orientation",
+    "min_log_evidence",
+    "tol",
+    "max_iter",
+)
+VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
 
 
 def versions() -> dict[str, str]:
@@ -156,7 +166,7 @@ def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
     noise, history = np.atleast_1d(inverse.noise_variance_), inverse.history_
     held = "" if inverse.noise_variance == "learn" else ", held"
     spread = "" if len(noise) == 1 else f" ({noise.min():.3g} to {noise.max():.3g})"
-    return {
+    facts = {
         "Sources": f"{len(inverse.sources_)}, of {inverse.min_log_evidence:g} nats or more",
         "Explained variance": f"{inverse.explained_variance(evoked):.1f} % of the whitened power",
         "Noise variance λ": f"{noise.mean():.3g}{spread}{held} (1: as the noise covariance says)",
@@ -165,15 +175,34 @@ def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
         "Energy J of these sources": f"{inverse.energy_:.6g}",
         "Independent samples": f"{inverse.n_effective_:.4g}, counted by the evidence",
     }
+    return facts | _between(inverse)
 
 
-def python_code(inverse: VAEInverse) -> str:
+def _between(inverse: VAEInverse) -> dict[str, str]:
+    """Say what is to be known of sources between the positions, where they may be there."""
+    if inverse.positions == "grid":
+        return {}
+    facts = {"Evidence of a further source": f"{inverse.growth_:.1f} nats at the best place left"}
+    radius, error = inverse.sources_["radius_mm"], np.asarray(inverse.field_error_)
+    if len(radius):
+        facts["95 % radius of the places"] = f"{radius.min():.1f} to {radius.max():.1f} mm"
+    if (error >= VAGUE).any():
+        facts["Lead field"] = f"known to {error.max():.0%} only at the worst source"
+    walled = int(inverse.sources_["on_wall"].sum())
+    if walled:
+        facts["At the wall around the source space"] = f"{walled} of the sources"
+    return facts
+
+
+def python_code(inverse: VAEInverse, *, exact: bool = False) -> str:
     """Write the Python code that does the same again.
 
     Parameters
     ----------
     inverse : VAEInverse
         The inverse.
+    exact : bool
+        Whether it was fitted with the BEM and the transform.
 
     Returns
     -------
@@ -188,9 +217,10 @@ def python_code(inverse: VAEInverse) -> str:
         for name in (*OPTIONS, "subject")
         if getattr(inverse, name) != defaults[name].default
     ]
+    model = ", bem=bem, trans=trans" if exact else ""
     return (
         "from meg_vae import VAEInverse\n\n"
-        f"inverse = VAEInverse({', '.join(given)}).fit(evoked, forward, noise_cov)\n"
+        f"inverse = VAEInverse({', '.join(given)}).fit(evoked, forward, noise_cov{model})\n"
         "inverse.sources_\n"
         "stc = inverse.apply(evoked)"
     )

@@ -92,7 +92,8 @@ def localization_report(
         )
         options = dict(origin.options) | facts.option_facts(inverse)
         page.write("What was put in", _went_in(went_in, origin.inputs, options), INPUT)
-        page.write("How to do it again", _recipe(origin.command, facts.python_code(inverse)), INPUT)
+        code = facts.python_code(inverse, exact="bem" in origin.inputs)
+        page.write("How to do it again", _recipe(origin.command, code), INPUT)
     return page.report
 
 
@@ -231,11 +232,12 @@ def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = Fals
 def _found(inverse: VAEInverse, evoked: mne.Evoked, truth: list[mne.Dipole] | None) -> str:
     """Say what was found: in words, the sources, the truth beside them, the figures."""
     parts = [text.summary(inverse, evoked), html_table(sources_table(inverse.sources_))]
-    parts.append(text.SOURCES if len(inverse.sources_) else text.NO_SOURCES)
+    parts.append(text.sources(inverse))
     if truth is not None:
         parts += ["<h5>Beside the truth</h5>", html_table(truth_table(truth, inverse))]
         parts.append(text.TRUTH)
-    parts += ["<h5>The fit</h5>", facts_table(facts.result_facts(inverse, evoked)), text.FIT]
+    parts += ["<h5>The fit</h5>", facts_table(facts.result_facts(inverse, evoked))]
+    parts.append(text.fit(inverse))
     return "\n".join(parts)
 
 

@@ -66,13 +66,15 @@ def localization_pictures(
     """
     folder = Path(folder)
     positions = inverse.filter_.positions
+    on_cortex, known = positions.kind == "surface", inverse.ellipsoids()
     sources = _draw_cortex(
         lambda head: viz.plot_cortex(
             inverse.sources_,
             truth=truth,
             trans=trans,
-            surface="inflated" if positions.kind == "surface" else "glass",
+            surface="inflated" if on_cortex else "glass",
             size_by="peak_nAm",
+            ellipsoids=None if on_cortex or known.empty else known,
             off_screen=True,
             **head,
         ),

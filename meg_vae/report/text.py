@@ -10,10 +10,22 @@ if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
 
 SOURCES = """<p>A row per source, the strongest evidence first; a click on a heading sorts by it.
-Positions are MRI surface RAS coordinates. <b>Log evidence</b> is how many nats worse the data are
-explained when this source is taken out; sources that carry less than the option
-<code>min_log_evidence</code> are not reported. <b>SD</b> is the posterior standard deviation of the
-amplitude. It takes the places of the sources for known, so the whole uncertainty is larger.</p>"""
+<b>Log evidence</b> is how many nats worse the data are explained when this source is taken out;
+sources that carry less than the option <code>min_log_evidence</code> are not reported. <b>SD</b> is
+the posterior standard deviation of the amplitude. {places}</p>"""
+
+FREE_PLACES = """It allows for the place not being known exactly. <b>x, y, z</b> is the place
+itself, between the candidate positions, in MRI surface RAS coordinates; the name and the vertex are
+those of the nearest position. The <b>95 % radius</b> is half the longest axis of the ellipsoid that
+holds the place with a probability of 95 %, if the head, the noise covariance and the model of a few
+points are right."""
+
+GRID_PLACES = """It takes the places of the sources for known, so the whole uncertainty is larger.
+<b>x, y, z</b> is a candidate position, in MRI surface RAS coordinates; the source may lie
+between."""
+
+ON_WALL = """<p><b>At the wall</b>: {count} would have gone on beyond the reach of the source space,
+and was held there. Its place and radius are not to be trusted.</p>"""
 
 NO_SOURCES = """<p>No place in the cortex carries enough evidence to be reported. Noise alone would
 look like this.</p>"""
@@ -24,8 +36,13 @@ partner is <i>missed</i>; a source found without one is <i>extra</i>.</p>"""
 
 FIT = """<p>The <b>certificate</b> is how far the minimum is from a stationary point of the energy:
 the largest violation over all candidate positions. At or below its target, no position that was
-left out would lower the energy. Sources with too little evidence are taken out after that, which
-raises the energy. <b>λ</b> is the noise variance of the whitened data.</p>"""
+left out would lower the energy. {after} <b>λ</b> is the noise variance of the whitened data.</p>"""
+
+TAKEN_OUT = "Sources with too little evidence are taken out after that, which raises the energy."
+
+BETWEEN = """From there the sources have gone to places of their own. The <b>evidence of a further
+source</b> is the most that one more could add, at any place, on the positions or between: below the
+option <code>min_log_evidence</code>, nothing worth reporting was left out."""
 
 COMPARED = """<p>All methods got the same data, channels, forward model and whitening.
 <b>x, y, z</b> is where an estimate is strongest, in MRI surface RAS coordinates. A map gives every
@@ -109,6 +126,45 @@ COMPARISON_PICTURES = {
         "methods.",
     ),
 }
+
+
+def sources(inverse: VAEInverse) -> str:
+    """Say how to read the table of sources.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The fitted inverse.
+
+    Returns
+    -------
+    html : str
+        Paragraphs.
+    """
+    if inverse.sources_.empty:
+        return NO_SOURCES
+    free = inverse.positions == "free"
+    said = SOURCES.format(places=FREE_PLACES if free else GRID_PLACES)
+    walled = int(inverse.sources_["on_wall"].sum())
+    if walled:
+        said += ON_WALL.format(count="one source" if walled == 1 else f"each of {walled} sources")
+    return said
+
+
+def fit(inverse: VAEInverse) -> str:
+    """Explain the figures that a fit ended with.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The fitted inverse.
+
+    Returns
+    -------
+    html : str
+        A paragraph.
+    """
+    return FIT.format(after=BETWEEN if inverse.positions == "free" else TAKEN_OUT)
 
 
 def summary(inverse: VAEInverse, evoked: mne.Evoked) -> str:

@@ -37,7 +37,6 @@ def truth_table(truth: list[mne.Dipole], inverse: VAEInverse) -> pd.DataFrame:
         paired one to one so that the distances add up to as little as possible.
     """
     found = inverse.dipoles()
-    # Dipoles come in the order of the source space, sources_ in that of the evidence.
     names = np.array(source_names(inverse.sources_))
     places = ([one.pos[np.abs(one.amplitude).argmax()] for one in some] for some in (truth, found))
     distance = 1e3 * cdist(*(np.reshape(some, (-1, 3)) for some in places))

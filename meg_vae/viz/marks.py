@@ -73,7 +73,9 @@ def centres(
     Parameters
     ----------
     table : pandas.DataFrame
-        Sources with ``hemi`` and ``vertno``, or, for a glass brain, ``x_mm``, ``y_mm``, ``z_mm``.
+        Sources with ``hemi`` and ``vertno``, and ``x_mm``, ``y_mm``, ``z_mm`` where they are known,
+        which are enough for a glass brain. On a surface a source is drawn where the vertex of the
+        white surface is that is nearest to its place.
     cortex : dict of Hemisphere
         The hemispheres.
     meshes : dict of pyvista.PolyData
@@ -92,7 +94,7 @@ def centres(
         return table[list(OWN_PLACE)].to_numpy(float).reshape(-1, 3)
     points = np.empty((len(table), 3))
     for hemi, rows in _rows(table).items():
-        vertno = table["vertno"].to_numpy(int)[rows]
+        vertno = _vertices(table.iloc[rows], cortex[hemi])
         if surface == "glass":
             points[rows] = cortex[hemi].white[vertno]
         else:
@@ -260,6 +262,19 @@ def areas_as(values: np.ndarray, largest: float) -> np.ndarray:
     """Return radii (mm) that make areas follow values, none too small to be seen."""
     share = np.abs(values) / max(np.abs(values).max(initial=0.0), np.finfo(float).tiny)
     return largest * np.sqrt(np.clip(share, 0.3, 1.0))
+
+
+def _vertices(table: pd.DataFrame, hemisphere: Hemisphere) -> np.ndarray:
+    """Return the vertices that stand for rows of a hemisphere: the nearest to their own places."""
+    from scipy.spatial import cKDTree
+
+    vertno = table["vertno"].to_numpy(int, copy=True)
+    if not set(OWN_PLACE) <= set(table):
+        return vertno
+    own = table[list(OWN_PLACE)].to_numpy(float)
+    known = np.isfinite(own).all(axis=1)
+    vertno[known] = cKDTree(hemisphere.white).query(own[known])[1]
+    return vertno
 
 
 def _rows(table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -21,6 +21,8 @@ SOURCES = {
     "x_mm": ("x (mm)", "{:.1f}"),
     "y_mm": ("y (mm)", "{:.1f}"),
     "z_mm": ("z (mm)", "{:.1f}"),
+    "radius_mm": ("95 % radius (mm)", "{:.1f}"),
+    "on_wall": ("At the wall", "{}"),
     "peak_nAm": ("Peak (nAm)", "{:.1f}"),
     "sd_nAm": ("SD (nAm)", "{:.1f}"),
     "peak_s": ("Time of peak (ms)", "{:.1f}"),
@@ -84,6 +86,11 @@ def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
     shown = sources.assign(source=source_names(sources), peak_s=1e3 * sources["peak_s"])
     if not sources["label"].any():  # the name is the vertex then
         shown = shown.drop(columns="vertno")
+    if "radius_mm" in shown and shown["radius_mm"].isna().all():  # on the grid
+        shown = shown.drop(columns="radius_mm")
+    if "on_wall" in shown:
+        said = shown["on_wall"].map({True: "yes", False: ""})
+        shown = shown.assign(on_wall=said) if said.any() else shown.drop(columns="on_wall")
     return readable(shown, SOURCES)
 
 
