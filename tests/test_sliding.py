@@ -47,7 +47,8 @@ def some_sources(o=2, q=2, *, errors=True, seed=1):
     field = Field(waves(o, q), UNIT, patterns_of_error(o) if errors else None)
     factors = torch.as_tensor(rng.standard_normal((3, o, o)))
     factors[1, :, 1:] = 0.0
-    data = Data(torch.as_tensor(rng.standard_normal((D, N))), 30.0, n_rest=3, rest=1.2)
+    F = torch.as_tensor(2 * rng.standard_normal((D, N)) / np.sqrt(N))
+    data = Data(F, 30.0, n_rest=3, rest=1.2)
     noise = torch.tensor(0.6, dtype=torch.float64)
     sources = Sources.at(field, torch.as_tensor(rng.uniform(0, 1, (3, q))), factors, noise)
     moved = sources.places + 0.02 * torch.as_tensor(rng.standard_normal((3, q)))
@@ -75,7 +76,7 @@ def test_slopes_are_the_derivatives(o):
     bend = [(energy(k, 1e-3) + energy(k, -1e-3) - 2 * here) / 1e-6 for k in range(p)]
     np.testing.assert_allclose(at.gradient, slope, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(at.curvature.diagonal(), bend, rtol=1e-3, atol=1e-3)
-    assert np.abs(slope).min() > 1e-3  # nothing is zero by chance
+    assert np.median(np.abs(slope)) > 0.05  # not zero by chance
     assert float(torch.linalg.eigvalsh(at.average).min()) > -1e-9  # even where J is not convex
     assert float(torch.linalg.eigvalsh(at.curvature).min()) < 0
 
@@ -103,18 +104,18 @@ def test_growth_is_the_fall_by_the_best_prior():
     data, field, sources = some_sources(errors=False)
     data, few = replace(data, F=3 * data.F), sources.only(torch.tensor([True, False, False]))
     place = torch.tensor([[0.3, 0.8]], dtype=torch.float64)
-    before = float(whiten(data, few).energy)
 
     def energy(entries):
         A = torch.as_tensor(entries).reshape(1, 2, 2)
         return float(whiten(data, few.join(Sources.at(field, place, A, few.noise))).energy)
 
     values, vectors = excess(*pull(data, few).blocks(field.expand(place).values))
-    expected = before - float(growth(values))
+    expected = float(whiten(data, few).energy - growth(values))
     found = minimize(energy, np.array([1.0, 0.2, -0.1, 0.5]), tol=1e-10)
     assert found.fun == pytest.approx(expected, abs=1e-5)
     assert energy(best_factor(values, vectors).numpy()) == pytest.approx(expected, abs=1e-8)
-    assert expected < before - 1 < energy(0.1 * best_factor(values, vectors).numpy()) - 0.1
+    for size in (0, 0.5, 2):  # no other prior does as well
+        assert energy(size * best_factor(values, vectors).numpy()) > expected + 0.1
 
 
 def test_growth_climbs_by_its_gradient():
@@ -209,14 +210,14 @@ def test_nothing_in_noise():
 
 def test_a_spike_beyond_the_edge_is_held_at_the_wall():
     inside = GRID[8:33]  # from 0.2 to 0.8
-    X, _ = spikes([0.18, 0.6123])
+    X, _ = spikes([0.185, 0.6123], noise=0.4, n=20)
     model = SlidingVAE().fit(bump, inside, X)
     first = model.places_[:, 0].argsort()
     assert model.places_[first[0], 0] == pytest.approx(0.2, abs=1e-9)
     assert model.fit_.on_wall[first].tolist() == [True, False]
-    assert model.places_[first[1], 0] == pytest.approx(0.6123, abs=0.002)
+    assert model.places_[first[1], 0] == pytest.approx(0.6123, abs=0.01)
     free = SlidingVAE().fit(bump, inside, X, confine=lambda r: r)
-    assert free.places_.min() == pytest.approx(0.18, abs=0.002)
+    assert free.places_.min() == pytest.approx(0.185, abs=0.01)
     assert not free.fit_.on_wall.any()
 
 
