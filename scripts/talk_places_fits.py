@@ -17,12 +17,13 @@ from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 from meg_vae.model.solve import data_factor
 
-START, FINAL, LEVELS = 0.3, 1e-8, 16  # λ, relative to the data's mean power
+START, FINAL, LEVELS = 0.3, 1e-6, 10  # λ, relative to the data's mean power
 APART = 0.08  # smallest distance between two sources, of the line
 DECADES = 1  # over which the norms of the rows are spread
 SPACING = 0.02  # of the grid
 SEEN = 0.1  # of the smallest true row: what is weaker is not counted
 EXACT = 0.02  # of the kernel's width: places this near are right
+EFFORT, LAST_EFFORT = Effort(tol=1e-2, steps=15, rounds=8), Effort(tol=1e-4, steps=60, rounds=60)
 STEPS, LAST = 30, 600  # of the twin at each level, and at the last
 
 
@@ -60,9 +61,7 @@ class End(NamedTuple):
     recovered: bool
 
 
-def make_line(
-    width: float, n_sources: int, n_channels: int, n_samples: int, *, seed: int
-) -> Line:
+def make_line(width: float, n_sources: int, n_channels: int, n_samples: int, *, seed: int) -> Line:
     """Draw spikes at least `APART` from each other, without noise, of mean power 1."""
     rng = np.random.default_rng(seed)
     slack = 0.9 - APART * (n_sources - 1)
@@ -97,12 +96,12 @@ def score(line: Line, places: np.ndarray, U: np.ndarray) -> tuple[int, float, bo
     return len(seen), error, len(seen) == len(line.places) and error < EXACT
 
 
-def levels() -> np.ndarray:
-    """Give the λ of the annealing."""
-    return np.geomspace(START, FINAL, LEVELS)
+def levels(anneal: bool) -> np.ndarray:
+    """Give the λ to go through, the last one several times if it is held."""
+    return np.geomspace(START, FINAL, LEVELS) if anneal else np.full(3, FINAL)
 
 
-def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray) -> End:
+def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool = True) -> End:
     """Descend the VAE's energy from places and variances, λ lowered step by step.
 
     A latent that is switched off comes back at the next level where it was, with variance λ: the
@@ -111,10 +110,10 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray) -> End:
     field = Field(line.field, line.width / 2, confine=lambda r: np.clip(r, 0, 1))
     data = Data(data_factor(torch.as_tensor(line.X)), line.X.shape[1], learn=False)
     places, gamma = places.copy(), gamma.copy()
-    for noise in levels():
+    for k, noise in enumerate(ways := levels(anneal)):
         r, A = (torch.as_tensor(x) for x in (places[:, None], np.sqrt(gamma)[:, None, None]))
         start = Sources.at(field, r, A, torch.tensor(noise, dtype=torch.float64))
-        sources = settle(data, start, field, Effort(tol=1e-4, steps=60, rounds=60))
+        sources = settle(data, start, field, LAST_EFFORT if k == len(ways) - 1 else EFFORT)
         now = sources.places[:, 0].numpy()
         kept = linear_sum_assignment(np.abs(now[:, None] - places))[1]
         gamma = np.full(len(places), noise)
@@ -126,12 +125,12 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray) -> End:
     return End(float(at.energy), left, *score(line, now, U))
 
 
-def twin_from(line: Line, places: np.ndarray, gamma: np.ndarray) -> End:
+def twin_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool = True) -> End:
     """Descend the autoencoder's energy, with its smoothing lowered along with λ."""
     penalty = row_penalty("log")
     damping = 1e-3
-    for k, noise in enumerate(levels()):
-        for _ in range(LAST if k == LEVELS - 1 else STEPS):
+    for k, noise in enumerate(ways := levels(anneal)):
+        for _ in range(LAST if k == len(ways) - 1 else STEPS):
             at = _solved(line, places, gamma, noise)
             before = gamma
             square = np.square(at.U).mean(1)
@@ -206,11 +205,13 @@ def on_grid(line: Line) -> list[tuple[str, End]]:
         warnings.simplefilter("ignore", RuntimeWarning)  # what creeps is counted where it is
         vae = SparseVAE(noise_variance="anneal").fit(Phi, line.X)
         twin = SparseAutoencoder().fit(Phi, line.X)
-        for name, model in (("VAE, grid", vae), ("autoencoder, grid", twin)):
+        for name, model in (("VAE, on the grid", vae), ("autoencoder, on the grid", twin)):
             kept = np.linalg.norm(model.U_, axis=1) > 0
             found = score(line, grid[kept, 0], model.U_[kept])
             ends.append((name, End(model.energy_, model.certificate_, *found)))
         free = SlidingVAE(noise_variance=1e-6).fit(line.field, grid, line.X)
     found = score(line, free.places_[:, 0], free.U_[:, 0])
-    ends.append(("VAE, grid, then free", End(free.energy_, free.stationarity_, *found)))
+    ends.append(
+        ("VAE, from the grid's minimum, then free", End(free.energy_, free.stationarity_, *found))
+    )
     return ends
