@@ -90,7 +90,7 @@ def _descend(data: Data, sources: Sources, field: Field, effort: Effort, travel:
             continue
         if not len(at.gradient) or float(at.gradient.abs().max()) < effort.tol:
             break
-        moved, energy, damping = _step(data, sources, field, at, damping)
+        moved, energy, damping = _step(data, sources, field, at, damping, travel)
         if moved is sources:
             break
         sources = replace(moved, factors=principal_axes(moved.factors))
@@ -110,7 +110,7 @@ def _without_column(sources: Sources, column: int) -> Sources:
 
 
 def _step(
-    data: Data, sources: Sources, field: Field, at: Slopes, damping: float
+    data: Data, sources: Sources, field: Field, at: Slopes, damping: float, travel: float
 ) -> tuple[Sources, Tensor, float]:
     """One step downhill, damped until the energy falls; the same sources where it never does."""
     scale = at.average.diagonal().clamp_min(1e-300)
@@ -119,7 +119,7 @@ def _step(
         if failed:  # indefinite: the average information never is
             L = torch.linalg.cholesky_ex(at.average + ((damping + 1e-9) * scale).diag())[0]
         step = -torch.cholesky_solve(at.gradient[:, None], L)[:, 0].nan_to_num()
-        trial = _moved(data, sources, field, at.directions, step)
+        trial = _moved(data, sources, field, at.directions, step, travel)
         energy = whiten(data, trial).energy
         if energy <= at.energy:
             return trial, energy, max(damping / 10, 1e-12)
@@ -127,12 +127,19 @@ def _step(
     return sources, at.energy, damping
 
 
-def _moved(data: Data, sources: Sources, field: Field, moving: Directions, step: Tensor) -> Sources:
-    """Move places, factors, errors and noise by their parts of a step."""
+def _moved(
+    data: Data,
+    sources: Sources,
+    field: Field,
+    moving: Directions,
+    step: Tensor,
+    travel: float,
+) -> Sources:
+    """Move places, ``travel`` at most, factors, errors and noise by their parts of a step."""
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = torch.zeros(moving.free.shape, dtype=step.dtype)
     full[moving.free] = step[: int(moving.free.sum())]
-    places = _capped(full[:, :q], TRAVEL) * field.unit + sources.places
+    places = _capped(full[:, :q] * field.unit, travel) + sources.places
     noise = sources.noise
     if data.learn:
         noise = (noise * _factor(step[-1:])[0]).clamp_min(data.floor)
