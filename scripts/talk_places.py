@@ -13,7 +13,7 @@ from talk_places_fits import SPACING, make_line, on_grid, twin_from, vae_from
 N_CHANNELS, N_SAMPLES = 40, 20
 WIDTH, N_SOURCES = 0.05, 4  # of the kernel, relative to the line; what is held while one varies
 WIDTHS = (0.01, 0.02, 0.035, 0.05, 0.08, 0.12)
-NUMBERS = (1, 2, 3, 4, 6, 8)
+NUMBERS = (1, 2, 4, 6, 8, 10)
 EXTRA = 2  # places that a start has, relative to the sources
 SAME = 1e-2  # energies closer than this are one minimum, nats × 2 per sample; or than a millionth
 
@@ -179,7 +179,7 @@ def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0, jobs: Jobs = 1) -
     if quick:
         table = experiment((2, 6), (0.01, 0.05), 1, 3, seed, jobs)
     else:
-        table = experiment(NUMBERS, WIDTHS, 4, 6, seed, jobs)
+        table = experiment(NUMBERS, WIDTHS, 3, 6, seed, jobs)
     write("talk_places", table, draw, out)
 
 

@@ -23,7 +23,7 @@ DECADES = 1  # over which the norms of the rows are spread
 SPACING = 0.02  # of the grid
 SEEN = 0.1  # of the smallest true row: what is weaker is not counted
 EXACT = 0.02  # of the kernel's width: places this near are right
-EFFORT, LAST_EFFORT = Effort(tol=1e-2, steps=15, rounds=8), Effort(tol=1e-4, steps=60, rounds=60)
+EFFORT, LAST_EFFORT = Effort(tol=1e-2, steps=15, rounds=8), Effort(tol=1e-4)
 STEPS, LAST = 30, 600  # of the twin at each level, and at the last
 
 
