@@ -26,7 +26,6 @@ MAY_IMPORT = {  # part of the package: parts that it may import, nested or not
     "report": {"report", "comparison", "meg", "viz", "files"},
     "cli": {"cli", "report", "comparison", "meg", "datasets", "viz", "files"},
 }
-# Parts that only others of their package call: their docstrings say it in one to four lines.
 HEAVY = {"torch", "pyvista", "matplotlib", "nilearn", "sklearn"}
 
 
