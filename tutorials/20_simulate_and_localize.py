@@ -101,7 +101,7 @@ print(f"explained: {inverse.explained_variance():.1f} % of the whitened power")
 # The energy never rises, and the *certificate* says how far the answer is from a stationary point
 # over **all** positions, not only over those that it kept. That is where the sliding begins. At its
 # end ``growth_`` says how much evidence one more source could add, at any place, on the positions
-# or between: below 12 nats nothing is missing that would be reported.
+# or between: below 13 nats nothing is missing that would be reported.
 inverse.plot_energy()
 print(
     f"certificate {inverse.certificate_:.1e}, learnt noise variance {inverse.noise_variance_:.2f}, "

@@ -81,7 +81,7 @@ class SlidingVAE:
         self,
         *,
         noise_variance: float | str = "learn",
-        min_log_evidence: float = 12.0,
+        min_log_evidence: float = 13.0,
         tol: float = 1e-3,
         max_iter: int = 2000,
     ) -> None:
