@@ -29,7 +29,19 @@ STEPS, LAST = 30, 600  # of the twin at each level, and at the last
 
 @dataclass(frozen=True)
 class Line:
-    """Data X (d, n) of spikes at places (m,) with rows U (m, n), seen by a kernel of a width."""
+    """Data of spikes on a line of length 1.
+
+    Attributes
+    ----------
+    width : float
+        Standard deviation of the kernel that the channels see them through.
+    places : ndarray, shape (m,)
+        Where they are.
+    U : ndarray, shape (m, n)
+        Their activity.
+    X : ndarray, shape (d, n)
+        Data.
+    """
 
     width: float
     places: np.ndarray
@@ -37,7 +49,18 @@ class Line:
     X: np.ndarray
 
     def field(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gaussian bumps of unit norm at places (m, 1), and their derivatives."""
+        """Give bumps of unit norm at places, and their derivatives.
+
+        Parameters
+        ----------
+        r : ndarray, shape (m, 1)
+            Places.
+
+        Returns
+        -------
+        values, gradient : ndarray, shape (m, d, 1) and (m, d, 1, 1)
+            As `SlidingVAE` asks for them.
+        """
         t = np.linspace(0, 1, len(self.X))
         away = (t - r) / self.width
         bump = np.exp(-(away**2) / 2)
@@ -49,9 +72,21 @@ class Line:
 
 
 class End(NamedTuple):
-    """Where a descent ended: energy, the derivative left, sources, the worst place, and success.
+    """Where a descent ended.
 
-    ``error`` is the largest distance between a true place and the one found for it, in widths.
+    Attributes
+    ----------
+    energy : float
+        Per sample.
+    certificate : float
+        Largest derivative left, for the VAE; largest relative change of the last step, for the
+        autoencoder.
+    n_found : int
+        Sources found.
+    error : float
+        Largest distance between a true place and the one found for it, in widths.
+    recovered : bool
+        Whether all places are right and there is none beside.
     """
 
     energy: float
@@ -62,7 +97,27 @@ class End(NamedTuple):
 
 
 def make_line(width: float, n_sources: int, n_channels: int, n_samples: int, *, seed: int) -> Line:
-    """Draw spikes at least `APART` from each other, without noise, of mean power 1."""
+    """Draw spikes at least `APART` from each other, without noise, of mean power 1.
+
+    Parameters
+    ----------
+    width : float
+        Of the kernel, relative to the line.
+    n_sources, n_channels, n_samples : int
+        Sizes.
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    line : Line
+        The problem.
+
+    Raises
+    ------
+    ValueError
+        If the sources do not fit on the line.
+    """
     rng = np.random.default_rng(seed)
     slack = 0.9 - APART * (n_sources - 1)
     if slack <= 0:
@@ -78,7 +133,26 @@ def make_line(width: float, n_sources: int, n_channels: int, n_samples: int, *, 
 
 
 def score(line: Line, places: np.ndarray, U: np.ndarray) -> tuple[int, float, bool]:
-    """Count what was found, and measure its places; sources at one place count as one."""
+    """Count what was found, and measure its places; sources at one place count as one.
+
+    Parameters
+    ----------
+    line : Line
+        The problem.
+    places : ndarray, shape (m,)
+        Places found.
+    U : ndarray, shape (m, n)
+        Activity there.
+
+    Returns
+    -------
+    n_found : int
+        Sources that are not too weak to count.
+    error : float
+        Largest distance between a true place and the one found for it, in widths.
+    recovered : bool
+        Whether all places are right and there is none beside.
+    """
     order = places.argsort()
     group = np.concatenate([[0], np.cumsum(np.diff(places[order]) > EXACT * line.width)])
     n = int(group[-1]) + 1 if len(places) else 0
@@ -97,7 +171,18 @@ def score(line: Line, places: np.ndarray, U: np.ndarray) -> tuple[int, float, bo
 
 
 def levels(anneal: bool) -> np.ndarray:
-    """Give the λ to go through, the last one several times if it is held."""
+    """Give the λ to go through.
+
+    Parameters
+    ----------
+    anneal : bool
+        Lower it step by step; or hold it at the last, for as many rounds as that takes.
+
+    Returns
+    -------
+    levels : ndarray
+        One λ a round.
+    """
     return np.geomspace(START, FINAL, LEVELS) if anneal else np.full(3, FINAL)
 
 
@@ -106,6 +191,20 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool 
 
     A latent that is switched off comes back at the next level where it was, with variance λ: the
     twin's rounding does not let go of a row either before λ has.
+
+    Parameters
+    ----------
+    line : Line
+        The problem.
+    places, gamma : ndarray, shape (m,)
+        Places and variances of the start.
+    anneal : bool
+        Lower λ step by step; or hold it.
+
+    Returns
+    -------
+    end : End
+        Where it ended.
     """
     field = Field(line.field, line.width / 2, confine=lambda r: np.clip(r, 0, 1))
     data = Data(data_factor(torch.as_tensor(line.X)), line.X.shape[1], learn=False)
@@ -126,7 +225,22 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool 
 
 
 def twin_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool = True) -> End:
-    """Descend the autoencoder's energy, with its smoothing lowered along with λ."""
+    """Descend the autoencoder's energy, with its smoothing lowered along with λ.
+
+    Parameters
+    ----------
+    line : Line
+        The problem.
+    places, gamma : ndarray, shape (m,)
+        Places and variances of the start.
+    anneal : bool
+        Lower λ step by step; or hold it.
+
+    Returns
+    -------
+    end : End
+        Where it ended.
+    """
     penalty = row_penalty("log")
     damping = 1e-3
     for k, noise in enumerate(ways := levels(anneal)):
@@ -197,7 +311,18 @@ def _twin_energy(line: Line, at: _Solution, noise: float, penalty: RowPenalty) -
 
 
 def on_grid(line: Line) -> list[tuple[str, End]]:
-    """Fit VAE and autoencoder on a grid of places, and let the VAE's slide from there."""
+    """Fit VAE and autoencoder on a grid of places, and let the VAE's slide from there.
+
+    Parameters
+    ----------
+    line : Line
+        The problem.
+
+    Returns
+    -------
+    ends : list of tuple
+        Name of each method and where it ended.
+    """
     grid = np.arange(0, 1 + SPACING / 2, SPACING)[:, None]
     Phi = line.field(grid)[0][:, :, 0].T
     ends = []
