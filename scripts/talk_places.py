@@ -158,13 +158,15 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     axes[1, 0].set(ylabel=f"minima that\n{n_starts} starts end in", ylim=(0, n_starts + 0.5))
     axes[2, 0].set(ylabel="sources reported\nfor each true one", xlabel="number of true sources")
     axes[2, 1].set(xlabel="width of the kernel (standard deviation, part of the line)")
+    axes[2, 0].set_xticks(sorted(table.loc[table["sweep"] == "sources", "n_sources"].unique()))
+    axes[1, 0].set_yticks(range(n_starts + 1))
     axes[2, 1].set_xscale("log")
     ticks = sorted(table.loc[table["sweep"] == "width", "width"].unique())
     axes[2, 1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[2, 1].minorticks_off()
     figure.suptitle(
         f"{N_CHANNELS} channels, {N_SAMPLES} samples, no noise; starts with {EXTRA} random places "
-        f"a source; grid of spacing {SPACING:g}; {table['problem'].nunique()} problems a point",
+        f"a source; grid of spacing {SPACING:g}; problems a point: {table['problem'].nunique()}",
         fontsize=10,
     )
     handles = [plt.Line2D([], [], label=name, **look) for name, look in LINES.items()]
