@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from talk_common import LOOKS, OUT, Jobs, Out, Quick, Seed, collect, run, write
-from talk_places_fits import SPACING, make_line, on_grid, twin_from, vae_from
+from talk_places_data import make_line
+from talk_places_fits import SPACING, on_grid, twin_from, vae_from
 
 N_CHANNELS, N_SAMPLES = 40, 20
 WIDTH, N_SOURCES = 0.05, 4  # of the kernel, relative to the line; what is held while one varies
@@ -35,6 +36,9 @@ GRIDDED: dict[str, dict[str, Any]] = {
     "VAE, on the grid": {"color": _VAE, "marker": "x", "linestyle": ":"},
     "autoencoder, on the grid": {"color": _TWIN, "marker": "+", "linestyle": ":"},
 }
+
+LINES = {**STARTED, **GRIDDED}
+AXES = {"sources": "n_sources", "width": "width"}
 
 
 def n_minima(energies: pd.Series) -> int:
@@ -139,39 +143,49 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     figure : Figure
         The figure.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.6), sharex="col", sharey="row")
-    axis = {"sources": "n_sources", "width": "width"}
-    for column, (sweep, x) in enumerate(axis.items()):
-        part = table[table["sweep"] == sweep]
-        for name, look in {**GRIDDED, **STARTED}.items():
-            own = part[part["method"] == name]
-            share = 100 * own.groupby(x)["recovered"].mean()
-            axes[0, column].plot(share.index, share, label=name, **look)
-            if name in STARTED:
-                count = own.groupby([x, "problem"])["energy"].agg(n_minima).groupby(x).mean()
-                axes[1, column].plot(count.index, count, **look)
+    figure, axes = plt.subplots(
+        3, 2, figsize=(9, 8.6), sharex="col", sharey="row", layout="constrained"
+    )
+    for column, (sweep, x) in zip(axes.T, AXES.items(), strict=True):
+        _draw_sweep(column, table[table["sweep"] == sweep], x)
     n_starts = table["start"].nunique()
     for ax in axes[1]:
         ax.axhline(n_starts, color="0.7", linewidth=1, zorder=0)
-    axes[1, 0].text(1, n_starts, "one for every start", va="bottom", fontsize=8, color="0.4")
-    axes[1, 0].set_ylim(0, n_starts * 1.15)
-    axes[0, 0].set(ylabel="all sources found, places exact (%)", ylim=(-4, 104))
+    axes[1, 0].set_title("grey: one for every start", loc="left", fontsize=8, color="0.4")
+    axes[0, 0].set(ylabel="all places exact,\nnone beside (%)", ylim=(-4, 104))
     axes[0, 0].set_title(f"kernel {100 * WIDTH:g} % of the line wide", loc="left")
     axes[0, 1].set_title(f"{N_SOURCES} sources", loc="left")
-    axes[1, 0].set(ylabel=f"minima that {n_starts} random starts end in", xlabel="sources")
-    axes[1, 1].set(xlabel="width of the kernel (standard deviation, part of the line)")
-    axes[1, 1].set_xscale("log")
+    axes[1, 0].set(ylabel=f"minima that\n{n_starts} starts end in", ylim=(0, n_starts + 0.5))
+    axes[2, 0].set(ylabel="sources reported\nfor each true one", xlabel="number of true sources")
+    axes[2, 1].set(xlabel="width of the kernel (standard deviation, part of the line)")
+    axes[2, 0].set_xticks(sorted(table.loc[table["sweep"] == "sources", "n_sources"].unique()))
+    axes[1, 0].set_yticks(range(n_starts + 1))
+    axes[2, 1].set_xscale("log")
     ticks = sorted(table.loc[table["sweep"] == "width", "width"].unique())
-    axes[1, 1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes[1, 1].minorticks_off()
+    axes[2, 1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes[2, 1].minorticks_off()
     figure.suptitle(
-        f"{N_CHANNELS} channels, {N_SAMPLES} samples, no noise; starts with {EXTRA} places a "
-        f"source; grid of spacing {SPACING:g}; {table['problem'].nunique()} problems a point",
+        f"{N_CHANNELS} channels, {N_SAMPLES} samples, no noise; starts with {EXTRA} random places "
+        f"a source; grid of spacing {SPACING:g}; problems a point: {table['problem'].nunique()}",
         fontsize=10,
     )
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    figure.set_layout_engine("constrained")
+    handles = [plt.Line2D([], [], label=name, **look) for name, look in LINES.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
+
+
+def _draw_sweep(axes: np.ndarray, part: pd.DataFrame, x: str) -> None:
+    """Draw success, minima and sources reported against what varies."""
+    for name, look in LINES.items():
+        own = part[part["method"] == name]
+        if name not in GRIDDED or "free" in name:  # on the grid no place is exact
+            share = 100 * own.groupby(x)["recovered"].mean()
+            axes[0].plot(share.index, share, **look)
+        if name in STARTED:
+            count = own.groupby([x, "problem"])["energy"].agg(n_minima).groupby(x).mean()
+            axes[1].plot(count.index, count, **look)
+        reported = (own["n_found"] / own["n_sources"]).groupby(own[x]).mean()
+        axes[2].plot(reported.index, reported, **look)
 
 
 def main(quick: Quick = False, out: Out = OUT, seed: Seed = 0, jobs: Jobs = 1) -> None:

@@ -1,14 +1,14 @@
-"""Problems on a line with a smooth field, and fits with places free and on a grid."""
+"""Fits of spikes on a line: places free, and on a grid."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
+from talk_places_data import Line, score
 
 from meg_vae import SlidingVAE, SparseAutoencoder, SparseVAE
 from meg_vae.model.penalties import RowPenalty, row_penalty
@@ -18,40 +18,27 @@ from meg_vae.model.sliding.sources import Data, Sources, whiten
 from meg_vae.model.solve import data_factor
 
 START, FINAL, LEVELS = 0.3, 1e-6, 10  # λ, relative to the data's mean power
-APART = 0.08  # smallest distance between two sources, of the line
-DECADES = 1  # over which the norms of the rows are spread
 SPACING = 0.02  # of the grid
-SEEN = 0.1  # of the smallest true row: what is weaker is not counted
-EXACT = 0.02  # of the kernel's width: places this near are right
 EFFORT, LAST_EFFORT = Effort(tol=1e-2, steps=15, rounds=8), Effort(tol=1e-4)
 STEPS, LAST = 30, 600  # of the twin at each level, and at the last
 
 
-@dataclass(frozen=True)
-class Line:
-    """Data X (d, n) of spikes at places (m,) with rows U (m, n), seen by a kernel of a width."""
-
-    width: float
-    places: np.ndarray
-    U: np.ndarray
-    X: np.ndarray
-
-    def field(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gaussian bumps of unit norm at places (m, 1), and their derivatives."""
-        t = np.linspace(0, 1, len(self.X))
-        away = (t - r) / self.width
-        bump = np.exp(-(away**2) / 2)
-        slope = bump * away / self.width
-        size = np.linalg.norm(bump, axis=1, keepdims=True)
-        unit = bump / size
-        slope = (slope - unit * (unit * slope).sum(1, keepdims=True)) / size
-        return unit[:, :, None], slope[:, :, None, None]
-
-
 class End(NamedTuple):
-    """Where a descent ended: energy, the derivative left, sources, the worst place, and success.
+    """Where a descent ended.
 
-    ``error`` is the largest distance between a true place and the one found for it, in widths.
+    Attributes
+    ----------
+    energy : float
+        Per sample.
+    certificate : float
+        Largest derivative left, for the VAE; largest relative change of the last step, for the
+        autoencoder.
+    n_found : int
+        Sources found.
+    error : float
+        Largest distance between a true place and the one found for it, in widths.
+    recovered : bool
+        Whether all places are right and there is none beside.
     """
 
     energy: float
@@ -61,43 +48,19 @@ class End(NamedTuple):
     recovered: bool
 
 
-def make_line(width: float, n_sources: int, n_channels: int, n_samples: int, *, seed: int) -> Line:
-    """Draw spikes at least `APART` from each other, without noise, of mean power 1."""
-    rng = np.random.default_rng(seed)
-    slack = 0.9 - APART * (n_sources - 1)
-    if slack <= 0:
-        raise ValueError(f"{n_sources} sources do not fit on the line {APART} apart")
-    places = 0.05 + np.sort(rng.uniform(0, slack, n_sources)) + APART * np.arange(n_sources)
-    U = rng.standard_normal((n_sources, n_samples))
-    norms = 10.0 ** rng.permutation(np.linspace(0, DECADES, n_sources))
-    U *= (norms / np.linalg.norm(U, axis=1))[:, None]
-    line = Line(width, places, U, np.zeros((n_channels, n_samples)))
-    X = line.field(places[:, None])[0][:, :, 0].T @ U
-    scale = np.sqrt(np.mean(X**2))
-    return Line(width, places, U / scale, X / scale)
-
-
-def score(line: Line, places: np.ndarray, U: np.ndarray) -> tuple[int, float, bool]:
-    """Count what was found, and measure its places; sources at one place count as one."""
-    order = places.argsort()
-    group = np.concatenate([[0], np.cumsum(np.diff(places[order]) > EXACT * line.width)])
-    n = int(group[-1]) + 1 if len(places) else 0
-    rows, middle = np.zeros((n, U.shape[1])), np.zeros(n)
-    for g in range(n):
-        own = order[group == g]
-        power = np.square(U[own]).sum(1) + 1e-300
-        rows[g], middle[g] = U[own].sum(0), power @ places[own] / power.sum()
-    smallest = np.linalg.norm(line.U, axis=1).min()
-    seen = middle[np.linalg.norm(rows, axis=1) > SEEN * smallest]
-    if len(seen) < len(line.places):
-        return len(seen), np.inf, False
-    distance = np.abs(line.places[:, None] - seen) / line.width
-    error = float(distance[linear_sum_assignment(distance)].max())
-    return len(seen), error, len(seen) == len(line.places) and error < EXACT
-
-
 def levels(anneal: bool) -> np.ndarray:
-    """Give the λ to go through, the last one several times if it is held."""
+    """Give the λ to go through.
+
+    Parameters
+    ----------
+    anneal : bool
+        Lower it step by step; or hold it at the last, for as many rounds as that takes.
+
+    Returns
+    -------
+    levels : ndarray
+        One λ a round.
+    """
     return np.geomspace(START, FINAL, LEVELS) if anneal else np.full(3, FINAL)
 
 
@@ -106,6 +69,20 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool 
 
     A latent that is switched off comes back at the next level where it was, with variance λ: the
     twin's rounding does not let go of a row either before λ has.
+
+    Parameters
+    ----------
+    line : Line
+        The problem.
+    places, gamma : ndarray, shape (m,)
+        Places and variances of the start.
+    anneal : bool
+        Lower λ step by step; or hold it.
+
+    Returns
+    -------
+    end : End
+        Where it ended.
     """
     field = Field(line.field, line.width / 2, confine=lambda r: np.clip(r, 0, 1))
     data = Data(data_factor(torch.as_tensor(line.X)), line.X.shape[1], learn=False)
@@ -126,7 +103,22 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool 
 
 
 def twin_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool = True) -> End:
-    """Descend the autoencoder's energy, with its smoothing lowered along with λ."""
+    """Descend the autoencoder's energy, with its smoothing lowered along with λ.
+
+    Parameters
+    ----------
+    line : Line
+        The problem.
+    places, gamma : ndarray, shape (m,)
+        Places and variances of the start.
+    anneal : bool
+        Lower λ step by step; or hold it.
+
+    Returns
+    -------
+    end : End
+        Where it ended.
+    """
     penalty = row_penalty("log")
     damping = 1e-3
     for k, noise in enumerate(ways := levels(anneal)):
@@ -197,7 +189,18 @@ def _twin_energy(line: Line, at: _Solution, noise: float, penalty: RowPenalty) -
 
 
 def on_grid(line: Line) -> list[tuple[str, End]]:
-    """Fit VAE and autoencoder on a grid of places, and let the VAE's slide from there."""
+    """Fit VAE and autoencoder on a grid of places, and let the VAE's slide from there.
+
+    Parameters
+    ----------
+    line : Line
+        The problem.
+
+    Returns
+    -------
+    ends : list of tuple
+        Name of each method and where it ended.
+    """
     grid = np.arange(0, 1 + SPACING / 2, SPACING)[:, None]
     Phi = line.field(grid)[0][:, :, 0].T
     ends = []

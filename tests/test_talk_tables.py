@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import talk_common
 import talk_minima
+import talk_places
 
 TWINS = ["autoencoder, ℓ2,1", "autoencoder, ℓ2,p", "autoencoder, log"]
 
@@ -63,6 +64,25 @@ def test_table_of_barriers():
     barriers = table("talk_smoothing").query("part == 'barrier'")
     assert barriers["VAE"].max() < 1e-4
     assert barriers.query("noise_variance <= 1e-4")["autoencoder"].min() > 1
+
+
+def test_table_of_places():
+    runs = table("talk_places")
+    share = runs.groupby(["sweep", "width", "n_sources", "method"])["recovered"].mean()
+    share = share.unstack("method")
+    reported = (runs["n_found"] / runs["n_sources"]).groupby(runs["method"])
+    from_grid = "VAE, from the grid's minimum, then free"
+    assert share[from_grid].min() == 1
+    assert reported.agg(["min", "max"]).loc[from_grid].tolist() == [1, 1]
+    assert share[[name for name in share if name.endswith("on the grid")]].max().max() == 0
+    assert reported.min()[["VAE, on the grid", "autoencoder, on the grid"]].min() >= 2
+    vae, twin = share["VAE, free places"], share["autoencoder, free places"]
+    assert (vae <= twin).all()  # with free places marginalising gains nothing
+    assert vae["width", 0.01, 4] < 0.3 < 0.9 < vae["width", 0.12, 4]
+    starts = runs[runs["method"] == "VAE, free places"]
+    minima = starts.groupby(["sweep", "width", "problem"])["energy"].agg(talk_places.n_minima)
+    assert minima["width", 0.01].min() > 1
+    assert minima["width", 0.12].max() == 1
 
 
 def test_table_of_the_neuromagnetic_experiment():
