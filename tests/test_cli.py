@@ -792,10 +792,10 @@ CONDITIONS_OF_SAMPLE = {  # window in s, label of the other hemisphere, farthest
 
 
 def is_near(sources, label, limit):
-    """Whether the source of largest amplitude is near a label's centre, in its hemisphere."""
+    """Whether the source that the data speak most for is near a label's centre, on its side."""
     if sources.empty:
         return False
-    top = sources.loc[sources["peak_nAm"].abs().idxmax()]
+    top = sources.loc[sources["log_evidence"].idxmax()]
     distance = np.linalg.norm(top[["x_mm", "y_mm", "z_mm"]].to_numpy(float) - centre(label))
     return bool(top["hemi"] == label.hemi and distance <= limit)
 
