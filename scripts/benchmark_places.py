@@ -50,18 +50,13 @@ def one(name: str, condition: str, seed: int, exact: bool) -> dict:
 
 
 def measured(cells: list[tuple], done: pd.DataFrame, jobs: int, exact: bool, out: Out) -> None:
-    """Fill the table seed by seed, and write it after each: a run that is cut short can go on."""
-    seeds = sorted({cell[2] for cell in cells})
-    with tqdm(desc="recordings", total=len(cells)) as bar:
-        for seed in seeds:
-            work = [delayed(one)(*cell, exact) for cell in cells if cell[2] == seed]
-            rows = []
-            for row in Parallel(n_jobs=jobs, return_as="generator")(work):
-                rows.append(row)
-                bar.update()
-            done = pd.concat([done, pd.DataFrame(rows)], ignore_index=True)
-            with whole_file(out / "places.csv") as part:
-                done.to_csv(part, index=False, float_format="%.6g")
+    """Write the table after each recording: a run that is cut short can go on."""
+    work = (delayed(one)(*cell, exact) for cell in cells)
+    rows = Parallel(n_jobs=jobs, return_as="generator")(work)
+    for row in tqdm(rows, desc="recordings", total=len(cells)):
+        done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
+        with whole_file(out / "places.csv") as part:
+            done.to_csv(part, index=False, float_format="%.6g")
 
 
 def heads_at_hand(wanted: list[str]) -> list[str]:

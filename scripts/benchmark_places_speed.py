@@ -113,7 +113,7 @@ def main(repeats: Repeats = 5, quick: Quick = False, out: Out = OUT) -> None:
     table = pd.DataFrame(rows)
     with whole_file(out / "places_speed.csv") as part:
         table.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(table.drop(columns="conditions").T.to_string(float_format="%.3g"))
+    typer.echo(table.drop(columns="conditions").T.to_string())
 
 
 if __name__ == "__main__":
