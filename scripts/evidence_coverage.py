@@ -47,11 +47,12 @@ def one(grid: str, snr_db: float, seed: int) -> list[dict]:
     case = simulated(GRIDS[grid], N_SOURCES, snr_db, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        inverse = VAEInverse(verbose="error")
+        inverse = VAEInverse(positions="grid", verbose="error")
         inverse.fit(case.evoked, template(SOUGHT).forward, case.noise_cov)
     filter_ = inverse.filter_
     U = filter_.activity(case.evoked)
-    course, sd, peak = main_axis(U, filter_.covariance)
+    course, axes, peak = main_axis(U)
+    sd = filter_.spread(filter_.data(case.evoked), case.evoked.nave, axes)
     places = filter_.positions
     moments = np.einsum("gak,gat->gkt", places.axes, U)
     true = np.array([dipole.pos[0] for dipole in case.truth])

@@ -71,6 +71,11 @@ def fitted(name="VectorView"):
     return fit(case.evoked, case.forward, case.noise_cov)
 
 
+def on_the_grid():
+    """A fit whose sources are positions, as those of an inverse operator are."""
+    return fit_case(made().evoked, positions="grid")
+
+
 def fit(data, forward, noise_cov, info=None, **options):
     """A fit that logs nothing; its warnings are errors unless a row expects them."""
     return VAEInverse(**options).fit(data, forward, noise_cov, info=info)
@@ -374,7 +379,7 @@ REFUSED = {  # what is done, and what is said
     "moved: residual": (lambda: fitted().residual(moved(made().evoked)), AWAY.format("the fit")),
     "moved: dipoles": (lambda: fitted().dipoles(moved(made().evoked)), AWAY.format("the fit")),
     "moved: operator": (
-        lambda: fitted().to_inverse_operator(moved(made().evoked).info, made().forward),
+        lambda: on_the_grid().to_inverse_operator(moved(made().evoked).info, made().forward),
         "info " + AWAY.format("the fit"),
     ),
     "moved: bootstrap": (lambda: bootstrap(moved(epochs_of())), "epochs " + AWAY.format("the fit")),
@@ -584,7 +589,7 @@ def test_own_gain(row, tmp_path):
     forward, places = own_gain(form)
     case, options = cortex(), {} if loose == "auto" else {"loose": loose}
     options = {"loose": {"discrete": loose}} if options else {}
-    inverse = fit(case.evoked, forward, case.noise_cov, **options)
+    inverse = fit(case.evoked, forward, case.noise_cov, positions="grid", **options)
     assert sorted(inverse.sources_["vertno"]) == places
     inverse.to_inverse_operator(case.evoked.info, forward)  # is that of the fit
 
@@ -738,7 +743,7 @@ def saved(inst, name):
 
 def operator():
     """MNE's inverse operator."""
-    return fitted().to_inverse_operator(made().evoked.info, made().forward)
+    return on_the_grid().to_inverse_operator(made().evoked.info, made().forward)
 
 
 ORDER = r"the order is \(evoked, forward, noise_cov\)"
@@ -848,7 +853,9 @@ def test_bad_samples_in_the_shell(files, tmp_path, capsys, more):
     inverse = fit_case(raw, made("BTi"))
     assert list(found["vertno"]) == list(inverse.sources_["vertno"])
     for name in ("peak_nAm", "log_evidence"):
-        np.testing.assert_allclose(found[name], inverse.sources_[name], rtol=1e-6)
+        np.testing.assert_allclose(
+            found[name], inverse.sources_[name], rtol=0.02
+        )  # rounding of a file, and where a descent ends
     np.testing.assert_allclose(
         found["peak_s"], inverse.sources_["peak_s"] + (0.8 if more else 0), atol=1e-9
     )
@@ -981,7 +988,7 @@ NOISE = {
 def test_noise_of_no_recording(row):
     options, said = NOISE[row]
     with pytest.warns(RuntimeWarning, match=said) as caught:
-        fit(*scaled(**options))
+        fit(*scaled(**options), positions="grid")
     assert not [one for one in caught if "noise alone" in str(one.message)]
 
 
@@ -1206,7 +1213,7 @@ def test_mni_coordinates(subject, subjects, tmp_path):
     assert list(table.columns[-3:]) == MNI
     expected = table[["x_mm", "y_mm", "z_mm"]].to_numpy()
     if subject == "sub-01":
-        places = inverse.filter_.positions.rr_head[inverse._order]
+        places = inverse.filter_.positions.rr_head
         trans = made().forward["mri_head_t"]
         expected = mne.head_to_mni(places, subject, trans, subjects)
     np.testing.assert_allclose(table[MNI], expected, atol=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import mne
@@ -173,7 +174,9 @@ def _check_orientation(forward: mne.Forward, loose: Any) -> None:
         )
     if isinstance(loose, str) and loose == "auto":
         return
-    values = loose.values() if hasattr(loose, "values") else [loose]
+    values = list(loose.values()) if hasattr(loose, "values") else [loose]
+    if not all(isinstance(value, Real) and 0 <= value <= 1 for value in values):
+        raise ValueError(f"loose={loose!r} must be 'auto' or a number from 0 (fixed) to 1 (free).")
     if any(value != 1 for value in values):
         raise ValueError(
             f"loose={loose!r} holds dipoles to the normals of the source space's positions, and "

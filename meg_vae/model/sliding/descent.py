@@ -26,7 +26,7 @@ class Effort:
     """
 
     tol: float = 1e-3
-    nats: float = 1e-4
+    nats: float = 1e-6
     steps: int = 40
     rounds: int = 25
 
