@@ -12,7 +12,6 @@ from sklearn.model_selection import KFold
 
 from meg_vae.comparison.inputs import Inputs, prepare
 from meg_vae.comparison.methods.registry import AM, Method
-from meg_vae.comparison.metrics.fit import whitened_field
 from meg_vae.comparison.running import run_method
 from meg_vae.meg.leadfield import whiten
 from meg_vae.meg.sensors import Sensors
@@ -139,8 +138,7 @@ def heldout_error(method: Method, folds: Sequence[Fold]) -> float:
     """Measure how far an estimate's field is from the average of epochs that it has not seen.
 
     ‖X_test − ΦU_train‖² / (d n) with X_test whitened by its own number of averages, d channels
-    after whitening and n samples; the mean over folds. Sources between the positions count at those
-    nearest to them.
+    after whitening and n samples; the mean over folds.
 
     Parameters
     ----------
@@ -165,7 +163,5 @@ def heldout_error(method: Method, folds: Sequence[Fold]) -> float:
         used = fold.inputs.leadfield
         X = whiten(fold.test, used.whitener, used.ch_names, fold.n_train)
         scale = np.sqrt(fold.test.nave / fold.n_train)
-        errors.append(
-            np.square(X - scale * whitened_field(run.estimate, used, fold.inputs.forward)).mean()
-        )
+        errors.append(np.square(X - scale * run.field).mean())
     return float(np.mean(errors))

@@ -9,11 +9,13 @@ from typing import Any
 import mne
 import numpy as np
 from mne.utils import use_log_level
+from numpy.typing import NDArray
 
 from meg_vae.comparison.inputs import Inputs
 from meg_vae.comparison.methods.conversions import at_nearest_positions
 from meg_vae.comparison.methods.registry import AM, Method
 from meg_vae.comparison.metrics import Cost, Scored, score
+from meg_vae.comparison.metrics.fit import whitened_dipole_field, whitened_field
 from meg_vae.comparison.metrics.pairing import positions_of
 
 OK, EMPTY, FAILED, SKIPPED = "ok", "empty", "failed", "skipped"
@@ -38,6 +40,9 @@ class Run:
         Time and peak memory; not a number if it was skipped.
     dipoles : list of mne.Dipole | None
         The sources at their places, where the method named places.
+    field : ndarray, shape (rank, n_times) | None
+        What the sources put on the whitened sensors, from their places; None if they are not in
+        A·m.
     """
 
     method: Method
@@ -46,6 +51,7 @@ class Run:
     note: str
     cost: Cost
     dipoles: list[mne.Dipole] | None = None
+    field: NDArray[np.float64] | None = None
 
 
 def run_method(method: Method, inputs: Inputs) -> Run:
@@ -72,7 +78,7 @@ def run_method(method: Method, inputs: Inputs) -> Run:
         options["n_sources"] = inputs.n_sources
     if method.by_trial:
         options["nave"] = inputs.nave
-    estimate, dipoles, error, cost = None, None, "", Cost()
+    estimate, dipoles, field, error, cost = None, None, None, "", Cost()
     with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
         warnings.simplefilter("always")
         try:
@@ -82,11 +88,22 @@ def run_method(method: Method, inputs: Inputs) -> Run:
                 _check_dipoles(found, inputs)
                 dipoles, found = found, at_nearest_positions(found, inputs.forward, inputs.evoked)
             _check(found, inputs)
+            if method.unit == AM:
+                field = _field(found, dipoles, inputs)
             estimate = found
         except Exception as problem:  # whatever it is, the other methods go on
             dipoles, error = None, f"{type(problem).__name__}: {problem}"
     status = FAILED if estimate is None else OK if np.any(estimate.data) else EMPTY
-    return Run(method, status, estimate, _note(error, caught), cost, dipoles)
+    return Run(method, status, estimate, _note(error, caught), cost, dipoles, field)
+
+
+def _field(
+    estimate: mne.SourceEstimate, dipoles: list[mne.Dipole] | None, inputs: Inputs
+) -> NDArray[np.float64]:
+    """Compute the field of what a method found, where it is."""
+    if dipoles is None:
+        return whitened_field(estimate, inputs.leadfield, inputs.forward)
+    return whitened_dipole_field(dipoles, inputs.leadfield, inputs.forward, inputs.evoked)
 
 
 def _check_dipoles(dipoles: list[Any], inputs: Inputs) -> None:
@@ -175,10 +192,9 @@ def scored(run: Run, inputs: Inputs) -> Scored:
     return Scored(
         estimate=run.estimate,
         sparse=run.method.sparse,
-        has_field=run.method.unit == AM,
+        field=run.field,
         evoked=inputs.evoked,
         leadfield=inputs.leadfield,
-        forward=inputs.forward,
         truth=inputs.truth,
         dipoles=run.dipoles,
     )

@@ -37,9 +37,9 @@ class Method:
     run : callable
         ``run(evoked, forward, noise_cov, *, loose, rank)`` gives the estimate: of three components
         (a vector estimate) unless the orientation is fixed, and empty if it finds nothing. A method
-        whose sources lie between the positions gives a list of `mne.Dipole` instead.
-        ``evoked.nave`` must be 1 and ``noise_cov`` that of the average. A method that is told
-        something also gets ``n_sources``.
+        whose sources lie between the positions gives a list of `mne.Dipole` instead, each at one
+        place; it needs a forward model of free orientation. ``evoked.nave`` must be 1 and
+        ``noise_cov`` that of the average. A method that is told something also gets ``n_sources``.
     oracle : str
         What it is told of the truth: nothing (""), or ``N_SOURCES``; where the truth is not known,
         it is told 5.

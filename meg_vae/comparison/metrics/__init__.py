@@ -214,7 +214,7 @@ def score(scored: Scored) -> dict[str, float]:
     can = {
         "truth": scored.truth is not None and len(scored.truth.places) > 0,
         "peaks": scored.truth is not None,
-        "field": scored.has_field,
+        "field": scored.field is not None,
         "run": False,
     }
     return {

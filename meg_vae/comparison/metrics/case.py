@@ -39,10 +39,10 @@ class Truth:
 class Scored:
     """An estimate, the data it is of, and the truth where it is known.
 
-    A method may name places between the positions, as dipoles. Distances, counts, strengths and
-    time courses are then those of the dipoles at their places; where a field or a map of the
-    positions is needed (explained variance, residual, ROC, average precision, region error), the
-    estimate stands for them, in which each is at the position nearest to it.
+    A method may name places between the positions, as dipoles. Distances, counts, strengths, time
+    courses and the field are then those of the dipoles at their places; where a map of the
+    positions is needed (ROC, average precision, region error), the estimate stands for them, in
+    which each is at the position nearest to it.
 
     Attributes
     ----------
@@ -50,14 +50,12 @@ class Scored:
         Amplitudes or vectors.
     sparse : bool
         Whether it names few positions; otherwise it is a map.
-    has_field : bool
-        Whether it is in A·m, so that a field can be computed.
+    field : ndarray, shape (rank, n_times) | None
+        What the sources put on the whitened sensors; None if they are not in A·m.
     evoked : mne.Evoked
         The data.
     leadfield : LeadField
         Of these data.
-    forward : mne.Forward
-        The forward model that it was made of, with all of its components.
     truth : Truth | None
         The true sources.
     dipoles : list of mne.Dipole | None
@@ -66,10 +64,9 @@ class Scored:
 
     estimate: mne.SourceEstimate
     sparse: bool
-    has_field: bool
+    field: NDArray[np.float64] | None
     evoked: mne.Evoked
     leadfield: LeadField
-    forward: mne.Forward
     truth: Truth | None
     dipoles: list[mne.Dipole] | None = None
 

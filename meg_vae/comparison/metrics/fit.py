@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mne
 import numpy as np
 from numpy.typing import NDArray
 
 from meg_vae.comparison.metrics.case import Scored
-from meg_vae.comparison.metrics.pairing import positions_of
+from meg_vae.comparison.metrics.pairing import dipole_moments, dipole_places, positions_of
+from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, whiten
 
 
@@ -54,6 +57,40 @@ def whitened_field(
     return field
 
 
+def whitened_dipole_field(
+    dipoles: list[mne.Dipole], leadfield: LeadField, forward: mne.Forward, evoked: mne.Evoked
+) -> NDArray[np.float64]:
+    """Compute what dipoles between the positions put on the whitened sensors.
+
+    Parameters
+    ----------
+    dipoles : list of mne.Dipole
+        The dipoles, each at one place.
+    leadfield : LeadField
+        The lead field.
+    forward : mne.Forward
+        The forward model of the same channels, of free orientation, between whose positions the
+        lead field is interpolated.
+    evoked : mne.Evoked
+        The data.
+
+    Returns
+    -------
+    field : ndarray, shape (rank, n_times)
+        Dimensionless. Beyond the reach of the interpolation a dipole counts at its wall.
+
+    Raises
+    ------
+    ValueError
+        If the forward model is of fixed orientation or has too few positions.
+    """
+    between = ContinuousField(replace(leadfield, forward=forward), evoked.info)
+    gain = between.gain(between.confine(dipole_places(dipoles)))
+    moments = dipole_moments(dipoles, len(evoked.times))
+    field: NDArray[np.float64] = leadfield.whitener @ np.einsum("ndk,nkt->dt", gain, moments)
+    return field
+
+
 def _data(scored: Scored) -> NDArray[np.float64]:
     used = scored.leadfield
     return whiten(scored.evoked, used.whitener, used.ch_names, used.nave)
@@ -75,7 +112,7 @@ def explained_variance(scored: Scored) -> float:
     """
     X = _data(scored)
     total = np.square(X).sum()
-    left = np.square(X - whitened_field(scored.estimate, scored.leadfield, scored.forward)).sum()
+    left = np.square(X - scored.field).sum()
     return float(100 * (1 - left / total)) if total > 0 else 0.0
 
 
@@ -96,7 +133,7 @@ def residual_whiteness(scored: Scored) -> float:
         Dimensionless: about 1 for white noise, above it where structure is left, below it where
         noise is fitted.
     """
-    residual = _data(scored) - whitened_field(scored.estimate, scored.leadfield, scored.forward)
+    residual = _data(scored) - scored.field
     d, n = residual.shape
     largest = np.square(np.linalg.norm(residual, 2)) / n
     return float(largest / (1 + np.sqrt(d / n)) ** 2)
