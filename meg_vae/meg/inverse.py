@@ -24,7 +24,7 @@ from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.saving import SavedInverse
 from meg_vae.model.checks import check_option
 
-MIN_LOG_EVIDENCE = 13.0  # nats: noise shows a source in at most 1 of 20 recordings (calibrated)
+MIN_LOG_EVIDENCE = 13.0  # nats: noise shows a source in about 1 of 20 recordings
 
 
 class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse):
