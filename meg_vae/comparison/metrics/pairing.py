@@ -191,7 +191,7 @@ def active(estimate: mne.SourceEstimate) -> NDArray[np.bool_]:
     Returns
     -------
     active : ndarray of bool, shape (n_vertices,)
-        As `counts` says.
+        Whether its largest magnitude is at least 1 % of the largest of all.
     """
     return counts(peak_magnitude(estimate.data))
 
