@@ -35,8 +35,8 @@ from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
 
-from meg_vae.meg.inverse import MIN_LOG_EVIDENCE
 from meg_vae.meg.samples import band_limited_samples
+from meg_vae.model.checks import MIN_LOG_EVIDENCE
 from meg_vae.model.sliding_vae import SlidingVAE
 from meg_vae.viz.style import PALETTE
 

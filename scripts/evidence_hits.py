@@ -26,8 +26,8 @@ from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
 
-from meg_vae.meg.inverse import MIN_LOG_EVIDENCE
 from meg_vae.meg.leadfield import whiten
+from meg_vae.model.checks import MIN_LOG_EVIDENCE
 from meg_vae.model.selection import select_sources
 from meg_vae.model.solve import solve
 from meg_vae.viz.style import PALETTE

@@ -17,7 +17,7 @@ from talk_common import Out, Quick, run, write
 from tqdm import tqdm
 
 from meg_vae import VAEInverse, datasets, viz
-from meg_vae.meg.inverse import MIN_LOG_EVIDENCE
+from meg_vae.model.checks import MIN_LOG_EVIDENCE
 from meg_vae.viz.style import PALETTE
 
 

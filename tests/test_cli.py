@@ -19,6 +19,7 @@ from meg_vae.cli import main
 from meg_vae.cli.inputs import DataOptions, read_inputs
 from meg_vae.cli.outputs import new_folder
 from meg_vae.cli.responses import read_responses
+from meg_vae.model.checks import MIN_LOG_EVIDENCE
 
 CONDITIONS = ("First", "Second")
 PICTURES = {"time_courses.png", "residual.png", "evidence.png", "energy.png"}
@@ -759,6 +760,7 @@ def test_help_is_light_and_shows_examples():
         assert command in done.stdout
         text = run(command, "--help").stdout
         assert f"  meg-vae {command} " in text
+    assert f"(else {MIN_LOG_EVIDENCE:g})" in " ".join(run("localize", "--help").stdout.split())
 
 
 def test_version(capsys):

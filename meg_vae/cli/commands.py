@@ -128,7 +128,7 @@ def localize(
         str, Option(help="Prior of the dipoles of a place: shared, or full (orientation learnt).")
     ] = "shared",
     min_log_evidence: Annotated[
-        float | None, Option(help="Evidence from which a source is reported, in nats (else 12).")
+        float | None, Option(help="Evidence from which a source is reported, in nats (else 13).")
     ] = None,
     subject: o.Subject = None,
     subjects_dir: o.SubjectsDir = None,

@@ -22,9 +22,7 @@ from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.saving import SavedInverse
-from meg_vae.model.checks import check_option
-
-MIN_LOG_EVIDENCE = 13.0  # nats: noise shows a source in about 1 of 20 recordings
+from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
 
 
 class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 NOISE_OPTIONS = ("learn", "per_channel", "anneal")
+MIN_LOG_EVIDENCE = 13.0  # nats: noise shows a source in about 1 of 20 recordings
 
 
 def check_option(name: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from meg_vae.model.checks import check_data, check_positive
+from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_positive
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
@@ -81,7 +81,7 @@ class SlidingVAE:
         self,
         *,
         noise_variance: float | str = "learn",
-        min_log_evidence: float = 13.0,
+        min_log_evidence: float = MIN_LOG_EVIDENCE,
         tol: float = 1e-3,
         max_iter: int = 2000,
     ) -> None:

@@ -10,7 +10,8 @@ import meg_vae.model.sparse_vae  # noqa: F401 (here, so that loading torch is no
 from meg_vae.comparison.methods.conversions import along_normals, is_fixed
 from meg_vae.comparison.methods.registry import AM, Method, register
 from meg_vae.comparison.metrics.pairing import positions_of
-from meg_vae.meg.inverse import MIN_LOG_EVIDENCE, VAEInverse
+from meg_vae.meg.inverse import VAEInverse
+from meg_vae.model.checks import MIN_LOG_EVIDENCE
 
 _KNOBS = (
     f"Its defaults: a source is reported from {MIN_LOG_EVIDENCE:g} nats of log evidence on; the "
