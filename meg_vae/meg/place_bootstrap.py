@@ -102,7 +102,6 @@ def _fit_task(
     from meg_vae.model.sliding.field import Field
     from meg_vae.model.sliding.fit import refit_places
 
-    torch.set_num_threads(1)  # many small problems: threads cost more than they bring
     dictionary = Dictionary(np.array(leadfield.Phi), leadfield.n_orient)
     errors = None if field.is_exact else field.errors
     columns = Field(field, field.spacing, errors, field.confine)
