@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+
 import mne
 import numpy as np
 import pytest
@@ -185,6 +188,28 @@ def test_apply_is_the_same_map_for_every_kind_of_data(trials, raw, by_epochs):
     power = by_epochs.apply_cov(cov)
     np.testing.assert_allclose(power.data[:, 0], whole.data.var(2, ddof=1).sum(1), rtol=1e-6)
     assert power.data.shape == (2, 1)
+
+
+def test_sources_with_one_nearest_position_add_up_there(trials, raw, by_epochs):
+    epochs, filter_ = trials[0], by_epochs.filter_
+    vertno = filter_.positions.vertno.min().repeat(2)
+    inverse = copy(by_epochs)
+    inverse.filter_ = replace(filter_, positions=replace(filter_.positions, vertno=vertno))
+    moment = filter_.sources(epochs.average().data).sum(0)
+    size = abs(moment).max()
+    whole = inverse.apply_raw(raw, pick_ori="vector")
+    assert [list(own) for own in inverse.apply(epochs.average()).vertices] == [[vertno[0]]]
+    for pick_ori, wanted in (("vector", moment), (None, np.linalg.norm(moment, axis=0))):
+        mean = inverse.apply(epochs.average(), pick_ori).data
+        np.testing.assert_allclose(mean, wanted[None], rtol=0, atol=1e-9 * size)
+    for one, vectors in zip(
+        inverse.apply_epochs(epochs), inverse.apply_epochs(epochs, "vector"), strict=True
+    ):
+        np.testing.assert_allclose(one.data, vectors.magnitude().data, rtol=1e-12)
+    np.testing.assert_allclose(inverse.apply_raw(raw).data, whole.magnitude().data, rtol=1e-12)
+    power = inverse.apply_cov(mne.compute_raw_covariance(raw, tstep=None, verbose="error")).data
+    np.testing.assert_allclose(power[:, 0], whole.data.var(2, ddof=1).sum(1), rtol=1e-6)
+    assert len(inverse.dipoles(epochs.average())) == 2
 
 
 def test_channels_go_by_name(trials, by_epochs):

@@ -75,7 +75,7 @@ class SourceEstimation(SourceImages):
             If the data are complex or not finite, or were not recorded like those of the fit
             (channels, units, compensation, reference, projections, Maxwell filter, head position).
         """
-        filter_ = self._fitted()
+        filter_ = self._fitted().at_positions()
         estimates.check_orientation(filter_.positions, pick_ori)
         _check_kind(evoked, mne.Evoked, "evoked", "apply")
         tmin, tstep = float(evoked.times[0]), 1 / evoked.info["sfreq"]
@@ -115,7 +115,7 @@ class SourceEstimation(SourceImages):
         ValueError
             If there is no epoch, or as for `apply`.
         """
-        filter_ = self._fitted()
+        filter_ = self._fitted().at_positions()
         estimates.check_orientation(filter_.positions, pick_ori)
         _check_kind(epochs, mne.BaseEpochs, "epochs", "apply_epochs")
         picks = filter_.sensors.pick(epochs.info, "epochs")
@@ -161,7 +161,7 @@ class SourceEstimation(SourceImages):
         ValueError
             If there is no sample, or as for `apply`.
         """
-        filter_ = self._fitted()
+        filter_ = self._fitted().at_positions()
         positions, sensors = filter_.positions, filter_.sensors
         estimates.check_orientation(positions, pick_ori)
         _check_kind(raw, mne.io.BaseRaw, "raw", "apply_raw")
@@ -206,7 +206,7 @@ class SourceEstimation(SourceImages):
         ValueError
             As for `apply`.
         """
-        filter_ = self._fitted()
+        filter_ = self._fitted().at_positions()
         estimates.check_orientation(filter_.positions, pick_ori)
         _check_kind(cov, mne.Covariance, "cov", "apply_cov")
         power = filter_.power(covariance_data(cov, filter_.sensors))

@@ -157,7 +157,7 @@ def source_estimate(
     Parameters
     ----------
     positions : Positions
-        Where the active positions are.
+        Where the active positions are, each once and in ascending order.
     U : ndarray, shape (n_active, n_orient, n_times)
         Activity in A·m.
     tmin, tstep : float
@@ -175,24 +175,7 @@ def source_estimate(
     ValueError
         If ``pick_ori`` is unknown, or does not suit the orientation or the source space.
     """
-    return _filled(positions, U, tmin, tstep, pick_ori)
-
-
-def _filled(
-    positions: Positions, U: NDArray[np.float64], tmin: float, tstep: float, pick_ori: str | None
-) -> mne.SourceEstimate:
-    """Fill an estimate; moments add up before their length is taken."""
-    check_orientation(positions, pick_ori)
-    if pick_ori is not None or U.shape[1] == 1 or _each_its_own(positions):
-        data = pick_orientation(positions, U, pick_ori)
-        return fill_estimate(positions, data, tmin, tstep)
-    vectors = pick_orientation(positions, U, "vector")
-    return fill_estimate(positions, vectors, tmin, tstep).magnitude()
-
-
-def _each_its_own(positions: Positions) -> bool:
-    """Whether no two sources have the same nearest position."""
-    return len(set(zip(positions.space, positions.vertno, strict=True))) == len(positions.vertno)
+    return fill_estimate(positions, pick_orientation(positions, U, pick_ori), tmin, tstep)
 
 
 def check_orientation(positions: Positions, pick_ori: str | None) -> None:
@@ -292,12 +275,10 @@ def fill_estimate(
 ) -> mne.SourceEstimate:
     """Put values at the positions into MNE's class for that source space.
 
-    Sources that have the same nearest position add up there.
-
     Parameters
     ----------
     positions : Positions
-        Where the active positions are.
+        Where the active positions are, each once and in ascending order.
     data : ndarray, shape (n_active, n_times) or (n_active, 3, n_times)
         The values.
     tmin, tstep : float
@@ -312,16 +293,8 @@ def fill_estimate(
         positions.kind, "Vol{}SourceEstimate"
     )
     kind = getattr(mne, name.format("Vector" if data.ndim == 3 else ""))
-    vertices, rows, start = [], np.zeros(len(positions.vertno), dtype=int), 0
-    for k in range(len(positions.names)):
-        here = positions.space == k
-        own, which = np.unique(positions.vertno[here], return_inverse=True)
-        vertices.append(own)
-        rows[here] = start + which
-        start += len(own)
-    filled = np.zeros((start, *data.shape[1:]), dtype=data.dtype)
-    np.add.at(filled, rows, data)
-    return kind(filled, vertices, tmin, tstep, subject=positions.subject)
+    vertices = [positions.vertno[positions.space == k] for k in range(len(positions.names))]
+    return kind(data, vertices, tmin, tstep, subject=positions.subject)
 
 
 def dipoles(

@@ -57,8 +57,7 @@ def inverse_operator(
     """
     if len(filter_.positions.vertno) == 0:
         raise ValueError("there is no source, so no inverse operator can be made.")
-    where = filter_.positions
-    filter_ = filter_.ordered(np.lexsort((where.vertno, where.space)))  # as MNE has them
+    filter_ = filter_.at_positions()
     info = mne.pick_info(info, filter_.sensors.pick(info, "info"), verbose="error")
     forward = _sources_only(filter_, forward, loose)
     cov = _noise_covariance(filter_, noise_variance, info)

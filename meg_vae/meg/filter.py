@@ -71,6 +71,23 @@ class SourceFilter:
             positions=self.positions.ordered(order),
         )
 
+    def at_positions(self) -> SourceFilter:
+        """Give each position, in ascending order as in MNE's estimates, a single source.
+
+        Moments of sources between positions add up at the nearest one.
+
+        Returns
+        -------
+        filter : SourceFilter
+            For `sources` and `power`: its gain, covariances and modes are those of one source of
+            each position.
+        """
+        where = np.stack([self.positions.space, self.positions.vertno], axis=1)
+        first, which = np.unique(where, axis=0, return_index=True, return_inverse=True)[1:]
+        maps = np.zeros((len(first), self.positions.axes.shape[1], len(self.ch_names)))
+        np.add.at(maps, which.ravel(), self.inverse_map.reshape(-1, *maps.shape[1:]))
+        return replace(self.ordered(first), inverse_map=maps.reshape(-1, len(self.ch_names)))
+
     def spread(
         self, data: NDArray[np.float64], nave: float, axis: NDArray[np.float64]
     ) -> NDArray[np.float64]:
