@@ -56,15 +56,19 @@ class Field:
     def expand(self, places: Tensor) -> Expansion:
         """Evaluate the field to first order at places of shape (m, q)."""
         r = places.numpy()
-        values, gradient = (torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in self.at(r))
-        o, q = values.shape[2], places.shape[1]
+        values, gradient = (_tensor(x) for x in self.at(r))
+        m, q = places.shape
+        _check("field(r)", values, (m, None, None))
+        _check("the gradient of field(r)", gradient, (*values.shape, q))
+        o = values.shape[2]
         if not (torch.isfinite(values).all() and torch.isfinite(gradient).all()):
             raise ValueError(
                 f"the field is NaN or infinite at one of the places {r.round(4).tolist()[:3]}..."
             )
         errors = values.new_zeros(len(r), 0, values.shape[1], o)
         if self.errors is not None and len(r):
-            errors = torch.as_tensor(np.asarray(self.errors(r), dtype=np.float64))
+            errors = _tensor(self.errors(r))
+            _check("errors(r)", errors, (m, None, *values.shape[1:]))
         if self.basis is not None:
             values = torch.einsum("dp,mdo->mpo", self.basis, values)
             gradient = torch.einsum("dp,mdx->mpx", self.basis, gradient.flatten(2))
@@ -79,7 +83,23 @@ class Field:
         """Move places back to where the field is known, shape (m, q)."""
         if self.confine is None or not len(places):
             return places
-        return torch.as_tensor(self.confine(places.numpy()))
+        inside = _tensor(self.confine(places.numpy()))
+        _check("confine(r)", inside, tuple(places.shape))
+        return inside
+
+
+def _tensor(array: ArrayLike) -> Tensor:
+    """Take an array that may be read-only or run backwards, which torch does not."""
+    return torch.as_tensor(np.require(array, np.float64, ["C", "W"]))
+
+
+def _check(name: str, given: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Refuse a wrong shape; None stands for any size."""
+    if given.ndim != len(shape) or any(
+        n is not None and n != size for n, size in zip(shape, given.shape, strict=True)
+    ):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must have shape ({wanted}), got {tuple(given.shape)}.")
 
 
 def _seen(values: Tensor) -> Tensor:

@@ -1,0 +1,193 @@
+"""Energy of sources at places of their own, and all its second derivatives, by plain sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from meg_vae.model.sliding.choice import likeness, log_evidence
+from meg_vae.model.sliding.descent import _moved
+from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.slopes import slopes
+from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
+
+D, ORIENT, Q, N = 12, 3, 2, 25
+UNIT = 0.7
+
+
+def smooth_field(errors=0, seed=5, unit=UNIT):
+    """A field of sines and cosines over the plane, (m, D, ORIENT), with its gradient."""
+    rng = np.random.default_rng(seed)
+    waves, phase = rng.standard_normal((D, ORIENT, Q)), rng.uniform(0, 6, (D, ORIENT))
+
+    def at(r):
+        angle = np.einsum("doq,mq->mdo", waves, r) + phase
+        return np.sin(angle), np.cos(angle)[..., None] * waves
+
+    patterns = 0.4 * rng.standard_normal((errors, D, ORIENT))
+    known = None if not errors else (lambda r: np.broadcast_to(patterns, (len(r), *patterns.shape)))
+    return Field(at, unit, known)
+
+
+def some_sources(field, ranks=(1, 2, 3), seed=0):
+    """Sources of the given ranks a little away from their anchors, with errors if there are any."""
+    rng = np.random.default_rng(seed)
+    m = len(ranks)
+    factors = torch.as_tensor(rng.standard_normal((m, ORIENT, ORIENT)))
+    for k, rank in enumerate(ranks):
+        factors[k, :, rank:] = 0.0
+    places = torch.as_tensor(rng.uniform(-1, 1, (m, Q)))
+    sources = Sources.at(field, places, factors, torch.tensor(0.6, dtype=torch.float64))
+    away = torch.as_tensor(0.1 * rng.standard_normal((m, Q)))
+    shift = torch.as_tensor(0.5 * rng.standard_normal(sources.shift.shape))
+    return replace(sources, places=places + away, shift=shift)
+
+
+def some_data(learn=True, seed=1, n=N):
+    """Data in D directions, with five more that are noise alone."""
+    F = np.random.default_rng(seed).standard_normal((D, 8))
+    return Data(torch.as_tensor(F), n, learn, n_rest=5, rest=3.0)
+
+
+def energy_of(data, fields, factors, shift, noise):
+    """J by its definition, with determinants and inverses."""
+    Sigma = noise * torch.eye(D, dtype=torch.float64)
+    for L, A in zip(fields, factors, strict=True):
+        Sigma = Sigma + L @ A @ A.T @ L.T
+    J = torch.logdet(Sigma) + torch.trace(data.F @ data.F.T @ torch.linalg.inv(Sigma))
+    return J + data.n_rest * noise.log() + data.rest / noise + shift.square().sum() / data.n
+
+
+def energy_along(data, sources, moving, theta):
+    """J where the columns of the decoder moved straight along theta, for autograd."""
+    n_pairs = moving.pairs.shape[1]
+    noise = sources.noise * theta[-1].exp() if data.learn else sources.noise
+    own = theta[: int(moving.free.sum())]
+    full = own.new_zeros(moving.free.shape).masked_scatter(moving.free, own)
+    places = sources.places + UNIT * full[:, :Q]
+    factors = sources.factors + torch.einsum("mp,mpab->mab", full[:, Q : Q + n_pairs], moving.pairs)
+    shift = sources.shift + full[:, Q + n_pairs :]
+    fields = sources.values + torch.einsum(
+        "mdoq,mq->mdo", sources.gradient, places - sources.anchors
+    )
+    fields = fields + torch.einsum("medo,me->mdo", sources.errors, shift)
+    return energy_of(data, fields, factors, shift, noise)
+
+
+CASES = [((1,), 0, True), ((2,), 0, False), ((3,), 1, True), ((1, 2), 2, True)]
+
+
+@pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
+def test_derivatives_are_those_of_the_energy(ranks, errors, learn):
+    sources, data = some_sources(smooth_field(errors), ranks), some_data(learn)
+    at = slopes(data, sources, UNIT)
+    free = {1: 3, 2: 5, 3: 6}  # parameters of a prior of that rank in three directions
+    assert len(at.gradient) == sum(Q + free[k] + errors for k in ranks) + learn
+    zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)
+    energy = energy_along(data, sources, at.directions, zero)
+    gradient = torch.autograd.grad(energy, zero)[0]
+    curvature = torch.autograd.functional.hessian(
+        lambda theta: energy_along(data, sources, at.directions, theta), zero.detach()
+    )
+    assert float(at.energy) == pytest.approx(energy.item(), abs=1e-10)
+    assert gradient.abs().min() > 1e-6  # a gradient of zeros would not do
+    torch.testing.assert_close(at.gradient, gradient, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(at.curvature, curvature, rtol=1e-9, atol=1e-9)
+    assert (at.average - curvature).abs().max() > 0.1  # nor would the average information
+    assert torch.linalg.eigvalsh(at.average)[0] > -1e-9
+
+
+@pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
+def test_derivatives_are_those_of_the_steps_taken(ranks, errors, learn):
+    field = smooth_field(errors)
+    sources, data = some_sources(field, ranks), some_data(learn)
+    at = slopes(data, sources, UNIT)
+
+    def energy(step):
+        return float(whiten(data, _moved(data, sources, field, at.directions, step, UNIT)).energy)
+
+    p, h = len(at.gradient), 1e-4
+    eye = h * torch.eye(p, dtype=torch.float64)
+    first = [(energy(e) - energy(-e)) / (2 * h) for e in eye]
+    # a variance grows by 1 + s and shrinks by exp(s): on average straight in the columns, but λ,
+    # which counts in its logarithm, bends by half of that
+    expected = at.curvature.clone()
+    if learn:
+        expected[-1, -1] -= at.gradient[-1] / 2
+    second = [
+        [
+            (energy(a + b) - energy(a - b) - energy(b - a) + energy(-a - b)) / (4 * h * h)
+            for b in eye[: k + 1]
+        ]
+        for k, a in enumerate(eye)
+    ]
+    torch.testing.assert_close(at.gradient, torch.as_tensor(np.array(first)), rtol=1e-4, atol=2e-4)
+    for k, row in enumerate(second):
+        torch.testing.assert_close(
+            expected[k, : k + 1], torch.as_tensor(np.array(row)), rtol=1e-2, atol=2e-2
+        )
+
+
+def test_an_error_that_cannot_be_seen_is_not_learnt():
+    field = smooth_field(2)
+    faint = replace(field, errors=lambda r: 1e-4 * field.errors(r))
+    data = some_data()
+    seen, unseen = (slopes(data, some_sources(f), UNIT).directions.free for f in (field, faint))
+    assert seen.sum() - unseen.sum() == 6  # two of each source
+    assert unseen[:, :Q].all()
+
+
+def test_removal_of_a_column_is_the_change_of_the_energy():
+    sources, data = some_sources(smooth_field(), (1, 3)), some_data()
+    at = slopes(data, sources, UNIT)
+    for column, (k, j) in enumerate([(0, 0), (1, 0), (1, 1), (1, 2)]):
+        factors = sources.factors.clone()
+        factors[k, :, j] = 0.0
+        less = whiten(data, replace(sources, factors=factors)).energy
+        assert float(at.removal[column]) == pytest.approx(float(less - at.energy), abs=1e-9)
+
+
+def test_evidence_is_the_energy_lost():
+    sources, data = some_sources(smooth_field(2)), some_data()
+    for k, evidence in enumerate(log_evidence(data, sources)):
+        rest = sources.only(torch.arange(3) != k)
+        lost = data.n / 2 * (whiten(data, rest).energy - whiten(data, sources).energy)
+        assert float(evidence) == pytest.approx(float(lost), abs=1e-8)
+
+
+def test_what_leaves_the_energy_as_it_is():
+    sources, data = some_sources(smooth_field(2)), some_data()
+    J = float(whiten(data, sources).energy)
+    rng = np.random.default_rng(4)
+    turn = torch.linalg.qr(torch.as_tensor(rng.standard_normal((3, ORIENT, ORIENT))))[0]
+    turned = replace(sources, factors=sources.factors @ turn)
+    again = replace(turned, factors=principal_axes(turned.factors))
+    scale = torch.tensor([1e-9, 3.0, 1e6], dtype=torch.float64)[:, None, None]
+    scaled = replace(
+        sources,
+        values=sources.values * scale,
+        gradient=sources.gradient * scale[..., None],
+        errors=sources.errors * scale[..., None],
+        factors=sources.factors / scale,
+    )
+    for same in (turned, again, scaled, sources.only(torch.tensor([2, 0, 1]))):
+        assert float(whiten(data, same).energy) == pytest.approx(J, abs=1e-9)
+    gram = again.factors.mT @ again.factors
+    assert (gram - torch.diag_embed(gram.diagonal(dim1=1, dim2=2))).abs().max() < 1e-12
+    stretched = replace(sources, factors=1.1 * sources.factors)
+    assert abs(float(whiten(data, stretched).energy) - J) > 1e-2
+
+
+def test_likeness_is_the_largest_squared_correlation():
+    field = smooth_field()
+    sources = some_sources(field, (1, 1))
+    a, b = (sources.fields @ sources.factors)[:, :, 0]
+    expected = float((a @ b) ** 2 / (a @ a) / (b @ b))
+    alike = likeness(sources)
+    assert float(alike[0, 1]) == pytest.approx(expected, rel=1e-6)
+    assert float(alike.diagonal().abs().max()) == 0
+    twice = sources.join(sources.only(torch.tensor([0])))
+    assert float(likeness(twice)[0, 2]) == pytest.approx(1)
