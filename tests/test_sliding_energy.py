@@ -171,6 +171,7 @@ def test_what_leaves_the_energy_as_it_is():
         values=sources.values * scale,
         gradient=sources.gradient * scale[..., None],
         errors=sources.errors * scale[..., None],
+        drift=sources.drift * scale[..., None, None],
         factors=sources.factors / scale,
     )
     for same in (turned, again, scaled, sources.only(torch.tensor([2, 0, 1]))):

@@ -98,6 +98,18 @@ def test_slopes_between_parameters():
         assert row.abs().max() > 0.1
 
 
+def test_a_new_anchor_changes_the_energy_to_second_order_only():
+    data, field, sources = some_sources()
+    away, J = sources.places - sources.anchors, []
+    for size in (0.2, 0.1):
+        moved = replace(sources, places=sources.anchors + size * away)
+        anew = moved.anchored(field, 0.0)
+        torch.testing.assert_close(anew.shift.norm(dim=1), moved.shift.norm(dim=1))
+        J.append(float(whiten(data, anew).energy - whiten(data, moved).energy))
+    assert J[1] != 0
+    assert J[0] / J[1] == pytest.approx(4, rel=0.1)
+
+
 def test_a_descent_travels_no_farther_than_told():
     data, field, sources = some_sources(errors=False)
     one = sources.only(torch.tensor([True, False, False])).anchored(field, 0.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 Places = NDArray[np.float64]
 
+STEP = 1e-4  # of the unit: of the differences that tell how errors change
 FAINT = 0.005  # of a place's strongest dipole: a fainter field is no more than an error of its own
 
 
@@ -19,13 +20,14 @@ FAINT = 0.005  # of a place's strongest dipole: a fainter field is no more than 
 class Expansion:
     """The field to first order about some places.
 
-    Shapes: values (m, d, o), gradient (m, d, o, q), errors (m, e, d, o), for m places in q
-    dimensions with o columns each and e patterns of error.
+    Shapes: values (m, d, o), gradient (m, d, o, q), errors (m, e, d, o) and their gradient drift
+    (m, e, d, o, q), for m places in q dimensions with o columns each and e patterns of error.
     """
 
     values: Tensor
     gradient: Tensor
     errors: Tensor
+    drift: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,35 @@ class Field:
             raise ValueError(
                 f"the field is NaN or infinite at one of the places {r.round(4).tolist()[:3]}..."
             )
-        errors = values.new_zeros(len(r), 0, values.shape[1], o)
-        if self.errors is not None and len(r):
-            errors = _tensor(self.errors(r))
-            _check("errors(r)", errors, (m, None, *values.shape[1:]))
+        errors, drift = self._errors(r, values)
         if self.basis is not None:
             values = torch.einsum("dp,mdo->mpo", self.basis, values)
             gradient = torch.einsum("dp,mdx->mpx", self.basis, gradient.flatten(2))
             gradient = gradient.unflatten(2, (o, q))
             errors = torch.einsum("dp,medo->mepo", self.basis, errors)
+            drift = torch.einsum("dp,medoq->mepoq", self.basis, drift)
         seen = _seen(values)
         return Expansion(
-            values @ seen, torch.einsum("mdaq,mao->mdoq", gradient, seen), errors @ seen[:, None]
+            values @ seen,
+            torch.einsum("mdaq,mao->mdoq", gradient, seen),
+            errors @ seen[:, None],
+            torch.einsum("medaq,mao->medoq", drift, seen),
         )
+
+    def _errors(self, r: Places, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Patterns of the error at places, and how they change from there."""
+        m, q = r.shape
+        if self.errors is None or not m:
+            none = values.new_zeros(m, 0, *values.shape[1:])
+            return none, none[..., None].expand(*none.shape, q)
+        beside = STEP * self.unit * np.eye(q)[:, None]
+        moved = _tensor(self.errors(np.concatenate([r, *(r + step for step in beside)])))
+        _check("errors(r)", moved, ((1 + q) * m, None, *values.shape[1:]))
+        here, *there = moved.split(m)
+        aligned = [
+            (rotation(other, here) @ other.flatten(2)).reshape(here.shape) for other in there
+        ]
+        return here, (torch.stack(aligned, -1) - here[..., None]) / (STEP * self.unit)
 
     def within(self, places: Tensor) -> Tensor:
         """Move places back to where the field is known, shape (m, q)."""
@@ -86,6 +104,15 @@ class Field:
         inside = _tensor(self.confine(places.numpy()))
         _check("confine(r)", inside, tuple(places.shape))
         return inside
+
+
+def rotation(patterns: Tensor, others: Tensor) -> Tensor:
+    """Orthogonal matrices (m, e, e) that turn patterns (m, e, ...) most nearly into others.
+
+    Weights that are N(0, 1) make the same error of any such combinations.
+    """
+    U, _, Vt = torch.linalg.svd(others.flatten(2) @ patterns.flatten(2).mT)
+    return U @ Vt
 
 
 def _tensor(array: ArrayLike) -> Tensor:

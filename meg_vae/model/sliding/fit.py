@@ -184,13 +184,14 @@ def _result(view: _View, settled: Settled, field: Field) -> Fit:
     encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))
     back = view.basis.T / view.scale  # whitened data to the directions of the view
     here = field.expand(sources.places)
-    errors = here.errors if len(sources) else here.values.new_zeros(0, sources.shift.shape[1], 1, 1)
+    shift = sources.anchored(view.field, 0.0).shift  # of the patterns at the places themselves
+    errors = here.errors if len(sources) else here.values.new_zeros(0, shift.shape[1], 1, 1)
     own = spread(data, sources, view.field.unit)
     steepest, on_wall = stationarity(data, sources, view.field)
     return Fit(
         places=sources.places,
-        fields=here.values + (errors * sources.shift[..., None, None]).sum(1),
-        shift=sources.shift,
+        fields=here.values + (errors * shift[..., None, None]).sum(1),
+        shift=shift,
         factors=sources.factors,
         noise_variance=sources.noise * view.scale.square(),
         energy=float(at.energy + 2 * view.scale.log().sum()),

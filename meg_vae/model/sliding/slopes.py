@@ -96,9 +96,9 @@ def directions(sources: Sources, unit: float, n: float) -> Directions:
     pairs, real = factor_moves(A)
     moves = torch.cat(
         [
-            unit * torch.einsum("mdoq,moa->mqda", sources.gradient, A),
+            unit * torch.einsum("mdoq,moa->mqda", sources.slope, A),
             torch.einsum("mdo,mpoa->mpda", sources.fields, pairs),
-            torch.einsum("medo,moa->meda", sources.errors, A),
+            torch.einsum("medo,moa->meda", sources.error_patterns, A),
         ],
         1,
     )
@@ -167,7 +167,7 @@ def _pairs(V: Tensor, W: Tensor, r: int, par: Tensor, col: Tensor, n: int) -> Te
 
 
 def _bends(sources: Sources, moving: Directions, pull: Tensor, unit: float) -> Tensor:
-    """Add what the product of two moves bends: a place or an error, and a factor."""
+    """Add what the product of two moves bends: any two of a place, an error and a factor."""
     m, o = sources.live.shape
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = pull.new_zeros(len(pull), m * o)
@@ -177,8 +177,10 @@ def _bends(sources: Sources, moving: Directions, pull: Tensor, unit: float) -> T
     p = moving.free.shape[1]
     blocks = pull.new_zeros(m, p, p)
     pairs = slice(q, q + n_pairs)
-    blocks[:, :q, pairs] = unit * torch.einsum("mdoq,mpdo->mqp", sources.gradient, back)
-    blocks[:, q + n_pairs :, pairs] = torch.einsum("medo,mpdo->mep", sources.errors, back)
+    blocks[:, :q, pairs] = unit * torch.einsum("mdoq,mpdo->mqp", sources.slope, back)
+    blocks[:, q + n_pairs :, pairs] = torch.einsum("medo,mpdo->mep", sources.error_patterns, back)
+    pulled = torch.einsum("mda,moa->mdo", full, sources.factors)
+    blocks[:, :q, q + n_pairs :] = unit * torch.einsum("medoq,mdo->mqe", sources.drift, pulled)
     out = torch.block_diag(*(blocks + blocks.mT))
     free = moving.free.flatten()
     return out[free][:, free]

@@ -3,8 +3,8 @@
 x | z ~ N(Σ_k L(r_k) A_k z_k, λI) with Γ_k = A_k A_kᵀ. It is linear in z, so that the best encoder
 and the profile J = log|Σ| + tr(CΣ⁻¹), Σ = λI + Σ_k P_k P_kᵀ, P_k = L(r_k) A_k, stay in closed form.
 The field is kept to first order about an anchor near each place, and evaluated anew when the place
-has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e, the prior of c adds
-‖c‖² / n to J.
+has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e(r), the prior of c
+adds ‖c‖² / n to J.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.sliding.field import Expansion, Field
+from meg_vae.model.sliding.field import Expansion, Field, rotation
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ class Data:
 class Sources:
     """Parameters of m sources, with the field about their anchors.
 
-    ``places`` and ``anchors`` (m, q); ``values`` (m, d, o), ``gradient`` (m, d, o, q) and
-    ``errors`` (m, e, d, o) of the field; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns
-    orthogonal, longest first, zero where the prior has no such direction; ``noise`` λ, a scalar.
+    ``places`` and ``anchors`` (m, q); ``values`` (m, d, o), ``gradient`` (m, d, o, q), ``errors``
+    (m, e, d, o) and ``drift`` (m, e, d, o, q) of the field; ``shift`` c (m, e); ``factors`` A
+    (m, o, o), the columns orthogonal, longest first, zero where the prior has no such direction;
+    ``noise`` λ, a scalar.
     """
 
     places: Tensor
@@ -54,6 +55,7 @@ class Sources:
     values: Tensor
     gradient: Tensor
     errors: Tensor
+    drift: Tensor
     shift: Tensor
     factors: Tensor
     noise: Tensor
@@ -63,7 +65,7 @@ class Sources:
         """Put sources at places."""
         here = field.expand(places)
         shift = places.new_zeros(here.errors.shape[:2])
-        own = (here.values, here.gradient, here.errors)
+        own = (here.values, here.gradient, here.errors, here.drift)
         return cls(places, places, *own, shift, principal_axes(factors), noise).seen()
 
     def seen(self) -> Sources:
@@ -84,7 +86,19 @@ class Sources:
     def fields(self) -> Tensor:
         """Field of each source at its place, (m, d, o)."""
         moved = torch.einsum("mdoq,mq->mdo", self.gradient, self.places - self.anchors)
-        return self.values + moved + torch.einsum("medo,me->mdo", self.errors, self.shift)
+        error = torch.einsum("medo,me->mdo", self.error_patterns, self.shift)
+        return self.values + moved + error
+
+    @property
+    def error_patterns(self) -> Tensor:
+        """Patterns of the field's error at each place, (m, e, d, o)."""
+        away = self.places - self.anchors
+        return self.errors + torch.einsum("medoq,mq->medo", self.drift, away)
+
+    @property
+    def slope(self) -> Tensor:
+        """Gradient of the field of each source, its error's included, (m, d, o, q)."""
+        return self.gradient + torch.einsum("medoq,me->mdoq", self.drift, self.shift)
 
     @property
     def patterns(self) -> Tensor:
@@ -110,31 +124,21 @@ class Sources:
     def anchored(self, field: Field, farther: float) -> Sources:
         """Evaluate the field anew where a place is farther than that from its anchor.
 
-        The patterns of its error may be others there; their weights make the same error of them.
+        The patterns of its error may be others there, and are combined so as to be most nearly the
+        same; weights that are N(0, 1) stay as likely as they were.
         """
         moved = torch.linalg.vector_norm(self.places - self.anchors, dim=1) > farther
         if not moved.any():
             return self
         new: Expansion = field.expand(self.places[moved])
-        shift = _translated(self.shift[moved], self.errors[moved], new.errors)
+        turn = rotation(new.errors, self.error_patterns[moved])
+        shift = (turn.mT @ self.shift[moved][..., None])[..., 0]
         parts = {"anchors": self.places[moved], "shift": shift, **vars(new)}
         changed = {}
         for name, value in parts.items():
             changed[name] = getattr(self, name).clone()
             changed[name][moved] = value
         return replace(self, **changed)
-
-
-def _translated(shift: Tensor, errors: Tensor, others: Tensor) -> Tensor:
-    """Weights (m, e) of other patterns that add up most nearly to the same error."""
-    if not shift.any():
-        return shift
-    old, new = errors.flatten(2), others.flatten(2)
-    products = new @ new.mT
-    ridge = 1e-6 * products.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + 1e-300
-    eye = torch.eye(shift.shape[1], dtype=shift.dtype)
-    back: Tensor = torch.linalg.solve(products + ridge * eye, new @ (old.mT @ shift[..., None]))
-    return back[..., 0]
 
 
 def principal_axes(factors: Tensor) -> Tensor:
