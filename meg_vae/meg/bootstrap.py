@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
-from scipy.stats import chi2
 
 from meg_vae.meg.filter import SourceFilter
-from meg_vae.meg.table import main_axis
+from meg_vae.meg.table import RADIUS, main_axis
 
 COLUMNS = [
     "probability",
@@ -46,8 +44,7 @@ class Bootstrap:
         Covariance of the position in mm².
     selection_probability : SourceEstimate
         For every position the share of samples in which it is among the sources, or the nearest to
-        one of them; of the class
-        that matches the source space, with one time point.
+        one of them; of the class that matches the source space, with one time point.
     n_bootstrap : int
         Number of samples.
     n_positions : int
@@ -128,7 +125,7 @@ def follow_sources(
             covariance[j] = offset.T @ offset / len(where[j]) + beside[j]
             row.update(zip(("x_mm", "y_mm", "z_mm"), mean, strict=True))
             variance = np.linalg.eigvalsh(covariance[j])[::-1]
-            semi = np.sqrt(chi2.ppf(0.95, 3) * variance.clip(0))
+            semi = RADIUS * np.sqrt(variance.clip(0))
             row.update(zip(("semi_1_mm", "semi_2_mm", "semi_3_mm"), semi, strict=True))
             row["amplitude_nAm"] = np.mean(amplitude[j])
             row["amplitude_sd_nAm"] = np.std(amplitude[j])
@@ -161,24 +158,6 @@ def directions(
     axis = np.einsum("gak,ga->gk", filter_.positions.axes, moment)
     size = np.linalg.norm(axis, axis=1, keepdims=True)
     return axis / np.where(size > 0, size, 1.0), peak
-
-
-def spacing(rr_mm: NDArray[np.float64]) -> float:
-    """Give the typical distance from a position to its nearest neighbour.
-
-    Parameters
-    ----------
-    rr_mm : ndarray, shape (n_positions, 3)
-        The positions, mm.
-
-    Returns
-    -------
-    spacing : float
-        In mm; 0 for a single position.
-    """
-    if len(rr_mm) < 2:
-        return 0.0
-    return float(np.median(cKDTree(rr_mm).query(rr_mm, 2)[0][:, 1]))
 
 
 def _pairs(sources: NDArray[np.float64], found: NDArray[np.float64]) -> list[tuple[int, int]]:

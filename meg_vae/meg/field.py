@@ -15,21 +15,20 @@ from zlib import crc32
 
 import mne
 import numpy as np
-from mne.forward import is_fixed_orient
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from meg_vae.meg.conductor import Conductor, bem_conductor, sphere_conductor
 from meg_vae.meg.leadfield import LeadField
+from meg_vae.meg.orientation import check_free
+from meg_vae.model.spacing import typical_spacing
 
 NEIGHBOURS = 40  # positions that an interpolation rests on, where there are so many
 FEWEST = 16  # positions that it needs
 STEP = 1e-5  # m, of the differences that give the gradient
 REACH = 1.5  # of the spacing of the positions: the wall is this far from the nearest one
 PATTERNS = 10  # nearest positions whose errors stand for that of a place
-BETWEEN = (
-    0.5  # error between positions over that of a position left out, whose gap is twice as wide
-)
+BETWEEN = 0.5  # error between positions over that at one left out, whose gap is twice as wide
 AGREE = 0.02  # relative difference up to which bem and trans are taken to be those of the forward
 PROBES = 24  # positions at which that is looked at
 KEPT = 2  # forward models whose fields are remembered
@@ -240,10 +239,14 @@ class _Samples:
     The difference to the sphere's field is computed where it is asked for, and kept.
     """
 
-    def __init__(self, forward: mne.Forward, gain: Array, info: mne.Info, names: list[str]) -> None:
-        self.rr, self.gain = forward["source_rr"], gain
+    def __init__(self, forward: mne.Forward, info: mne.Info, names: list[str]) -> None:
+        self.rr = forward["source_rr"]
+        axes = forward["source_nn"].reshape(-1, 3, 3)
+        gain = forward["sol"]["data"].reshape(len(names), -1, 3)
+        gain = np.ascontiguousarray(np.einsum("dna,nak->ndk", gain, axes))  # along the head's axes
+        self.gain = gain
         self.tree = cKDTree(self.rr)
-        self.spacing = _spacing(self.tree, self.rr)
+        self.spacing = _spacing(self.rr)
         self._sphere = sphere_conductor(info, names, self.rr)
         self._difference = np.zeros_like(gain)
         self._known = np.zeros(len(gain), bool)
@@ -314,9 +317,8 @@ def _combined(patterns: Array, axes: Array) -> Array:
 def _moving_least_squares(x: Array) -> Array:
     """Weights that give the value at 0 of the best quadratic through values at x, (m, k)."""
     q = np.linalg.norm(x, axis=2)
-    w = (
-        np.clip(1 - q, 0, None) ** 4 * (4 * q + 1) / (q**2 + 1e-6)
-    )  # Wendland's, and near a position
+    # Wendland's weight, and near a position one without bound
+    w = np.clip(1 - q, 0, None) ** 4 * (4 * q + 1) / (q**2 + 1e-6)
     w /= w.sum(1, keepdims=True)
     i, j = np.triu_indices(3)
     basis = np.concatenate([np.ones_like(x[..., :1]), x, x[..., i] * x[..., j]], 2)
@@ -326,11 +328,11 @@ def _moving_least_squares(x: Array) -> Array:
     return w * (basis @ np.linalg.solve(normal, first))[..., 0]
 
 
-def _spacing(tree: cKDTree, rr: Array) -> float:
-    """Typical distance from a position to its nearest neighbour, m."""
+def _spacing(rr: Array) -> float:
+    """Typical distance from a position to its nearest neighbour, m; refuse what has none."""
     if len(rr) < 2:
         raise ValueError("forward has a single position; use VAEInverse(positions='grid').")
-    spacing = float(np.median(tree.query(rr, 2)[0][:, 1]))
+    spacing = typical_spacing(rr)
     if spacing == 0:
         raise ValueError("forward has most of its positions twice; give each once.")
     return spacing
@@ -341,22 +343,14 @@ _kept: OrderedDict[tuple[int, ...], _Samples] = OrderedDict()
 
 def _remembered(forward: mne.Forward, info: mne.Info, names: list[str]) -> _Samples:
     """Give the samples of a forward model, those of an earlier fit where they are the same."""
-    if is_fixed_orient(forward):
-        raise ValueError(
-            "forward is of fixed orientation, and a source between its positions may point "
-            "anywhere; give the forward model of free orientation, or use "
-            "VAEInverse(positions='grid')."
-        )
-    n = len(forward["source_rr"])
-    axes = forward["source_nn"].reshape(n, 3, 3)
-    gain = forward["sol"]["data"].reshape(len(names), n, 3)
-    gain = np.ascontiguousarray(np.einsum("dna,nak->ndk", gain, axes))  # along the head's axes
+    check_free(forward)
     places = [info["chs"][info["ch_names"].index(name)]["loc"] for name in names]
     turn = info["dev_head_t"]["trans"] if info["dev_head_t"] is not None else np.eye(4)
-    parts = (gain, forward["source_rr"], np.array(places), np.asarray(turn))
-    key = tuple(crc32(np.ascontiguousarray(part).tobytes()) for part in parts)
+    field = (forward["sol"]["data"], forward["source_nn"], forward["source_rr"])
+    parts = (*field, np.array(places), np.asarray(turn))
+    key = tuple(crc32(np.ascontiguousarray(part)) for part in parts)
     if key not in _kept:
-        _kept[key] = _Samples(forward, gain, info, names)
+        _kept[key] = _Samples(forward, info, names)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
     _kept.move_to_end(key)

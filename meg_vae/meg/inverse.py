@@ -21,7 +21,7 @@ from meg_vae.meg.options import check_options, warn_of_fit
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
-from meg_vae.meg.saving import SavedInverse
+from meg_vae.meg.saving import OPTIONS, SavedInverse
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
 
 
@@ -220,10 +220,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     def _fit(
         self, data: FitData, forward: mne.Forward, noise_cov: mne.Covariance, bem: Any, trans: Any
     ) -> None:
-        names = (
-            "loose", "rank", "noise_variance", "orientation", "min_log_evidence", "tol", "max_iter",
-        )  # fmt: skip
-        options = {name: getattr(self, name) for name in names}
+        options = {name: getattr(self, name) for name in OPTIONS}
         if self.positions == "free":
             found = at_places(data, forward, noise_cov, options, bem, trans)
         else:

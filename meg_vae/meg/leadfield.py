@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from meg_vae.meg.channels import check_covariance, common_channels, evoked_data
 from meg_vae.meg.compensation import check_compensation, compensation
 from meg_vae.meg.orientation import Loose, constrain, orientation_weights
+from meg_vae.meg.placement import HEAD
 from meg_vae.meg.rank import agree_on_rank
 from meg_vae.meg.sensors import Sensors, check_reference
-
-HEAD = 4  # FIFF's number of the head coordinate frame
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import mne
@@ -12,18 +11,16 @@ import pandas as pd
 from mne.utils import logger, warn
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import chi2
 
 from meg_vae.meg.data import FitData
 from meg_vae.meg.estimates import free_positions
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.orientation import check_free
+from meg_vae.meg.table import RADIUS
 
 VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
-APART = chi2.ppf(
-    0.95, 3
-)  # squared distance of two places, by their covariance, that tells them apart
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def at_places(
     from meg_vae.model.exact.dictionary import Dictionary
     from meg_vae.model.sliding_vae import SlidingVAE
 
-    _check_orientation(forward, options["loose"])
+    check_free(forward, options["loose"])
     leadfield = _whitened(data, forward, noise_cov, 1.0, options["rank"])
     field = ContinuousField(leadfield, data.info, bem, trans)
     names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
@@ -164,27 +161,6 @@ def _whitened(
     return leadfield
 
 
-def _check_orientation(forward: mne.Forward, loose: Any) -> None:
-    """Refuse orientations that are held to the normals of positions."""
-    if mne.forward.is_fixed_orient(forward):
-        raise ValueError(
-            "forward is of fixed orientation, and a source between its positions may point "
-            "anywhere; give the forward model of free orientation, or use "
-            "VAEInverse(positions='grid')."
-        )
-    if isinstance(loose, str) and loose == "auto":
-        return
-    values = list(loose.values()) if hasattr(loose, "values") else [loose]
-    if not all(isinstance(value, Real) and 0 <= value <= 1 for value in values):
-        raise ValueError(f"loose={loose!r} must be 'auto' or a number from 0 (fixed) to 1 (free).")
-    if any(value != 1 for value in values):
-        raise ValueError(
-            f"loose={loose!r} holds dipoles to the normals of the source space's positions, and "
-            "sources at places of their own learn their orientation; use "
-            "VAEInverse(positions='grid') with it, or leave loose='auto'."
-        )
-
-
 def _place_filter(leadfield: LeadField, field: ContinuousField, model: Any) -> SourceFilter:
     """Put a fit of whitened data in the units of the sensors and of the sources."""
     found, whitener = model.fit_, leadfield.whitener
@@ -223,8 +199,8 @@ def _renumbered(cluster: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _overlapping(places: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Count the sources, those alike whose places cannot be told apart."""
+    """Count the sources, those alike whose 95 % ellipsoid of the difference holds no difference."""
     apart = places[:, None] - places
     both = covariance[:, None] + covariance
     squared = np.einsum("ijk,ijk->ij", apart, np.linalg.solve(both, apart[..., None])[..., 0])
-    return _renumbered(connected_components(squared < APART, directed=False)[1])
+    return _renumbered(connected_components(squared < RADIUS**2, directed=False)[1])

@@ -46,6 +46,40 @@ def constrain(forward: mne.Forward, loose: Loose) -> mne.Forward:
     )
 
 
+def check_free(forward: mne.Forward, loose: Loose = "auto") -> None:
+    """Refuse orientations that are held to the normals of positions.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        Forward model.
+    loose : float | "auto" | dict
+        Weight of the dipoles across the cortical normal.
+
+    Raises
+    ------
+    ValueError
+        If the forward model is fixed or ``loose`` is anything but "auto" or 1.
+    """
+    if mne.forward.is_fixed_orient(forward):
+        raise ValueError(
+            "forward is of fixed orientation, and a source between its positions may point "
+            "anywhere; give the forward model of free orientation, or use "
+            "VAEInverse(positions='grid')."
+        )
+    if isinstance(loose, str) and loose == "auto":
+        return
+    values = list(loose.values()) if isinstance(loose, Mapping) else [loose]
+    for value in values:
+        _check_weight(loose, value)
+    if any(value != 1 for value in values):
+        raise ValueError(
+            f"loose={loose!r} holds dipoles to the normals of the source space's positions, and "
+            "sources at places of their own learn their orientation; use "
+            "VAEInverse(positions='grid') with it, or leave loose='auto'."
+        )
+
+
 def own_gain(forward: mne.Forward) -> mne.Forward:
     """Let every copy of the gain be the one in ``forward["sol"]``.
 
@@ -133,13 +167,16 @@ def _by_kind(forward: mne.Forward, loose: Loose) -> dict[str, float]:
             f"loose={loose!r} must give a number for each kind of source space: {', '.join(kinds)}."
         )
     for kind, value in weights.items():
-        if isinstance(value, bool) or not (isinstance(value, Real) and 0 <= value <= 1):
-            raise ValueError(
-                f"loose={loose!r} must be 'auto' or a number from 0 (fixed) to 1 (free)."
-            )
+        _check_weight(loose, value)
         if value < 1 and kind == "volume":
             raise ValueError(
                 f"loose={loose!r} needs a surface source space, and this one is {src.kind}; use "
                 "loose=1, or in a mixed one loose={'surface': 0.2, 'volume': 1}."
             )
     return {kind: float(value) for kind, value in weights.items()}
+
+
+def _check_weight(loose: Loose, value: object) -> None:
+    """Refuse what is no weight."""
+    if isinstance(value, bool) or not (isinstance(value, Real) and 0 <= value <= 1):
+        raise ValueError(f"loose={loose!r} must be 'auto' or a number from 0 (fixed) to 1 (free).")

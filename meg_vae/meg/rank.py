@@ -9,8 +9,9 @@ import numpy as np
 from mne.utils import logger, warn
 from numpy.typing import NDArray
 
+from meg_vae.meg.placement import HEAD
+
 MEG = ("mag", "grad", "meg")  # MNE's names: the last where there are both
-HEAD = 4  # FIFF's number of the head coordinate frame
 UNIT = {"mag": 1e-15, "grad": 1e-13, "eeg": 1e-6}  # scales of MNE, which make types comparable
 FEW = 1 / 8  # data of a smaller share of the channels' rank have no noise: simulated, not filtered
 OUTSIDE = 1e-3  # share of the power that may lie outside the space of a Maxwell filter

@@ -14,12 +14,13 @@ from mne.utils import ProgressBar, logger, use_log_level, warn
 from numpy.typing import NDArray
 
 from meg_vae.meg.arguments import as_covariance, as_forward
-from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, spacing
+from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
 from meg_vae.meg.data import EvokedData
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.place_bootstrap import resample_places
+from meg_vae.model.spacing import typical_spacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -215,7 +216,7 @@ def _run(
         (rr_mm[rows], np.einsum("gak,gat->gkt", places.axes[rows], weights[rows] * one.U))
         for rows, one in zip(kept, found, strict=True)
     ]
-    cell = np.tile(spacing(rr_mm) ** 2 / 12 * np.eye(3), (len(sought), 1, 1))
+    cell = np.tile(typical_spacing(rr_mm) ** 2 / 12 * np.eye(3), (len(sought), 1, 1))
     table, covariance = follow_sources(inverse.sources_, rr_mm[sought], axis, replicates, cell)
     return Bootstrap(
         sources=table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 
 import numpy as np
@@ -73,6 +74,29 @@ def check_positive(name: str, value: float) -> None:
     """
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{name}={value!r} must be a positive number.")
+
+
+def check_stretches(stretches: Sequence[int] | None, n_samples: int) -> None:
+    """Refuse stretches of consecutive samples that are not all of the samples.
+
+    Parameters
+    ----------
+    stretches : sequence of int | None
+        Their lengths; None where the samples do not follow each other.
+    n_samples : int
+        Number of samples.
+
+    Raises
+    ------
+    ValueError
+        If one is empty or they do not add up.
+    """
+    if stretches is None:
+        return
+    if min(stretches, default=0) < 1 or sum(stretches) != n_samples:
+        raise ValueError(
+            f"stretches={list(stretches)!r} must be positive and add up to the {n_samples} samples."
+        )
 
 
 def check_data(X: ArrayLike, n_channels: int) -> NDArray[np.float64]:

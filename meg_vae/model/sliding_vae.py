@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
-from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_positive
+from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_positive, check_stretches
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
 from meg_vae.model.solve import LEARN, solve
+from meg_vae.model.spacing import typical_spacing
 
 
 class SlidingVAE:
@@ -137,22 +137,16 @@ class SlidingVAE:
         ValueError
             If a shape, an entry or an option is wrong.
         """
-        places = self._check(grid)
+        places, spacing = self._check(grid)
         box = places.min(0), places.max(0)
-        columns = Field(field, _spacing(places), errors, confine or (lambda r: np.clip(r, *box)))
+        columns = Field(field, spacing, errors, confine or (lambda r: np.clip(r, *box)))
         if dictionary is None:
             values = columns.exact().expand(torch.as_tensor(places)).values  # (n, d, o)
             dictionary = Dictionary(values.movedim(0, 1).flatten(1), values.shape[2])
         data = torch.as_tensor(check_data(X, dictionary.n_channels))
         n = float(data.shape[1] if n_effective is None else n_effective)
         check_positive("n_effective", n)
-        if stretches is not None and (
-            min(stretches, default=0) < 1 or sum(stretches) != data.shape[1]
-        ):
-            raise ValueError(
-                f"stretches={list(stretches)!r} must be positive and add up to the "
-                f"{data.shape[1]} samples."
-            )
+        check_stretches(stretches, data.shape[1])
         solution = solve(
             dictionary,
             data,
@@ -177,8 +171,8 @@ class SlidingVAE:
         self._keep(found, data.numpy())
         return self
 
-    def _check(self, grid: ArrayLike) -> NDArray[np.float64]:
-        """Refuse wrong options and a grid that is none; the grid as a matrix."""
+    def _check(self, grid: ArrayLike) -> tuple[NDArray[np.float64], float]:
+        """Refuse wrong options and a grid that is none; the grid as a matrix, and its spacing."""
         if self.noise_variance == "anneal":
             raise ValueError(
                 "noise_variance='anneal' is for a fixed dictionary (SparseVAE); hold it at a "
@@ -194,7 +188,10 @@ class SlidingVAE:
                 "grid must be finite and have shape (n_positions, n_dimensions) with two positions "
                 f"or more, got shape {places.shape}."
             )
-        return places
+        spacing = typical_spacing(places)
+        if spacing == 0:
+            raise ValueError("grid has most of its positions twice; give each once.")
+        return places, spacing
 
     def _keep(self, found: Fit, X: NDArray[np.float64]) -> None:
         """Keep what a fit found, strongest evidence first."""
@@ -227,11 +224,3 @@ class SlidingVAE:
         inverse_map = self.fit_.inverse_map.numpy()
         U: NDArray[np.float64] = inverse_map @ check_data(X, inverse_map.shape[2])
         return U
-
-
-def _spacing(places: NDArray[np.float64]) -> float:
-    """Typical distance from a position to its nearest neighbour."""
-    spacing = float(np.median(cKDTree(places).query(places, 2)[0][:, 1]))
-    if spacing == 0:
-        raise ValueError("grid has most of its positions twice; give each once.")
-    return spacing

@@ -9,7 +9,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from meg_vae.model.checks import check_data, check_noise_variance, check_option, check_positive
+from meg_vae.model.checks import (
+    check_data,
+    check_noise_variance,
+    check_option,
+    check_positive,
+    check_stretches,
+)
 from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
 from meg_vae.model.encoders import OptimalEncoder, optimal_encoder
 from meg_vae.model.energy import energy_terms
@@ -165,15 +171,12 @@ class SparseVAE(RowSparseModel):
         n = data.shape[1]
         if n_effective is not None:
             check_positive("n_effective", n_effective)
+        check_stretches(stretches, n)
         solution = (
             self._solve(dictionary, data)
             if self.solver == "exact"
             else self._train(dictionary, data)
         )
-        if stretches is not None and (min(stretches, default=0) < 1 or sum(stretches) != n):
-            raise ValueError(
-                f"stretches={list(stretches)!r} must be positive and add up to the {n} samples."
-            )
         n_model = float(n if n_effective is None else n_effective)
         chosen = self._select(dictionary, solution, data, n_model, stretches)
         o = self.n_orient

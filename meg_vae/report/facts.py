@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meg_vae._version import __version__
+from meg_vae.meg.localization import VAGUE
+from meg_vae.meg.saving import OPTIONS
 from meg_vae.viz.sensors import TYPE_NAMES, type_name
 
 if TYPE_CHECKING:
@@ -19,17 +21,6 @@ if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
 
 LIBRARIES = ("mne", "torch", "numpy", "scipy", "pandas", "matplotlib", "pyvista", "nibabel")
-OPTIONS = (
-    "positions",
-    "loose",
-    "rank",
-    "noise_variance",
-    "orientation",
-    "min_log_evidence",
-    "tol",
-    "max_iter",
-)
-VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
 
 
 def versions() -> dict[str, str]:
@@ -145,7 +136,7 @@ def option_facts(inverse: VAEInverse) -> dict[str, str]:
     facts : dict of str
         Value by name.
     """
-    return {name: str(getattr(inverse, name)) for name in OPTIONS}
+    return {name: str(getattr(inverse, name)) for name in OPTIONS if name != "subject"}
 
 
 def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
@@ -214,7 +205,7 @@ def python_code(inverse: VAEInverse, *, exact: bool = False) -> str:
     defaults = signature(type(inverse)).parameters
     given = [
         f"{name}={getattr(inverse, name)!r}"
-        for name in (*OPTIONS, "subject")
+        for name in OPTIONS
         if getattr(inverse, name) != defaults[name].default
     ]
     model = ", bem=bem, trans=trans" if exact else ""

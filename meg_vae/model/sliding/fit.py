@@ -16,7 +16,6 @@ from meg_vae.model.exact.point import compressed
 from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.selection import independent_samples
-from meg_vae.model.sliding.choice import likeness
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
@@ -33,15 +32,14 @@ AGAIN = 0.98  # the sources are judged anew where the independent samples fall b
 class Fit:
     """Sources at their own places.
 
-    ``places`` (m, q); ``fields`` (m, d, o), the columns there; ``factors`` (m, o, o) of the priors;
-    ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left; ``offer``,
-    the evidence in nats that a further source at any place could add; ``log_evidence`` (m,) and
-    ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to activity;
-    ``alike`` (m, m), the squared correlation of the sources' fields; ``n_effective`` samples.
+    ``places`` (m, q); ``shift`` (m, e), the weights of the field's errors there; ``factors``
+    (m, o, o); ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left;
+    ``offer``, the evidence in nats that a further source at any place could add; ``log_evidence``
+    (m,) and ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to
+    activity; ``n_effective`` samples.
     """
 
     places: Tensor
-    fields: Tensor
     shift: Tensor
     factors: Tensor
     noise_variance: Tensor
@@ -50,17 +48,16 @@ class Fit:
     offer: float
     log_evidence: Tensor
     on_wall: Tensor
-    alike: Tensor
     inverse_map: Tensor
     spread: Spread
     n_effective: float
 
     def ordered(self, order: Tensor) -> Fit:
         """Put the sources in another order, shape (m,)."""
-        own = ("places", "fields", "shift", "factors", "log_evidence", "on_wall", "inverse_map")
+        own = ("places", "shift", "factors", "log_evidence", "on_wall", "inverse_map")
         parts = {name: getattr(self, name)[order] for name in own}
         sure = Spread(**{name: value[order] for name, value in vars(self.spread).items()})
-        return replace(self, **parts, alike=self.alike[order][:, order], spread=sure)
+        return replace(self, **parts, spread=sure)
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ def fit_places(
             if counted < AGAIN * n:
                 view = replace(view, data=replace(view.data, n=counted))
                 settled = refine(view.data, settled.sources, view.field, view.grid, least)
-        return _result(view, settled, field)
+        return _result(view, settled)
 
 
 def refit_places(
@@ -134,7 +131,7 @@ def refit_places(
         start = Sources.at(view.field, r, A, start_noise)
         sources = settle(view.data, start, view.field, FIRM)
         settled = refine(view.data, sources, view.field, view.grid, least)
-        return _result(view, settled, field)
+        return _result(view, settled)
 
 
 def _view(
@@ -176,22 +173,18 @@ def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
     return X - view.scale[:, None] * (view.basis @ explained)
 
 
-def _result(view: _View, settled: Settled, field: Field) -> Fit:
+def _result(view: _View, settled: Settled) -> Fit:
     """Describe the sources in all directions of the data."""
     sources, data = settled.sources.seen(), view.data
     at = whiten(data, sources)
     m, o = sources.live.shape
     encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))
     back = view.basis.T / view.scale  # whitened data to the directions of the view
-    here = field.expand(sources.places)
-    shift = sources.anchored(view.field, 0.0).shift  # of the patterns at the places themselves
-    errors = here.errors if len(sources) else here.values.new_zeros(0, shift.shape[1], 1, 1)
     own = spread(data, sources, view.field.unit)
     steepest, on_wall = stationarity(data, sources, view.field)
     return Fit(
         places=sources.places,
-        fields=here.values + (errors * shift[..., None, None]).sum(1),
-        shift=shift,
+        shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves
         factors=sources.factors,
         noise_variance=sources.noise * view.scale.square(),
         energy=float(at.energy + 2 * view.scale.log().sum()),
@@ -199,7 +192,6 @@ def _result(view: _View, settled: Settled, field: Field) -> Fit:
         offer=settled.offer,
         log_evidence=settled.log_evidence,
         on_wall=on_wall,
-        alike=likeness(sources),
         inverse_map=(sources.factors @ encoder) @ back,
         spread=replace(own, modes=own.modes @ back),
         n_effective=data.n,

@@ -141,7 +141,6 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
         gradient, curvature, average = _with_noise(
             data,
             sources,
-            at.energy,
             inverse,
             KZ,
             FKZ,
@@ -204,7 +203,6 @@ def _values(sources: Sources, moving: Directions) -> Tensor:
 def _with_noise(
     data: Data,
     sources: Sources,
-    energy: Tensor,
     inverse: Tensor,
     KZ: Tensor,
     FKZ: Tensor,
