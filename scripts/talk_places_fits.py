@@ -14,7 +14,7 @@ from meg_vae import SlidingVAE, SparseAutoencoder, SparseVAE
 from meg_vae.model.penalties import RowPenalty, row_penalty
 from meg_vae.model.sliding.descent import Effort, settle, stationarity
 from meg_vae.model.sliding.field import Field
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
 from meg_vae.model.solve import data_factor
 
 START, FINAL, LEVELS = 0.3, 1e-6, 10  # λ, relative to the data's mean power
@@ -85,7 +85,8 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool 
         Where it ended.
     """
     field = Field(line.field, line.width / 2, confine=lambda r: np.clip(r, 0, 1))
-    data = Data(data_factor(torch.as_tensor(line.X)), line.X.shape[1], learn=False)
+    run = Run(data_factor(torch.as_tensor(line.X)), line.X.shape[1])
+    data = Data((run,), learn=False)
     places, gamma = places.copy(), gamma.copy()
     for k, noise in enumerate(ways := levels(anneal)):
         r, A = (torch.as_tensor(x) for x in (places[:, None], np.sqrt(gamma)[:, None, None]))
@@ -96,7 +97,7 @@ def vae_from(line: Line, places: np.ndarray, gamma: np.ndarray, *, anneal: bool 
         gamma = np.full(len(places), noise)
         places[kept], gamma[kept] = now, sources.factors[:, 0, 0].square().numpy()
     at = whiten(data, sources)
-    encoder = torch.cholesky_solve(sources.patterns, at.L).T
+    encoder = torch.cholesky_solve(sources.patterns, at.runs[0].L).T
     U = (sources.factors[:, 0] * encoder).numpy() @ line.X
     left = stationarity(data, sources, field)[0]
     return End(float(at.energy), left, *score(line, now, U))

@@ -12,7 +12,7 @@ from meg_vae.model.sliding.choice import likeness, log_evidence
 from meg_vae.model.sliding.descent import _moved
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
+from meg_vae.model.sliding.sources import Data, Run, Sources, principal_axes, whiten
 
 D, ORIENT, Q, N = 12, 3, 2, 25
 UNIT = 0.7
@@ -49,7 +49,7 @@ def some_sources(field, ranks=(1, 2, 3), seed=0):
 def some_data(learn=True, seed=1, n=N):
     """Data in D directions, with five more that are noise alone."""
     F = np.random.default_rng(seed).standard_normal((D, 8))
-    return Data(torch.as_tensor(F), n, learn, n_rest=5, rest=3.0)
+    return Data((Run(torch.as_tensor(F), n, n_rest=5, rest=3.0),), learn)
 
 
 def energy_of(data, fields, factors, shift, noise):
@@ -57,8 +57,9 @@ def energy_of(data, fields, factors, shift, noise):
     Sigma = noise * torch.eye(D, dtype=torch.float64)
     for L, A in zip(fields, factors, strict=True):
         Sigma = Sigma + L @ A @ A.T @ L.T
-    J = torch.logdet(Sigma) + torch.trace(data.F @ data.F.T @ torch.linalg.inv(Sigma))
-    return J + data.n_rest * noise.log() + data.rest / noise + shift.square().sum() / data.n
+    (run,) = data.runs
+    J = torch.logdet(Sigma) + torch.trace(run.F @ run.F.T @ torch.linalg.inv(Sigma))
+    return J + run.n_rest * noise.log() + run.rest / noise + shift.square().sum() / data.n
 
 
 def energy_along(data, sources, moving, theta):

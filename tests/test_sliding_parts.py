@@ -15,7 +15,7 @@ from meg_vae.model.sliding.descent import FIRM, TRAVEL, _descend, _moved
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import _growth_at, best_factor, climb, excess, growth, pull
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
 
 D, N = 14, 40
 UNIT = 0.1
@@ -46,12 +46,17 @@ def some_sources(o=2, q=2, *, errors=True, seed=1):
     factors = torch.as_tensor(rng.standard_normal((3, o, o)))
     factors[1, :, 1:] = 0.0
     F = torch.as_tensor(2 * rng.standard_normal((D, N)) / np.sqrt(N))
-    data = Data(F, 30.0, n_rest=3, rest=1.2)
+    data = Data((Run(F, 30.0, n_rest=3, rest=1.2),))
     noise = torch.tensor(0.6, dtype=torch.float64)
     sources = Sources.at(field, torch.as_tensor(rng.uniform(0, 1, (3, q))), factors, noise)
     moved = sources.places + 0.02 * torch.as_tensor(rng.standard_normal((3, q)))
     shift = torch.as_tensor(rng.standard_normal(sources.shift.shape))
     return data, field, replace(sources, places=moved, shift=shift)
+
+
+def other_data(data, F, **changed):
+    """The same with another factor of its covariance."""
+    return replace(data, runs=(replace(data.runs[0], F=F, **changed),))
 
 
 @pytest.mark.parametrize("o", [1, 2, 3])
@@ -113,7 +118,7 @@ def test_a_new_anchor_changes_the_energy_to_second_order_only():
 def test_a_descent_travels_no_farther_than_told():
     data, field, sources = some_sources(errors=False)
     one = sources.only(torch.tensor([True, False, False])).anchored(field, 0.0)
-    data = replace(data, F=torch.cat([3 * one.patterns, 0.1 * data.F], 1))  # as seen from there
+    data = other_data(data, torch.cat([3 * one.patterns, 0.1 * data.runs[0].F], 1))  # as seen from there
     there = one.places + torch.tensor([[1.2 * UNIT, 0.0]], dtype=torch.float64)
     start = Sources.at(field, there, one.factors, one.noise)
     for travel in (0.01 * UNIT, TRAVEL * UNIT):
@@ -125,14 +130,15 @@ def test_a_descent_travels_no_farther_than_told():
 
 def test_growth_is_the_fall_by_the_best_prior():
     data, field, sources = some_sources(errors=False)
-    data, few = replace(data, F=3 * data.F), sources.only(torch.tensor([True, False, False]))
+    data, few = other_data(data, 3 * data.runs[0].F), sources.only(torch.tensor([True, False, False]))
     place = torch.tensor([[0.3, 0.8]], dtype=torch.float64)
 
     def energy(entries):
         A = torch.as_tensor(entries).reshape(1, 2, 2)
         return float(whiten(data, few.join(Sources.at(field, place, A, few.noise))).energy)
 
-    values, vectors = excess(*pull(data, few).blocks(field.expand(place).values))
+    S, Q = pull(data, few).blocks(field.expand(place).values)
+    values, vectors = excess(S[0], Q[0])
     expected = float(whiten(data, few).energy - growth(values))
     found = minimize(energy, np.array([1.0, 0.2, -0.1, 0.5]), tol=1e-10)
     assert found.fun == pytest.approx(expected, abs=1e-5)
@@ -143,7 +149,7 @@ def test_growth_is_the_fall_by_the_best_prior():
 
 def test_growth_climbs_by_its_gradient():
     data, field, sources = some_sources(errors=False)
-    at = pull(replace(data, F=3 * data.F), sources.only(torch.tensor([True, False, False])))
+    at = pull(other_data(data, 3 * data.runs[0].F), sources.only(torch.tensor([True, False, False])))
     place = torch.tensor([[0.3, 0.8], [0.7, 0.1]], dtype=torch.float64)
     height, _, slope = _growth_at(at, field, place)
     for axis in torch.eye(2, dtype=torch.float64):
@@ -155,12 +161,12 @@ def test_growth_climbs_by_its_gradient():
 
 def test_energy_is_that_of_the_grid():
     data, field, sources = some_sources(errors=False)
-    data = replace(data, n_rest=0, rest=0.0)
+    data = other_data(data, data.runs[0].F, n_rest=0, rest=0.0)
     gamma = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
     factors = gamma.sqrt()[:, None, None] * torch.eye(2, dtype=torch.float64)
     own = Sources.at(field, sources.places, factors, sources.noise)
     Phi = own.values.movedim(0, 1).flatten(1)
-    C = data.F @ data.F.T
+    C = data.runs[0].F @ data.runs[0].F.T
     expected = profile(Phi, gamma, own.noise, C)
     torch.testing.assert_close(whiten(data, own).energy, expected)
     assert (whiten(data, own).energy - profile(Phi, 0 * gamma, own.noise, C)).abs() > 1

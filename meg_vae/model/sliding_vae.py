@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_positive, check_stretches
+from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
+from meg_vae.model.sliding.recorded import Recorded, listed, recorded_runs
 from meg_vae.model.solve import LEARN, solve
 from meg_vae.model.spacing import typical_spacing
 
@@ -41,7 +42,7 @@ class SlidingVAE:
     place_covariance_ : ndarray, shape (n_sources, n_dimensions, n_dimensions)
         How sure each place is, with all else unknown too (Laplace).
     U_ : ndarray, shape (n_sources, n_orient, n_samples)
-        Posterior mean of the activity.
+        Posterior mean of the activity, in one run after the other.
     log_evidence_ : ndarray, shape (n_sources,)
         Log evidence lost by taking out that source alone, in nats.
     noise_variance_ : float | ndarray, shape (n_channels,)
@@ -49,7 +50,8 @@ class SlidingVAE:
     energy_, grid_energy_ : float
         Energy per sample J of the fit, and of the minimum on the grid, in nats × 2.
     history_ : ndarray, shape (n_steps,)
-        J after every accepted step on the grid.
+        J after every accepted step on the grid; of several runs the mean of their own, by their
+        independent samples.
     certificate_ : float
         Largest violation of stationarity over the grid at the end of that history.
     stationarity_ : float
@@ -57,7 +59,7 @@ class SlidingVAE:
         the grid, in a place.
     growth_ : float
         The certificate over the continuum: log evidence in nats that a further source could add, at
-        the best place on the grid or between.
+        the best place on the grid or between; over several runs along the pooled best prior.
     n_effective_ : float
         Independent samples that the evidence counts.
 
@@ -94,13 +96,13 @@ class SlidingVAE:
         self,
         field: Callable[[Places], tuple[ArrayLike, ArrayLike]],
         grid: ArrayLike,
-        X: ArrayLike,
+        X: ArrayLike | Sequence[ArrayLike],
         *,
-        dictionary: Dictionary | None = None,
+        dictionary: Dictionary | Sequence[Dictionary] | None = None,
         errors: Callable[[Places], ArrayLike] | None = None,
         confine: Callable[[Places], Places] | None = None,
-        n_effective: float | None = None,
-        stretches: Sequence[int] | None = None,
+        n_effective: float | Sequence[float] | None = None,
+        stretches: Sequence[int] | Sequence[Sequence[int] | None] | None = None,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -112,20 +114,21 @@ class SlidingVAE:
             n_dimensions).
         grid : array_like, shape (n_positions, n_dimensions)
             Where the search begins; close enough that the field changes little between neighbours.
-        X : array_like, shape (n_channels, n_samples)
-            Data.
-        dictionary : Dictionary | None
-            The field on the grid, where it is known already.
+        X : array_like, shape (n_channels, n_samples) | list of these
+            Data. Those of a list are runs that share their sources, each seen by sensors of its
+            own: the field has the channels of all of them, one run after the other.
+        dictionary : Dictionary | list of Dictionary | None
+            The field on the grid, of each run, where it is known already.
         errors : callable | None
             ``errors(r)`` gives patterns by which the field may be wrong, shape (m, n_patterns,
             n_channels, n_orient): it is taken for known up to their sum with weights N(0, 1).
         confine : callable | None
             ``confine(r)`` moves places back to where the field is known; None takes the box of the
             grid.
-        n_effective : float | None
-            Independent samples, at most; None counts the columns of X.
-        stretches : sequence of int | None
-            As for `SparseVAE.fit`.
+        n_effective : float | list of float | None
+            Independent samples, at most, of each run; None counts the columns of X.
+        stretches : sequence of int | list of these | None
+            As for `SparseVAE.fit`, of each run.
 
         Returns
         -------
@@ -140,35 +143,33 @@ class SlidingVAE:
         places, spacing = self._check(grid)
         box = places.min(0), places.max(0)
         columns = Field(field, spacing, errors, confine or (lambda r: np.clip(r, *box)))
-        if dictionary is None:
-            values = columns.exact().expand(torch.as_tensor(places)).values  # (n, d, o)
-            dictionary = Dictionary(values.movedim(0, 1).flatten(1), values.shape[2])
-        data = torch.as_tensor(check_data(X, dictionary.n_channels))
-        n = float(data.shape[1] if n_effective is None else n_effective)
-        check_positive("n_effective", n)
-        check_stretches(stretches, data.shape[1])
-        solution = solve(
-            dictionary,
-            data,
-            noise_variance=self.noise_variance,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
+        grid = torch.as_tensor(places)
+        recorded = recorded_runs(columns, grid, X, dictionary, n_effective, stretches)
+        solutions = [
+            solve(
+                one.dictionary,
+                one.X,
+                noise_variance=self.noise_variance,
+                tol=self.tol,
+                max_iter=self.max_iter,
+            )
+            for one in recorded
+        ]
         found = fit_places(
             columns,
-            torch.as_tensor(places),
-            dictionary,
-            data,
-            solution,
+            grid,
+            recorded,
+            solutions,
             learn=str(self.noise_variance) in LEARN,
             least=self.min_log_evidence,
-            n_effective=n,
-            stretches=stretches,
         )
-        self.grid_energy_ = float(solution.energy)
-        self.history_ = solution.history.numpy()
-        self.certificate_ = float(solution.certificate)
-        self._keep(found, data.numpy())
+        share = [one.n / sum(one.n for one in recorded) for one in recorded]
+        steps = max(len(solution.history) for solution in solutions)
+        rows = [np.append(a.history, [a.energy] * (steps - len(a.history))) for a in solutions]
+        self.history_ = share @ np.array(rows)
+        self.grid_energy_ = float(self.history_[-1])
+        self.certificate_ = max(float(solution.certificate) for solution in solutions)
+        self._keep(found, recorded)
         return self
 
     def _check(self, grid: ArrayLike) -> tuple[NDArray[np.float64], float]:
@@ -193,7 +194,7 @@ class SlidingVAE:
             raise ValueError("grid has most of its positions twice; give each once.")
         return places, spacing
 
-    def _keep(self, found: Fit, X: NDArray[np.float64]) -> None:
+    def _keep(self, found: Fit, recorded: Sequence[Recorded]) -> None:
         """Keep what a fit found, strongest evidence first."""
         order = found.log_evidence.argsort(descending=True)
         self.fit_ = found.ordered(order)
@@ -206,21 +207,32 @@ class SlidingVAE:
         self.stationarity_ = self.fit_.stationarity
         self.growth_ = self.fit_.offer
         self.n_effective_ = self.fit_.n_effective
-        self.U_ = self.transform(X)
+        self._sizes = [one.dictionary.n_channels for one in recorded]
+        self.U_ = self.transform([one.X.numpy() for one in recorded])
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+    def transform(self, X: ArrayLike | Sequence[ArrayLike]) -> NDArray[np.float64]:
         """Estimate the activity behind new data with the fitted model.
 
         Parameters
         ----------
-        X : array_like, shape (n_channels, n_samples)
-            Data.
+        X : array_like, shape (n_channels, n_samples) | list of these
+            Data, of each run.
 
         Returns
         -------
         U : ndarray, shape (n_sources, n_orient, n_samples)
-            The posterior mean.
+            The posterior mean, in one run after the other.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer runs than in the fit, or their shapes do not suit.
         """
-        inverse_map = self.fit_.inverse_map.numpy()
-        U: NDArray[np.float64] = inverse_map @ check_data(X, inverse_map.shape[2])
-        return U
+        runs = listed(X)
+        if len(runs) != len(self._sizes):
+            raise ValueError(
+                f"X holds {len(runs)} runs, and the fit had {len(self._sizes)}; give one of each."
+            )
+        maps = np.split(self.fit_.inverse_map.numpy(), np.cumsum(self._sizes)[:-1], axis=2)
+        parts = [own @ check_data(one, own.shape[2]) for own, one in zip(maps, runs, strict=True)]
+        return np.concatenate(parts, axis=2)

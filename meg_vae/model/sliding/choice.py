@@ -10,8 +10,8 @@ from torch import Tensor
 from meg_vae.model.exact.slopes import removal_change
 from meg_vae.model.sliding.descent import FIRM, ROUGH, Effort, settle
 from meg_vae.model.sliding.field import Field
-from meg_vae.model.sliding.growth import Grid, best_factor, excess, growth, highest, pull
-from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
+from meg_vae.model.sliding.growth import Grid, best_prior, highest, pull
+from meg_vae.model.sliding.sources import Data, Sources, Term, principal_axes, whiten
 
 ALIKE = 0.7  # squared correlation of two sources' fields, above which one may stand for both
 SURE = 3.0  # times the evidence asked for, above which a source unlike all others is not tried
@@ -20,13 +20,17 @@ WIDER = 1.0  # nats by which a further direction of a prior must raise the evide
 
 def log_evidence(data: Data, sources: Sources) -> Tensor:
     """Evidence in nats that each source carries, the others held: (n/2)[log|I − K| + tr(…)]."""
-    at = whiten(data, sources)
     m, o = sources.live.shape
-    A = torch.linalg.solve_triangular(at.L, sources.patterns, upper=False)
-    A = A.reshape(len(A), m, o).permute(1, 2, 0)
-    seen = A @ at.B
-    change = removal_change(A @ A.mT, seen @ seen.mT)
-    return data.n / 2 * change - sources.shift.square().sum(1) / 2
+
+    def change(term: Term, P: Tensor) -> Tensor:
+        A = torch.linalg.solve_triangular(term.L, P, upper=False)
+        A = A.reshape(len(A), m, o).permute(1, 2, 0)
+        seen = A @ term.B
+        return removal_change(A @ A.mT, seen @ seen.mT)
+
+    parts = zip(whiten(data, sources).runs, data.parts(sources.patterns), strict=True)
+    lost = data.over_runs(change(term, P) for term, P in parts)
+    return data.n / 2 * lost - sources.shift.square().sum(1) / 2
 
 
 def without_weak(
@@ -79,11 +83,11 @@ def widened(data: Data, sources: Sources, field: Field) -> Sources:
     """Give priors the further directions that the data ask for at their places."""
     if not len(sources) or sources.live.all():
         return sources
-    values, vectors = excess(*pull(data, sources).blocks(sources.fields))
-    gain = data.n / 2 * growth(values[:, :1]).masked_fill(sources.live.all(1), 0.0)
+    rise, factor = best_prior(pull(data, sources), sources.fields, n_directions=1)
+    gain = data.n / 2 * rise.masked_fill(sources.live.all(1), 0.0)
     if not (gain > WIDER).any():
         return sources
-    new = best_factor(values, vectors)[:, :, 0] * (gain > WIDER)[:, None]
+    new = factor[:, :, 0] * (gain > WIDER)[:, None]
     slot = (~sources.live).to(torch.int8).argmax(1)
     factors = sources.factors.clone()
     factors[torch.arange(len(sources)), :, slot] += new

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from meg_vae.model.evidence import effective_samples
-from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
 from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.exact.threads import few_threads
@@ -20,8 +19,9 @@ from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.laplace import Spread, spread
+from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
 from meg_vae.model.solve import data_factor
 
 HIDDEN = 1e-3  # of the noise: power of the data in directions that are left out as noise alone
@@ -36,7 +36,7 @@ class Fit:
     (m, o, o); ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left;
     ``offer``, the evidence in nats that a further source at any place could add; ``log_evidence``
     (m,) and ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to
-    activity; ``n_effective`` samples.
+    activity, in each run by the columns of its channels; ``n_effective`` samples.
     """
 
     places: Tensor
@@ -61,71 +61,77 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class _RunView:
+    """One run in the directions that are worth looking at.
+
+    ``basis`` (d, p); ``scale`` (d,), square root of the noise that the data were divided by;
+    ``columns`` (p, n, o) of the grid in these directions.
+    """
+
+    run: Run
+    basis: Tensor
+    scale: Tensor
+    columns: Tensor
+
+    @property
+    def directions(self) -> Tensor:
+        """The directions among the channels as they are, (d, p)."""
+        return self.basis / self.scale[:, None]
+
+
+@dataclass(frozen=True)
 class _View:
     """Data, field and grid in the directions that are worth looking at."""
 
     data: Data
     field: Field
     grid: Grid
-    basis: Tensor  # (d, p)
-    scale: Tensor  # (d,), square root of the noise that the data were divided by
+    runs: list[_RunView]
 
 
 def fit_places(
     field: Field,
     places: Tensor,
-    dictionary: Dictionary,
-    X: Tensor,
-    solution: Solution,
+    recorded: Sequence[Recorded],
+    solutions: Sequence[Solution],
     *,
     learn: bool,
     least: float,
-    n_effective: float,
-    stretches: Sequence[int] | None = None,
 ) -> Fit:
-    """Let the sources of a minimum on a grid find their places.
+    """Let the sources of minima on a grid find their places, the same in all runs.
 
-    ``dictionary`` holds the field at ``places`` (n, q), X (d, n_samples) the data, ``solution`` the
-    minimum with one variance for the columns of a position. Sources carry ``least`` nats or more.
-    Where ``stretches`` of consecutive samples are given, only independent ones count.
+    The grid has the positions ``places`` (n, q), and the minima, one of each run, one variance for
+    the columns of a position. Sources carry ``least`` nats or more.
     """
-    found = solution.gamma.nonzero()[:, 0]
-    n = n_effective
-    if stretches is not None:
-        given = (found, solution.factor[found], solution.noise_variance)
-        n = min(n, independent_samples(dictionary, *given, X, stretches))
-    view, noise = _view(field, places, dictionary, X, solution.noise_variance, n, learn)
-    columns = dictionary.columns(found) * dictionary.norms[found, None] / view.scale[:, None, None]
-    columns = torch.einsum("dp,dmo->pmo", view.basis, columns)
+    recorded = [_counted(*both) for both in zip(recorded, solutions, strict=True)]
+    noise = [solution.noise_variance for solution in solutions]
+    view, start_noise = _view(field, places, recorded, noise, learn)
     with few_threads(batch=1):
-        start = Start(places[found], columns, solution.factor[found], noise)
+        start = _united(view, places, recorded, solutions, start_noise)
         settled = slide(view.data, start, view.field, view.grid, least)
-        if stretches is not None:
-            left = _residual(view, settled.sources, X)
-            parts = left.split(list(stretches), 1)
-            counted = min(n, sum(effective_samples(part, dictionary) for part in parts))
-            if counted < AGAIN * n:
-                view = replace(view, data=replace(view.data, n=counted))
-                settled = refine(view.data, settled.sources, view.field, view.grid, least)
+        counted = _counted_anew(view, settled.sources, recorded)
+        if sum(counted) < AGAIN * view.data.n:
+            runs = zip(view.data.runs, counted, strict=True)
+            data = replace(view.data, runs=tuple(replace(run, n=n) for run, n in runs))
+            view = replace(view, data=data)
+            settled = refine(view.data, settled.sources, view.field, view.grid, least)
         return _result(view, settled)
 
 
 def refit_places(
     field: Field,
     grid: Tensor,
-    dictionary: Dictionary,
-    X: Tensor,
+    recorded: Sequence[Recorded],
     *,
     places: ArrayLike,
     factors: ArrayLike,
     noise: float,
     learn: bool,
     least: float,
-    n_effective: float,
 ) -> Fit:
     """Let sources with places (m, q) and factors (m, o, o) settle in other data of the field."""
-    given = torch.tensor(noise, dtype=X.dtype)
-    view, start_noise = _view(field, grid, dictionary, X, given, n_effective, learn)
+    given = torch.tensor(noise, dtype=recorded[0].X.dtype)
+    view, start_noise = _view(field, grid, recorded, [given] * len(recorded), learn)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
     with few_threads(batch=1):
         start = Sources.at(view.field, r, A, start_noise)
@@ -134,43 +140,90 @@ def refit_places(
         return _result(view, settled)
 
 
+def _counted(one: Recorded, solution: Solution) -> Recorded:
+    """Count the independent samples in what a minimum on the grid leaves of a run."""
+    if one.stretches is None:
+        return one
+    found = solution.gamma.nonzero()[:, 0]
+    given = (found, solution.factor[found], solution.noise_variance)
+    n = independent_samples(one.dictionary, *given, one.X, one.stretches)
+    return replace(one, n=min(one.n, n))
+
+
+def _counted_anew(view: _View, sources: Sources, recorded: Sequence[Recorded]) -> list[float]:
+    """Count the independent samples in what sources leave of each run."""
+    counted = []
+    terms = whiten(view.data, sources).runs
+    columns = view.data.parts(sources.patterns)
+    for one, seen, term, P in zip(recorded, view.runs, terms, columns, strict=True):
+        n = one.n
+        if one.stretches is not None:
+            explained = P @ (P.T @ torch.cholesky_solve(seen.directions.T @ one.X, term.L))
+            left = one.X - seen.scale[:, None] * (seen.basis @ explained)
+            parts = left.split(list(one.stretches), 1)
+            n = min(n, sum(effective_samples(part, one.dictionary) for part in parts))
+        counted.append(n)
+    return counted
+
+
+def _united(
+    view: _View,
+    places: Tensor,
+    recorded: Sequence[Recorded],
+    solutions: Sequence[Solution],
+    noise: Tensor,
+) -> Start:
+    """Unite the minima of all runs: a position's prior is the mean of those in the runs."""
+    found = torch.cat([solution.gamma.nonzero()[:, 0] for solution in solutions]).unique()
+    shares = zip(view.data.weights, solutions, strict=True)
+    factors = torch.cat([w**0.5 * solution.factor[found] for w, solution in shares], 2)
+    columns = []
+    for one, seen in zip(recorded, view.runs, strict=True):
+        own = one.dictionary.columns(found) * one.dictionary.norms[found, None]
+        columns.append(torch.einsum("dp,dmo->pmo", seen.directions, own))
+    return Start(places[found], torch.cat(columns), factors, noise)
+
+
 def _view(
     field: Field,
     places: Tensor,
-    dictionary: Dictionary,
-    X: Tensor,
-    noise: Tensor,
-    n: float,
+    recorded: Sequence[Recorded],
+    noise: Sequence[Tensor],
     learn: bool,
 ) -> tuple[_View, Tensor]:
     """Leave out directions in which the field is lost in the noise; and the noise to start from."""
+    seen = [_run_view(one, own) for one, own in zip(recorded, noise, strict=True)]
+    powers = [float(data_factor(one.X).square().sum()) / len(one.X) for one in recorded]
+    own_channels = noise[0].ndim > 0  # what is learnt is then a factor on all of them
+    data = Data(tuple(one.run for one in seen), learn)
+    levels = (FLOOR * torch.tensor(1.0 if own_channels else power).double() for power in powers)
+    data = replace(data, floor=float(data.over_runs(levels)))
+    start = noise[0].new_ones(()) if own_channels else data.over_runs(noise)
+    directions = torch.block_diag(*(one.directions for one in seen))
+    norms = [one.dictionary.norms / recorded[0].dictionary.norms for one in recorded]
+    columns = [one.columns * k[:, None].float() for one, k in zip(seen, norms, strict=True)]
+    grid = Grid(places, torch.cat(columns))  # of each position at the scale of the first run's
+    return _View(data, field.through(directions), grid, seen), start
+
+
+def _run_view(one: Recorded, noise: Tensor) -> _RunView:
+    """Leave out directions of one run in which its field is lost in the noise."""
+    dictionary, F = one.dictionary, data_factor(one.X)
     d, o = dictionary.n_channels, dictionary.n_orient
-    F = data_factor(X)
-    floor = FLOOR * float(F.square().sum()) / d
-    if noise.ndim:  # one variance a channel: what is learnt further is a factor on all of them
+    if noise.ndim:  # one variance a channel
         scale = noise.sqrt()
-        data = Data(compressed(F / scale[:, None]), n, learn, floor=FLOOR)
-        basis = torch.eye(d, dtype=F.dtype)
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
-        own = field.through(torch.diag(1 / scale))
-        return _View(data, own, Grid(places, columns), basis, scale), noise.new_ones(())
+        run = Run(compressed(F / scale[:, None]), one.n)
+        return _RunView(run, torch.eye(d, dtype=F.dtype), scale, columns)
     values = dictionary.eigenvalues
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
     seen = left * float(F.square().sum()) > HIDDEN * d * float(noise)
     rank = max(int(seen.sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
-    data = Data(F, n, learn, floor).in_directions(basis)
-    data = replace(data, F=compressed(data.F))
+    run = Run(F, one.n).in_directions(basis)
+    run = replace(run, F=compressed(run.F))
     columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
-    view = _View(data, field.through(basis), Grid(places, columns), basis, torch.ones_like(F[:, 0]))
-    return view, noise
-
-
-def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
-    """Give what the sources leave of the data, (d, n_samples)."""
-    P, L = sources.patterns, whiten(view.data, sources).L
-    explained = P @ (P.T @ torch.cholesky_solve(view.basis.T @ (X / view.scale[:, None]), L))
-    return X - view.scale[:, None] * (view.basis @ explained)
+    return _RunView(run, basis, torch.ones_like(F[:, 0]), columns)
 
 
 def _result(view: _View, settled: Settled) -> Fit:
@@ -178,21 +231,25 @@ def _result(view: _View, settled: Settled) -> Fit:
     sources, data = settled.sources.seen(), view.data
     at = whiten(data, sources)
     m, o = sources.live.shape
-    encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))
-    back = view.basis.T / view.scale  # whitened data to the directions of the view
+    encoders = [
+        torch.cholesky_solve(P, term.L).T
+        for P, term in zip(data.parts(sources.patterns), at.runs, strict=True)
+    ]
+    back = torch.block_diag(*(one.directions for one in view.runs)).T
     own = spread(data, sources, view.field.unit)
     steepest, on_wall = stationarity(data, sources, view.field)
+    volume = data.over_runs(2 * one.scale.log().sum() for one in view.runs)
     return Fit(
         places=sources.places,
         shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves
         factors=sources.factors,
-        noise_variance=sources.noise * view.scale.square(),
-        energy=float(at.energy + 2 * view.scale.log().sum()),
+        noise_variance=sources.noise * torch.cat([one.scale for one in view.runs]).square(),
+        energy=float(at.energy + volume),
         stationarity=steepest,
         offer=settled.offer,
         log_evidence=settled.log_evidence,
         on_wall=on_wall,
-        inverse_map=(sources.factors @ encoder) @ back,
+        inverse_map=(sources.factors @ torch.cat(encoders, 1).unflatten(0, (m, o))) @ back,
         spread=replace(own, modes=own.modes @ back),
         n_effective=data.n,
     )

@@ -4,10 +4,19 @@ With S = LᵀΣ⁻¹L and Q = LᵀΣ⁻¹CΣ⁻¹L at a place and μ the eigenva
 there, entering from nothing, lowers J by Σ_{μ>1} (μ − 1 − log μ): the growth of the place. It is
 largest where the data least agree with the model, so that its maximum over all places is a
 certificate.
+
+Over several runs a prior AAᵀ lowers J by
+
+.. math::
+    \sum_r \tfrac{n_r}{n} [\operatorname{tr}((I + A^T S_r A)^{-1} A^T Q_r A) - \log|I + A^T S_r A|],
+
+whose maximum has no closed form. The means S̄ and Q̄ over the runs tell whether anything grows (some
+μ > 1) and give the directions and ratios of A; its scale is the one that lowers the exact sum most.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +29,7 @@ CHUNK = 2048  # positions at a time
 PEAKS = 3  # positions that are climbed from
 STEPS = (0.6, 0.25, 0.1, 0.03)  # of the field's unit, tried along the gradient
 CLIMBS = 6
+SCALES = 2.0 ** torch.arange(-4, 4.1, 0.25, dtype=torch.float64)  # of a pooled prior, that are tried
 
 
 @dataclass(frozen=True)
@@ -32,23 +42,38 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pull:
-    """What data and model pull at: rows Σ^-½ and FᵀΣ⁻¹, from which S and Q follow."""
+    """What data and model pull at: of each run rows Σ^-½ and FᵀΣ⁻¹, from which S and Q follow.
 
-    root: Tensor
-    seen: Tensor
+    ``weights`` are the shares n_r / n, ``sizes`` the channels of each run.
+    """
+
+    root: list[Tensor]
+    seen: list[Tensor]
+    weights: list[float]
+    sizes: list[int]
 
     def blocks(self, fields: Tensor) -> tuple[Tensor, Tensor]:
-        """S and Q at the fields (m, d, o) of some places, each (m, o, o)."""
-        volume, power = (rows.to(fields) @ fields for rows in (self.root, self.seen))
-        return volume.mT @ volume, power.mT @ power
+        """S and Q of each run at the fields (m, d, o) of some places, each (runs, m, o, o)."""
+        parts = fields.split(self.sizes, 1)
+        return self._squares(self.root, parts), self._squares(self.seen, parts)
+
+    def _squares(self, rows: list[Tensor], parts: Sequence[Tensor]) -> Tensor:
+        found = [own.to(part) @ part for own, part in zip(rows, parts, strict=True)]
+        return torch.stack([x.mT @ x for x in found])
+
+    def shares(self, like: Tensor) -> Tensor:
+        """The weights, to be multiplied by what is (runs, ...) like another tensor."""
+        return like.new_tensor(self.weights).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def pull(data: Data, sources: Sources) -> Pull:
     """Prepare the search for growth beside some sources."""
-    at = whiten(data, sources)
-    eye = torch.eye(len(at.L), dtype=at.L.dtype)
-    root = torch.linalg.solve_triangular(at.L, eye, upper=False)
-    return Pull(root, at.B.T @ root)
+    root, seen = [], []
+    for term in whiten(data, sources).runs:
+        eye = torch.eye(len(term.L), dtype=term.L.dtype)
+        root.append(torch.linalg.solve_triangular(term.L, eye, upper=False))
+        seen.append(term.B.T @ root[-1])
+    return Pull(root, seen, data.weights, [len(run.F) for run in data.runs])
 
 
 def excess(S: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,18 +99,51 @@ def best_factor(values: Tensor, vectors: Tensor) -> Tensor:
     return vectors * (values.clamp_min(1.0) - 1).sqrt()[..., None, :]
 
 
+def best_prior(at: Pull, fields: Tensor, n_directions: int | None = None) -> tuple[Tensor, Tensor]:
+    """Growth at places with the fields (m, d, o), and the factor of the best prior there.
+
+    Of ``n_directions`` at most, where that is given.
+    """
+    return _best_of(at, *at.blocks(fields), n_directions)
+
+
+def _best_of(
+    at: Pull, S: Tensor, Q: Tensor, n_directions: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Growth (m,) and factor (m, o, o) from S and Q of each run, (runs, m, o, o)."""
+    share = at.shares(S)
+    values, vectors = excess((share * S).sum(0), (share * Q).sum(0))
+    values, vectors = values[..., :n_directions], vectors[..., :n_directions]
+    factor = best_factor(values, vectors)
+    if len(S) == 1:
+        return growth(values), factor
+    size, axes = torch.linalg.eigh(factor.mT @ S @ factor)  # (runs, m, o)
+    power = (axes.mT @ (factor.mT @ Q @ factor) @ axes).diagonal(dim1=-2, dim2=-1)
+    best, scale = torch.zeros_like(values[..., 0]), torch.zeros_like(values[..., 0])
+    for t in SCALES.to(values):
+        fall = (t * power / (1 + t * size) - torch.log1p(t * size.clamp_min(0.0))).sum(-1)
+        fall = (at.shares(fall) * fall).sum(0)
+        best, scale = torch.where(fall > best, fall, best), torch.where(fall > best, t, scale)
+    return best, factor * scale.sqrt()[..., None, None]
+
+
 def grid_growth(at: Pull, grid: Grid) -> Tensor:
     """Growth at every position of a grid, (n,), in the precision of its columns."""
     parts = []
     for columns in grid.columns.split(CHUNK, 1):
-        d, n, o = columns.shape
-        flat = columns.reshape(d, n * o)
-        rows = (
-            (rows.to(flat) @ flat).reshape(-1, n, o).movedim(0, 2) for rows in (at.root, at.seen)
-        )
-        S, Q = (x @ x.mT for x in rows)
-        parts.append(growth(excess(S, Q)[0]))
+        S, Q = (_grid_squares(rows, columns, at.sizes) for rows in (at.root, at.seen))
+        parts.append(_best_of(at, S, Q)[0])
     return torch.cat(parts).double()
+
+
+def _grid_squares(rows: list[Tensor], columns: Tensor, sizes: list[int]) -> Tensor:
+    """Squares of each run at positions with the columns (d, n, o), (runs, n, o, o)."""
+    _, n, o = columns.shape
+    out = []
+    for own, part in zip(rows, columns.split(sizes), strict=True):
+        found = (own.to(part) @ part.reshape(len(part), n * o)).reshape(-1, n, o).movedim(0, 2)
+        out.append(found @ found.mT)
+    return torch.stack(out)
 
 
 def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +156,7 @@ def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tenso
         size = torch.linalg.vector_norm(slope, dim=1, keepdim=True).clamp_min(1e-300)
         tries = torch.stack([field.within(places + s * field.unit * slope / size) for s in STEPS])
         seen = field.exact().expand(tries.flatten(0, 1)).values
-        found = growth(excess(*at.blocks(seen))[0]).unflatten(0, tries.shape[:2])
+        found = best_prior(at, seen)[0].unflatten(0, tries.shape[:2])
         top, which = found.max(0)
         better = top > best * (1 + 1e-4)
         if not better.any():
@@ -110,19 +168,22 @@ def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _growth_at(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Growth at places, the factor of the best prior, and the gradient of the growth."""
+    """Growth at places, the factor A of the best prior, and the gradient of the growth with it."""
     here = field.exact().expand(places)
     S, Q = at.blocks(here.values)
-    values, vectors = excess(S, Q)
-    # ∂μ_i = v_iᵀ(∂Q − μ_i ∂S)v_i, and the growth changes by (1 − 1/μ_i)∂μ_i.
-    toward = here.gradient.movedim(3, 1)  # (m, q, d, o)
-    weight = (1 - 1 / values.clamp_min(1.0))[:, None, :]
-    moved, still = toward @ vectors[:, None], (here.values @ vectors)[:, None]
-    changes = [
-        2 * ((rows @ moved) * (rows @ still)).sum(2) for rows in (at.root, at.seen)
-    ]  # of vᵀSv and of vᵀQv
-    slope = (weight * (changes[1] - values[:, None, :] * changes[0])).sum(2)
-    return growth(values), best_factor(values, vectors), slope
+    height, A = _best_of(at, S, Q)
+    toward = here.gradient.movedim(3, 1) @ A[:, None]  # (m, q, d, o), along which LA moves
+    still = (here.values @ A)[:, None]
+    eye = torch.eye(S.shape[-1], dtype=S.dtype)
+    parts = zip(toward.split(at.sizes, 2), still.split(at.sizes, 2), at.root, at.seen, strict=True)
+    slopes = []
+    for (moving, own, root, seen), s, q in zip(parts, S, Q, strict=True):
+        dS, dQ = ((rows @ moving).mT @ (rows @ own) for rows in (root, seen))  # (m, q, o, o)
+        T = torch.linalg.inv(eye + A.mT @ s @ A)[:, None]
+        change = (dQ - dS - dS @ T @ (A.mT @ q @ A)[:, None]) @ T
+        slopes.append(2 * change.diagonal(dim1=-2, dim2=-1).sum(-1))
+    slope = torch.stack(slopes)
+    return height, A, (at.shares(slope) * slope).sum(0)
 
 
 def highest(at: Pull, field: Field, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:

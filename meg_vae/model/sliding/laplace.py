@@ -24,8 +24,9 @@ class Spread:
     """Uncertainty of m sources.
 
     ``places`` (m, q, q) covariance of each place, and ``field`` (m, q, q) the part of it that comes
-    from the field's own error; ``activity`` (m, o, o) covariance of U at given parameters;
-    ``modes`` (m, b, o, d): U moves by modes @ x times independent standard normals.
+    from the field's own error; ``activity`` (m, runs, o, o) covariance of U in each run at given
+    parameters; ``modes`` (m, b, o, d): U moves by modes @ x times independent standard normals, in
+    each run by the columns of its channels.
     """
 
     places: Tensor
@@ -40,7 +41,8 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     if not m:
         q, d = sources.places.shape[1], sources.values.shape[1]
         none = sources.values.new_zeros
-        return Spread(none(0, q, q), none(0, q, q), none(0, o, o), none(0, 0, o, d))
+        n_runs = len(data.runs)
+        return Spread(none(0, q, q), none(0, q, q), none(0, n_runs, o, o), none(0, 0, o, d))
     at = _no_turn_beyond_all(slopes(data, sources, unit), sources, data.n)
     every = torch.ones_like(at.gradient, dtype=torch.bool)
     root = _root_covariance(at, data.n, every)
@@ -51,16 +53,20 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     known[: int(free.sum())] = ~given[free]
     places = _place_covariance(sources, free, root, every, unit)
     sampled = _place_covariance(sources, free, _root_covariance(at, data.n, known), known, unit)
-    P, A = sources.patterns, sources.factors
-    L = whiten(data, sources).L
-    encoder = torch.cholesky_solve(P, L).T  # PᵀΣ⁻¹
-    rest = torch.eye(m * o, dtype=P.dtype) - encoder @ P
-    blocks = rest.reshape(m, o, m, o).diagonal(dim1=0, dim2=2).movedim(2, 0)
+    activity, moves = [], []
+    columns = zip(data.parts(sources.patterns), data.parts(at.directions.moves), strict=True)
+    for term, (P, moved) in zip(whiten(data, sources).runs, columns, strict=True):
+        encoder = torch.cholesky_solve(P, term.L).T  # PᵀΣ⁻¹
+        rest = torch.eye(m * o, dtype=P.dtype) - encoder @ P
+        blocks = rest.reshape(m, o, m, o).diagonal(dim1=0, dim2=2).movedim(2, 0)
+        activity.append(sources.factors @ blocks @ sources.factors.mT)
+        own = replace(at.directions, moves=moved)
+        moves.append(_map_moves(data, sources, own, P, encoder, term.L))
     return Spread(
         places=places,
         field=places - sampled,
-        activity=A @ blocks @ A.mT,
-        modes=_main_modes(_map_moves(data, sources, at.directions, encoder, L), root, o),
+        activity=torch.stack(activity, 1),
+        modes=_main_modes(torch.cat(moves, 3), root, o),
     )
 
 
@@ -101,9 +107,9 @@ def _root_covariance(at: Slopes, n: float, among: Tensor) -> Tensor:
 
 
 def _map_moves(
-    data: Data, sources: Sources, moving: Directions, encoder: Tensor, L: Tensor
+    data: Data, sources: Sources, moving: Directions, P: Tensor, encoder: Tensor, L: Tensor
 ) -> Tensor:
-    """Differentiate W = A PᵀΣ⁻¹ in every parameter, giving (p, m, o, d)."""
+    """Differentiate W = A PᵀΣ⁻¹ of one run in every parameter, giving (p, m, o, d)."""
     m, o = sources.live.shape
     d = len(L)
     p = int(moving.free.sum()) + data.learn
@@ -111,7 +117,6 @@ def _map_moves(
     dP = encoder.new_zeros(p, m * o, d)
     dP[moving.parameter, columns] = moving.moves.T
     precision = torch.cholesky_inverse(L)
-    P = sources.patterns
     # d(PᵀΣ⁻¹) = (dPᵀ − PᵀΣ⁻¹(dP Pᵀ + P dPᵀ))Σ⁻¹
     inner = dP - (encoder @ dP.mT) @ P.T - (encoder @ P) @ dP
     if data.learn:

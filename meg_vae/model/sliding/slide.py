@@ -25,7 +25,7 @@ from meg_vae.model.sliding.choice import (
 from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
-from meg_vae.model.sliding.sources import Data, Sources
+from meg_vae.model.sliding.sources import Data, Run, Sources
 
 MERGE = 5.0  # of the field's unit: positions of the grid this near to a stronger one join it
 HOPELESS = 0.5  # of the evidence asked for: groups of positions with less do not start
@@ -34,7 +34,10 @@ MOST = 40  # sources let in at most
 
 @dataclass(frozen=True)
 class Start:
-    """A minimum on the grid: active places (m, q), columns (d, m, o), factors (m, o, o), and λ."""
+    """A minimum on the grid: active places (m, q), columns (d, m, o), factors (m, o, a), and λ.
+
+    The priors are Γ = A Aᵀ of the factors A.
+    """
 
     places: Tensor
     columns: Tensor
@@ -99,8 +102,9 @@ def settle_noise(data: Data, sources: Sources) -> Sources:
     """Learn the noise where there is no source: λ is the mean power of the data."""
     if not data.learn or len(sources):
         return sources
-    power = (data.F.square().sum() + data.rest) / (len(data.F) + data.n_rest)
-    return replace(sources, noise=power.clamp_min(max(data.floor, 1e-300)))
+    power = data.over_runs(run.F.square().sum() + run.rest for run in data.runs)
+    size = data.over_runs(power.new_tensor(len(run.F) + run.n_rest) for run in data.runs)
+    return replace(sources, noise=(power / size).clamp_min(max(data.floor, 1e-300)))
 
 
 def _groups(places: Tensor, power: Tensor, reach: float) -> Tensor:
@@ -115,13 +119,17 @@ def _groups(places: Tensor, power: Tensor, reach: float) -> Tensor:
 
 def _group_evidence(data: Data, patterns: Tensor, noise: Tensor, group: Tensor) -> Tensor:
     """Evidence in nats that each group of positions carries; patterns are (m, d, o)."""
-    P = patterns.movedim(0, 1).flatten(1)
-    L = torch.linalg.cholesky(P @ P.T + noise * torch.eye(len(P), dtype=P.dtype))
-    A = torch.linalg.solve_triangular(L, P, upper=False)
-    seen = A.T @ torch.linalg.solve_triangular(L, data.F, upper=False)
+    if not len(group):
+        return patterns.new_zeros(0)
     dipole = group.repeat_interleave(patterns.shape[2])
-    change = [
-        removal_change(A[:, own].T @ A[:, own], seen[own] @ seen[own].T)
-        for own in (dipole == g for g in range(int(group.max()) + 1 if len(group) else 0))
-    ]
-    return data.n / 2 * torch.stack(change) if change else P.new_zeros(0)
+    members = [dipole == g for g in range(int(group.max()) + 1)]
+
+    def change(run: Run, P: Tensor) -> Tensor:
+        term = run.term(P, noise)
+        A = torch.linalg.solve_triangular(term.L, P, upper=False)
+        seen = A.T @ term.B
+        parts = [removal_change(A[:, g].T @ A[:, g], seen[g] @ seen[g].T) for g in members]
+        return torch.stack(parts)
+
+    columns = data.parts(patterns.movedim(0, 1).flatten(1))
+    return data.n / 2 * data.over_runs(map(change, data.runs, columns))

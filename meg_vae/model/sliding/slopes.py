@@ -10,7 +10,8 @@ K = Σ⁻¹ and M = Σ⁻¹CΣ⁻¹,
 
 tr(M Σ̇_i K Σ̇_j) alone is the average information of restricted maximum likelihood (Gilmour, Thompson
 & Cullis 1995), positive semidefinite everywhere; tr(K Σ̇_i K Σ̇_j) is the expected (Fisher) one.
-A prior moves as Γ ← A exp(E) Aᵀ among its columns and turns into directions that it has not.
+A prior moves as Γ ← A exp(E) Aᵀ among its columns and turns into directions that it has not. Of
+several runs all these are sums over runs, each with its own Σ, C and rows of Ṗ.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Data, Run, Sources, Term, whiten
 
 VISIBLE = 0.1  # nats × 2 that an error of the field must be worth to be learnt
 
@@ -87,10 +88,10 @@ def factor_moves(factors: Tensor) -> tuple[Tensor, Tensor]:
     return moves * live[:, None, None, :], live[:, i] | live[:, j]
 
 
-def directions(sources: Sources, unit: float, n: float) -> Directions:
+def directions(data: Data, sources: Sources, unit: float) -> Directions:
     """List how every parameter moves the decoder; places count in ``unit``.
 
-    An error of the field that would hardly be seen in ``n`` samples stays as it is.
+    An error of the field that would hardly be seen in the data stays as it is.
     """
     A, live = sources.factors, sources.live
     pairs, real = factor_moves(A)
@@ -104,7 +105,9 @@ def directions(sources: Sources, unit: float, n: float) -> Directions:
     )
     m, p = moves.shape[:2]
     q = sources.places.shape[1]
-    reach = n / sources.noise * moves[:, q + real.shape[1] :].square().sum((2, 3))
+    errors = moves[:, q + real.shape[1] :].square().sum(3)  # (m, e, d)
+    power = data.over_runs(part.sum(0) for part in data.parts(errors.movedim(2, 0)))
+    reach = data.n / sources.noise * power
     free = torch.cat([torch.ones(m, q, dtype=torch.bool), real, reach > VISIBLE], 1)
     free &= live.any(1)[:, None]
     used = free[:, :, None] & live[:, None, :]
@@ -113,17 +116,57 @@ def directions(sources: Sources, unit: float, n: float) -> Directions:
     return Directions(pairs, free, moves.movedim(2, 3)[used].T, number[used], column[used])
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Which of the r live columns, then of the moved ones, belongs to which of n parameters."""
+
+    r: int
+    par: Tensor
+    col: Tensor
+    n: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one run adds; ``pull`` (d, r) is 2(K − M)P, that is ∂J_r by the live columns."""
+
+    gradient: Tensor
+    curvature: Tensor
+    average: Tensor
+    removal: Tensor
+    pull: Tensor
+
+
 def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     """Differentiate the energy twice."""
     at = whiten(data, sources)
-    moving = directions(sources, unit, data.n)
-    par, col, n = moving.parameter, moving.column, int(moving.free.sum())
+    moving = directions(data, sources, unit)
     P = sources.patterns[:, sources.live.flatten()]
-    r = P.shape[1]
-    inverse = torch.cholesky_inverse(at.L)
-    Z = torch.cat([P, moving.moves], 1)
+    layout = _Layout(P.shape[1], moving.parameter, moving.column, int(moving.free.sum()))
+    columns = data.parts(torch.cat([P, moving.moves], 1))
+    parts = [
+        _part(run, term, Z, sources.noise, layout, data.learn)
+        for run, term, Z in zip(data.runs, at.runs, columns, strict=True)
+    ]
+    gradient, curvature, average, removal = (
+        data.over_runs(getattr(part, name) for part in parts)
+        for name in ("gradient", "curvature", "average", "removal")
+    )
+    pull = torch.cat([w * part.pull for w, part in zip(data.weights, parts, strict=True)])
+    prior = _error_prior(sources, moving, data.n)
+    own = slice(layout.n)  # without log λ
+    gradient[own] += prior * _values(sources, moving)
+    curvature[own, own] += _bends(sources, moving, pull, unit) + prior.diag()
+    average[own, own] += prior.diag()
+    return Slopes(at.energy, gradient, curvature, average, removal, moving)
+
+
+def _part(run: Run, term: Term, Z: Tensor, noise: Tensor, layout: _Layout, learn: bool) -> _Part:
+    """Differentiate the energy of one run along its live and moved columns Z (d, r + Q)."""
+    r, par, col, n = layout.r, layout.par, layout.col, layout.n
+    inverse = torch.cholesky_inverse(term.L)
     KZ = inverse @ Z
-    FKZ = data.F.T @ KZ
+    FKZ = run.F.T @ KZ
     K, M = Z.T @ KZ, FKZ.T @ FKZ
     G = K - M
     gradient = _summed(2 * G[r:, :r].gather(1, col[:, None])[:, 0], par, n)
@@ -131,25 +174,14 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     average = (average + average.T) / 2
     bend = 2 * G[r:, r:] * (col[:, None] == col)
     curvature = 2 * average - fisher + _summed(_summed(bend, par, n).T, par, n)
-    curvature = curvature + _bends(
-        sources, moving, 2 * (KZ - inverse @ (data.F @ FKZ))[:, :r], unit
-    )
-    prior = _error_prior(sources, moving, data.n)
-    gradient = gradient + prior * _values(sources, moving)
-    curvature, average = curvature + prior.diag(), average + prior.diag()
-    if data.learn:
+    if learn:
         gradient, curvature, average = _with_noise(
-            data,
-            sources,
-            inverse,
-            KZ,
-            FKZ,
-            (r, par, col, n),
-            (gradient, curvature, average),
+            run, noise, inverse, KZ, FKZ, layout, (gradient, curvature, average)
         )
     removal = torch.log1p(-K.diagonal()[:r].clamp_max(1 - 1e-15))
     removal = removal + M.diagonal()[:r] / (1 - K.diagonal()[:r].clamp_max(1 - 1e-15))
-    return Slopes(at.energy, gradient, curvature, average, removal, moving)
+    pull = 2 * (KZ - inverse @ (run.F @ FKZ))[:, :r]
+    return _Part(gradient, curvature, average, removal, pull)
 
 
 def _summed(values: Tensor, parameter: Tensor, n: int) -> Tensor:
@@ -201,27 +233,26 @@ def _values(sources: Sources, moving: Directions) -> Tensor:
 
 
 def _with_noise(
-    data: Data,
-    sources: Sources,
+    run: Run,
+    noise: Tensor,
     inverse: Tensor,
     KZ: Tensor,
     FKZ: Tensor,
-    layout: tuple[int, Tensor, Tensor, int],
+    layout: _Layout,
     parts: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Border all with log λ, which moves Σ by λI."""
-    r, par, col, n = layout
+    r, par, col, n = layout.r, layout.par, layout.col, layout.n
     gradient, curvature, average = parts
-    lam = sources.noise
-    KF = inverse @ data.F
+    KF = inverse @ run.F
     MZ = KF @ FKZ
-    fisher_c = 2 * lam * (KZ[:, :r][:, col] * KZ[:, r:]).sum(0)
-    average_c = lam * (MZ[:, :r][:, col] * KZ[:, r:] + MZ[:, r:] * KZ[:, :r][:, col]).sum(0)
+    fisher_c = 2 * noise * (KZ[:, :r][:, col] * KZ[:, r:]).sum(0)
+    average_c = noise * (MZ[:, :r][:, col] * KZ[:, r:] + MZ[:, r:] * KZ[:, :r][:, col]).sum(0)
     fisher_c, average_c = _summed(fisher_c, par, n), _summed(average_c, par, n)
-    rest = data.rest / lam
-    own = lam * (inverse.diagonal().sum() - KF.square().sum()) + data.n_rest - rest
-    own_fisher = lam**2 * inverse.square().sum() + data.n_rest
-    own_average = lam**2 * (KF * (inverse @ KF)).sum() + rest
+    rest = run.rest / noise
+    own = noise * (inverse.diagonal().sum() - KF.square().sum()) + run.n_rest - rest
+    own_fisher = noise**2 * inverse.square().sum() + run.n_rest
+    own_average = noise**2 * (KF * (inverse @ KF)).sum() + rest
     return (
         torch.cat([gradient, own[None]]),
         _bordered(curvature, 2 * average_c - fisher_c, 2 * own_average - own_fisher + own),

@@ -5,10 +5,15 @@ and the profile J = log|Σ| + tr(CΣ⁻¹), Σ = λI + Σ_k P_k P_kᵀ, P_k = L(
 The field is kept to first order about an anchor near each place, and evaluated anew when the place
 has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e(r), the prior of c
 adds ‖c‖² / n to J.
+
+Several runs, between which the sensors moved, share places, priors, errors and noise, each with the
+field L_r of its own sensors: J = Σ_r (n_r / n) J_r. The channels of all of them stand one above the
+other in the field, and `Data.parts` takes them apart again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -18,26 +23,69 @@ from meg_vae.model.sliding.field import Expansion, Field, rotation
 
 
 @dataclass(frozen=True)
-class Data:
-    """The data of a fit, in the directions that the field reaches.
+class Term:
+    """The energy J_r of one run, with Cholesky factor ``L`` of its Σ and ``B`` = L⁻¹F."""
 
-    ``F``, shape (d, k), is a factor of C = F Fᵀ; ``n_rest`` directions hold noise alone, of power
-    ``rest``; ``n`` counts independent samples; ``learn`` says whether λ is free, above ``floor``.
+    energy: Tensor
+    L: Tensor
+    B: Tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """The data of one run, in the directions that the field of its sensors reaches.
+
+    ``F``, shape (d, k), is a factor of C = F Fᵀ; ``n`` counts independent samples; ``n_rest``
+    directions hold noise alone, of power ``rest``.
     """
 
     F: Tensor
     n: float
-    learn: bool = True
-    floor: float = 0.0
     n_rest: int = 0
     rest: float = 0.0
 
-    def in_directions(self, basis: Tensor) -> Data:
+    def in_directions(self, basis: Tensor) -> Run:
         """Describe the data in the columns of ``basis``; what it leaves out is noise alone."""
         inside = basis.T @ self.F
         left = float(self.F.square().sum() - inside.square().sum())
         n_rest = self.n_rest + basis.shape[0] - basis.shape[1]
         return replace(self, F=inside, n_rest=n_rest, rest=self.rest + max(left, 0.0))
+
+    def term(self, P: Tensor, noise: Tensor) -> Term:
+        """J_r = log|Σ| + tr(CΣ⁻¹), Σ = PPᵀ + λI; infinite where Σ is not positive definite."""
+        L, failed = torch.linalg.cholesky_ex(P @ P.T + noise * torch.eye(len(P), dtype=P.dtype))
+        B = torch.linalg.solve_triangular(L, self.F, upper=False)
+        J = 2 * L.diagonal().log().sum() + B.square().sum()
+        J = J + self.n_rest * noise.log() + self.rest / noise
+        return Term(torch.where(failed > 0, torch.inf, J), L, B)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a fit: its runs, and whether λ is free (``learn``), above ``floor``."""
+
+    runs: tuple[Run, ...]
+    learn: bool = True
+    floor: float = 0.0
+
+    @property
+    def n(self) -> float:
+        """Independent samples of all runs together."""
+        return sum(run.n for run in self.runs)
+
+    @property
+    def weights(self) -> list[float]:
+        """Share n_r / n of each run."""
+        return [run.n / self.n for run in self.runs]
+
+    def parts(self, stacked: Tensor) -> tuple[Tensor, ...]:
+        """Rows of each run, of what holds the channels of all one above the other."""
+        return stacked.split([len(run.F) for run in self.runs])
+
+    def over_runs(self, values: Iterable[Tensor]) -> Tensor:
+        """Mean Σ_r (n_r / n) x_r of a value of each run."""
+        terms = [w * value for w, value in zip(self.weights, values, strict=True)]
+        return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
 
 
 @dataclass(frozen=True)
@@ -149,20 +197,15 @@ def principal_axes(factors: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Whitened:
-    """The energy of some sources, with Cholesky factor ``L`` of Σ and ``B`` = L⁻¹F."""
+    """The energy of some sources, and its term of each run."""
 
     energy: Tensor
-    L: Tensor
-    B: Tensor
+    runs: tuple[Term, ...]
 
 
 def whiten(data: Data, sources: Sources) -> Whitened:
-    """Evaluate the energy; it is infinite where Σ is not positive definite."""
-    P, noise = sources.patterns, sources.noise
-    eye = torch.eye(len(P), dtype=P.dtype)
-    L, failed = torch.linalg.cholesky_ex(P @ P.T + noise * eye)
-    B = torch.linalg.solve_triangular(L, data.F, upper=False)
-    J = 2 * L.diagonal().log().sum() + B.square().sum()
-    J = J + data.n_rest * noise.log() + data.rest / noise + sources.shift.square().sum() / data.n
-    bad = (failed > 0) | ~torch.isfinite(J)
-    return Whitened(torch.where(bad, torch.inf, J), L, B)
+    """Evaluate the energy; it is infinite where a Σ is not positive definite."""
+    parts = zip(data.runs, data.parts(sources.patterns), strict=True)
+    runs = tuple(run.term(P, sources.noise) for run, P in parts)
+    J = data.over_runs(one.energy for one in runs) + sources.shift.square().sum() / data.n
+    return Whitened(torch.where(torch.isfinite(J), J, torch.inf), runs)
