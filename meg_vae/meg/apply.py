@@ -13,6 +13,7 @@ from meg_vae.meg.data import covariance_data
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.full import SourceImages, everywhere
 from meg_vae.meg.inputs import no_epochs
+from meg_vae.meg.own_filter import own_filter
 from meg_vae.meg.recording import CHUNK
 
 
@@ -26,8 +27,9 @@ class SourceEstimation(SourceImages):
     """
 
     verbose: bool | str | int | None
-    _responses: list[mne.Evoked]
+    _responses: list[list[mne.Evoked]]
     filter_: SourceFilter
+    filters_: list[SourceFilter]
 
     def _fitted(self) -> SourceFilter:
         """Give the filter of the fit."""
@@ -41,12 +43,32 @@ class SourceEstimation(SourceImages):
         """Give the data to put through the filter: those of the fit where none are given."""
         if evoked is not None:
             return evoked
-        if not self._responses:
+        responses = [one for run in self._responses for one in run]
+        if not responses:
             raise ValueError(
                 "evoked is needed: this inverse holds none, since it was read from a file, or "
                 "fitted to a recording or a covariance."
             )
-        return self._responses[0]
+        return responses[0]
+
+    def _filter(self, info: mne.Info, name: str) -> SourceFilter:
+        """Give the filter of the run that data belong to, by their head position."""
+        self._fitted()
+        return own_filter(self.filters_, info, name)
+
+    def _filter_of_covariance(self, info: mne.Info | None) -> SourceFilter:
+        """Give the filter of a covariance, which does not tell its head position itself."""
+        if info is not None:
+            filter_ = self._filter(info, "info")
+            filter_.sensors.pick(info, "info")
+            return filter_
+        if len(self.filters_) > 1:
+            raise ValueError(
+                f"info is needed: this inverse was fitted to {len(self.filters_)} runs of their own "
+                "head positions, and a covariance does not tell its own; give the info of the "
+                "recording, as apply_cov(cov, info=raw.info)."
+            )
+        return self._fitted()
 
     def apply(
         self, evoked: mne.Evoked, pick_ori: str | None = None, *, full: bool = False
@@ -75,9 +97,9 @@ class SourceEstimation(SourceImages):
             If the data are complex or not finite, or were not recorded like those of the fit
             (channels, units, compensation, reference, projections, Maxwell filter, head position).
         """
-        filter_ = self._fitted().at_positions()
-        estimates.check_orientation(filter_.positions, pick_ori)
+        estimates.check_orientation(self._fitted().positions, pick_ori)
         _check_kind(evoked, mne.Evoked, "evoked", "apply")
+        filter_ = self._filter(evoked.info, "evoked").at_positions()
         tmin, tstep = float(evoked.times[0]), 1 / evoked.info["sfreq"]
         U = filter_.activity(evoked)
         stc = estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
@@ -115,9 +137,9 @@ class SourceEstimation(SourceImages):
         ValueError
             If there is no epoch, or as for `apply`.
         """
-        filter_ = self._fitted().at_positions()
-        estimates.check_orientation(filter_.positions, pick_ori)
+        estimates.check_orientation(self._fitted().positions, pick_ori)
         _check_kind(epochs, mne.BaseEpochs, "epochs", "apply_epochs")
+        filter_ = self._filter(epochs.info, "epochs").at_positions()
         picks = filter_.sensors.pick(epochs.info, "epochs")
         if len(epochs.events) == 0:
             raise no_epochs()
@@ -161,10 +183,10 @@ class SourceEstimation(SourceImages):
         ValueError
             If there is no sample, or as for `apply`.
         """
-        filter_ = self._fitted().at_positions()
-        positions, sensors = filter_.positions, filter_.sensors
-        estimates.check_orientation(positions, pick_ori)
+        estimates.check_orientation(self._fitted().positions, pick_ori)
         _check_kind(raw, mne.io.BaseRaw, "raw", "apply_raw")
+        filter_ = self._filter(raw.info, "raw").at_positions()
+        positions, sensors = filter_.positions, filter_.sensors
         picks = sensors.pick(raw.info, "raw")
         first, last, _ = slice(start, stop).indices(len(raw.times))
         if first >= last:
@@ -182,7 +204,12 @@ class SourceEstimation(SourceImages):
         return everywhere(stc, positions) if full else stc
 
     def apply_cov(
-        self, cov: mne.Covariance, pick_ori: str | None = None, *, full: bool = False
+        self,
+        cov: mne.Covariance,
+        pick_ori: str | None = None,
+        *,
+        full: bool = False,
+        info: mne.Info | None = None,
     ) -> mne.SourceEstimate:
         """Estimate the power of the sources from a covariance of data.
 
@@ -194,6 +221,9 @@ class SourceEstimation(SourceImages):
             All of the power, or that along the cortical normal.
         full : bool
             As for `apply`.
+        info : mne.Info | None
+            Measurement info of the data, which tells of which run's head position they are; needed
+            where several were fitted.
 
         Returns
         -------
@@ -206,9 +236,9 @@ class SourceEstimation(SourceImages):
         ValueError
             As for `apply`.
         """
-        filter_ = self._fitted().at_positions()
-        estimates.check_orientation(filter_.positions, pick_ori)
+        estimates.check_orientation(self._fitted().positions, pick_ori)
         _check_kind(cov, mne.Covariance, "cov", "apply_cov")
+        filter_ = self._filter_of_covariance(info).at_positions()
         power = filter_.power(covariance_data(cov, filter_.sensors))
         data = estimates.pick_power(filter_.positions, power, pick_ori)
         stc = estimates.fill_estimate(filter_.positions, data, 0.0, 1.0)
@@ -228,8 +258,9 @@ class SourceEstimation(SourceImages):
             One per source, in the order of ``sources_``; its goodness of fit is the part of the
             whitened power that is lost when it alone is taken out, in %.
         """
-        filter_, evoked = self._fitted(), self._data(evoked)
-        return filter_.dipoles(evoked)
+        self._fitted()
+        evoked = self._data(evoked)
+        return self._filter(evoked.info, "evoked").dipoles(evoked)
 
     def residual(self, evoked: mne.Evoked | None = None) -> mne.Evoked:
         """Sensor data that the sources leave unexplained.
@@ -244,8 +275,9 @@ class SourceEstimation(SourceImages):
         residual : mne.Evoked
             On the channels of the fit.
         """
-        filter_, evoked = self._fitted(), self._data(evoked)
-        return filter_.residual(evoked)
+        self._fitted()
+        evoked = self._data(evoked)
+        return self._filter(evoked.info, "evoked").residual(evoked)
 
     def explained_variance(self, evoked: mne.Evoked | None = None) -> float:
         """Part of the whitened power that the sources explain.
@@ -260,8 +292,9 @@ class SourceEstimation(SourceImages):
         explained : float
             1 − ‖X − ΦU‖² / ‖X‖² in %, 0 for data that are zero.
         """
-        filter_, evoked = self._fitted(), self._data(evoked)
-        return filter_.explained_variance(evoked)
+        self._fitted()
+        evoked = self._data(evoked)
+        return self._filter(evoked.info, "evoked").explained_variance(evoked)
 
 
 def _each_epoch(

@@ -11,6 +11,7 @@ import mne
 from meg_vae.meg.orientation import own_gain
 
 ORDER = "the order is (evoked, forward, noise_cov)"
+RUNS = "VAEInverse().fit([run1, run2], [forward1, forward2], noise_cov)"
 
 
 def as_forward(forward: Any) -> mne.Forward:
@@ -41,7 +42,7 @@ def as_forward(forward: Any) -> mne.Forward:
     if isinstance(forward, mne.minimum_norm.InverseOperator):
         hint = "give the forward model that this operator was made of"
     elif isinstance(forward, (list, tuple)):
-        hint = "all data of one fit are explained by one forward model"
+        hint = f"one is needed here; for runs of several head positions it is {RUNS}"
     raise TypeError(
         f"forward must be an mne.Forward or the name of its file, got {_kind(forward)}; {hint}."
     )

@@ -102,7 +102,7 @@ class ContinuousField:
             Its derivative along each axis, per A·m².
         """
         moved = np.concatenate([rr, *(rr + step for step in STEP * np.eye(3)[:, None])])
-        values = self._whiten(self.gain(moved)).reshape(4, len(rr), len(self._whitener), 3)
+        values = self.whiten(self.gain(moved)).reshape(4, len(rr), len(self._whitener), 3)
         return values[0], np.moveaxis((values[1:] - values[0]) / STEP, 0, -1)
 
     def gain(self, rr: Array) -> Array:
@@ -135,27 +135,23 @@ class ContinuousField:
             scaled, strongest first: the value is taken for known up to their sum with weights
             N(0, 1).
         """
-        patterns = self._whiten(self._samples.errors(rr))
-        return _combined(patterns, _strongest(patterns))
+        patterns = self.whiten(self.missed(rr))
+        return combined(patterns, strongest(patterns))
 
-    def moved(self, rr: Array, shift: Array) -> Array:
-        """Unwhitened sum of the patterns of `errors` with given weights.
+    def missed(self, rr: Array) -> Array:
+        """What leaving out each of the nearest positions makes the interpolation miss, unwhitened.
 
         Parameters
         ----------
         rr : ndarray, shape (m, 3)
             Places in head coordinates, m.
-        shift : ndarray, shape (m, n_patterns)
-            The weights, dimensionless.
 
         Returns
         -------
-        gain : ndarray, shape (m, n_channels, 3)
-            What they add to the gain.
+        patterns : ndarray, shape (m, n_patterns, n_channels, 3)
+            Scaled, in the order of the positions, nearest first.
         """
-        patterns = self._samples.errors(rr)
-        axes = _strongest(self._whiten(patterns))
-        return np.einsum("me,medo->mdo", shift, _combined(patterns, axes))
+        return self._samples.errors(rr)
 
     @property
     def is_exact(self) -> bool:
@@ -178,7 +174,7 @@ class ContinuousField:
         """
         if self.is_exact or not len(rr):
             return np.zeros(len(rr))
-        power = np.square(self._whiten(self.gain(rr))).sum((1, 2))
+        power = np.square(self.whiten(self.gain(rr))).sum((1, 2))
         return np.sqrt(np.square(self.errors(rr)).sum((1, 2, 3)) / power)
 
     def confine(self, rr: Array) -> Array:
@@ -214,16 +210,27 @@ class ContinuousField:
         """
         return self._samples.tree.query(rr)[1].reshape(len(rr)).astype(np.int64)
 
-    def _whiten(self, gain: Array) -> Array:
-        """Whiten the second axis but one."""
+    def whiten(self, gain: Array) -> Array:
+        """Whiten lead fields.
+
+        Parameters
+        ----------
+        gain : ndarray, shape (..., n_channels, 3)
+            In the units of MNE per A·m.
+
+        Returns
+        -------
+        values : ndarray, shape (..., rank, 3)
+            Per A·m.
+        """
         return np.matmul(self._whitener, gain)
 
     def _check_exact(self) -> None:
         """Refuse a bem and a trans that do not give the forward model's lead field."""
         rr, gain = self._samples.rr, self._samples.gain
         some = np.linspace(0, len(rr) - 1, min(PROBES, len(rr))).astype(int)
-        given = self._whiten(gain[some])
-        computed = self._whiten(self.gain(rr[some]))
+        given = self.whiten(gain[some])
+        computed = self.whiten(self.gain(rr[some]))
         size = np.linalg.norm(given, axis=(1, 2))
         off = float(np.median(np.linalg.norm(computed - given, axis=(1, 2)) / size))
         if not off <= AGREE:
@@ -299,7 +306,7 @@ class _Samples:
         return index[:, :-1], _moving_least_squares(x)
 
 
-def _strongest(patterns: Array) -> Array:
+def strongest(patterns: Array) -> Array:
     """Orthonormal combinations of the patterns of each place, strongest first, (m, e, e)."""
     flat = patterns.reshape(*patterns.shape[:2], -1)
     axes: Array = np.linalg.eigh(flat @ flat.swapaxes(1, 2))[1][:, :, ::-1]
@@ -308,7 +315,7 @@ def _strongest(patterns: Array) -> Array:
     return axes * np.where(top < 0, -1.0, 1.0)
 
 
-def _combined(patterns: Array, axes: Array) -> Array:
+def combined(patterns: Array, axes: Array) -> Array:
     """Combine the patterns of each place."""
     m, e = patterns.shape[:2]
     return (axes.swapaxes(1, 2) @ patterns.reshape(m, e, -1)).reshape(patterns.shape)

@@ -11,16 +11,16 @@ from mne.utils import logger, use_log_level
 
 from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
-from meg_vae.meg.arguments import as_covariance, as_forward
-from meg_vae.meg.data import FitData
+from meg_vae.meg.arguments import as_forward
 from meg_vae.meg.export import inverse_operator
-from meg_vae.meg.inputs import Instance, fit_data
+from meg_vae.meg.inputs import Instance
 from meg_vae.meg.localization import Localization, at_places, on_grid
 from meg_vae.meg.mni import with_mni
 from meg_vae.meg.options import check_options, warn_of_fit
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
+from meg_vae.meg.runs import FitRun, fit_runs
 from meg_vae.meg.saving import OPTIONS, SavedInverse
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
 
@@ -67,7 +67,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         is that of the source, ``hemi`` and ``vertno`` are of the nearest position; ``radius_mm`` is
         half the longest axis of the 95 % ellipsoid of the place (NaN on the grid), ``extent_mm`` 0
         for a point, and ``on_wall`` says that the place was held by the wall around the source
-        space. ``sd_nAm`` carries how sure the place is. And
+        space. ``sd_nAm`` carries how sure the place is. Of several runs the peak is that of the run
+        in which the source is strongest. And
         ``mni_x_mm, mni_y_mm, mni_z_mm`` (MNI305), where the subject is fsaverage or has a Talairach
         transform in ``subjects_dir``.
     position_covariance_ : ndarray, shape (n_sources, 3, 3)
@@ -78,7 +79,10 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         apart: their ellipsoids overlap. On the grid they share one generator, and the log evidence
         of each is what all of them carry together.
     filter_ : SourceFilter
-        The linear filter from sensors to sources; its rows are those of ``sources_``.
+        The linear filter from sensors to sources; its rows are those of ``sources_``. Of several
+        runs it is that of the first.
+    filters_ : list of SourceFilter
+        That of each run. Data are estimated with that of their own head position.
     noise_variance_ : float | ndarray
         Noise variance λ of the whitened data; 1 when the noise covariance is right.
     energy_ : float
@@ -87,7 +91,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         Of the minimum on the grid, as in `meg_vae.SparseVAE`.
     growth_ : float
         The certificate over the continuum: log evidence in nats that a further source could add, at
-        the best place on the grid or between; NaN on the grid.
+        the best place on the grid or between; NaN on the grid. Over several runs it is counted
+        along the pooled best prior, as in `meg_vae.SlidingVAE`.
     stationarity_ : float
         Largest derivative of the energy left in the logarithm of a variance or, by the spacing of
         the positions, in a place; NaN on the grid.
@@ -139,11 +144,11 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
 
     def fit(
         self,
-        evoked: Instance,
-        forward: mne.Forward,
-        noise_cov: mne.Covariance,
+        evoked: Instance | list[Instance],
+        forward: mne.Forward | list[mne.Forward],
+        noise_cov: mne.Covariance | list[mne.Covariance],
         *,
-        info: mne.Info | None = None,
+        info: mne.Info | list[mne.Info | None] | None = None,
         bem: str | Path | mne.bem.ConductorModel | None = None,
         trans: str | Path | mne.Transform | None = None,
     ) -> VAEInverse:
@@ -151,23 +156,28 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
 
         Parameters
         ----------
-        evoked : Evoked | list of Evoked | Epochs | Raw | Covariance
+        evoked : Evoked | list of Evoked | Epochs | Raw | Covariance | list of runs
             The data, cropped to the time of interest. Responses of one list share their sources,
-            each with its own time course. Of epochs the average is fitted. A recording counts
+            each with its own time course. Where ``forward`` is a list, these are the runs, each of
+            any of these kinds. Of epochs the average is fitted. A recording counts
             without the mean of each channel and without samples annotated as bad. A covariance of
             data (`mne.compute_covariance`) is fitted with as many samples as its ``nfree`` says;
             it has no time, so in ``sources_`` its ``peak_nAm`` is the standard deviation of the
             amplitude and its ``peak_s`` NaN. The evidence of a recording or a covariance counts the
             samples that the low-pass leaves, and does not see how they follow each other: of slow
             data it is too large.
-        forward : mne.Forward | path-like
+        forward : mne.Forward | path-like | list of these
             Forward model of the same head position, in head coordinates; its gain is that in
-            ``forward["sol"]["data"]``. A file is read.
-        noise_cov : mne.Covariance | path-like
+            ``forward["sol"]["data"]``. A file is read. A list holds the forward model of each run,
+            ``fit([run1, run2], [forward1, forward2], noise_cov)``: the runs share their sources,
+            each with its own head position, sensors and time courses, and all forward models have
+            the same positions.
+        noise_cov : mne.Covariance | path-like | list of these
             Noise covariance of single trials; it is divided by the number of averages: ``nave`` of
-            an evoked response, the number of epochs, 1 for a recording or a covariance.
-        info : mne.Info | None
-            Measurement info of the data, needed with a covariance alone.
+            an evoked response, the number of epochs, 1 for a recording or a covariance. A list
+            holds that of each run.
+        info : mne.Info | list of mne.Info | None
+            Measurement info of the data, needed with a covariance alone; of each run, or one.
         bem : path-like | mne.bem.ConductorModel | None
             BEM solution, or sphere model, that the forward model was computed with. With it and
             ``trans`` MNE computes the lead field at every place; without, it is interpolated
@@ -185,8 +195,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         TypeError
             If the data are of another type.
         ValueError
-            If the inputs do not fit together (head position, filters, rank, ...), or are empty,
-            complex or not finite.
+            If the inputs do not fit together (head position, filters, rank, number of runs, ...),
+            or are empty, complex or not finite.
 
         Warns
         -----
@@ -201,10 +211,17 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
                 "bem and trans tell the lead field between positions, and positions='grid' has no "
                 "use for it; leave them out, or use positions='free'."
             )
+        if self.positions == "grid" and isinstance(forward, (list, tuple)) and len(forward) > 1:
+            raise ValueError(
+                f"forward is a list of {len(forward)} forward models, and several runs share sources "
+                "at places of their own; use positions='free', or on the grid bring the runs to one "
+                "head position (mne.preprocessing.maxwell_filter with destination=)."
+            )
         with use_log_level(self.verbose):
-            forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
-            self._check_subject(forward)
-            self._fit(fit_data(evoked, info), forward, noise_cov, bem, trans)
+            runs = fit_runs(evoked, forward, noise_cov, info)
+            for run in runs:
+                self._check_subject(run.forward)
+            self._fit(runs, bem, trans)
         return self
 
     def _check_subject(self, forward: mne.Forward) -> None:
@@ -217,25 +234,24 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
                 "subject=None."
             )
 
-    def _fit(
-        self, data: FitData, forward: mne.Forward, noise_cov: mne.Covariance, bem: Any, trans: Any
-    ) -> None:
+    def _fit(self, runs: list[FitRun], bem: Any, trans: Any) -> None:
         options = {name: getattr(self, name) for name in OPTIONS}
         if self.positions == "free":
-            found = at_places(data, forward, noise_cov, options, bem, trans)
+            found = at_places(runs, options, bem, trans)
         else:
-            found = on_grid(data, forward, noise_cov, options)
-        self._responses = data.responses
-        self._store(found, data)
+            found = on_grid(runs[0], options)
+        self._responses = [run.data.responses for run in runs]
+        self._store(found, runs)
         noise = np.mean(self.noise_variance_)
         logger.info(f"{len(self.sources_)} sources, noise variance {noise:.2f}")
         learnt = isinstance(self.noise_variance, str)
         found_none = self.sources_.empty
         warn_of_fit(found_none, self.min_log_evidence, self.noise_variance_, learnt=learnt)
 
-    def _store(self, found: Localization, data: FitData) -> None:
+    def _store(self, found: Localization, runs: list[FitRun]) -> None:
         """Keep what a fit leaves behind, in the units of the sensors and the sources."""
-        self.filter_ = found.filter
+        self.filters_ = found.filters
+        self.filter_ = found.filters[0]
         self.noise_variance_ = found.noise_variance
         self.energy_ = found.energy
         self.log_evidence_ = found.log_evidence
@@ -248,10 +264,11 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.position_covariance_ = found.place_covariance
         self.field_covariance_ = found.field_covariance
         self.field_error_ = found.field_error
-        places = found.filter.positions
+        places = self.filter_.positions
+        pairs = zip(runs, self.filters_, strict=True)
         sources = table.source_table(
             places,
-            data.strength(found.filter),
+            table.strongest([run.data.strength(own) for run, own in pairs]),
             found.evidence,
             table.region_names(places, self.subject, self.subjects_dir),
             found.place_covariance,
@@ -289,6 +306,11 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             If this version of MNE does not use the operator in that way.
         """
         filter_, forward = self._fitted(), as_forward(forward)
+        if len(self.filters_) > 1:
+            raise ValueError(
+                f"an inverse operator of MNE has one lead field, and this fit had one for each of "
+                f"{len(self.filters_)} runs; use apply, or fit one run on the grid to export it."
+            )
         if self.positions == "free":
             raise ValueError(
                 "an inverse operator of MNE has its sources at positions of the source space, and "

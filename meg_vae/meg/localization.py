@@ -12,12 +12,13 @@ from mne.utils import logger, warn
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from meg_vae.meg.data import FitData
 from meg_vae.meg.estimates import free_positions
 from meg_vae.meg.field import ContinuousField
+from meg_vae.meg.field_of_runs import FieldOfRuns
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.orientation import check_free
+from meg_vae.meg.runs import FitRun, naming_run
 from meg_vae.meg.table import RADIUS
 
 VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
@@ -27,14 +28,14 @@ VAGUE = 0.1  # relative error of the lead field at a source, from which on it is
 class Localization:
     """What was found: the sources, in the order of the table, and what speaks for them.
 
-    ``noise_variance`` λ; ``energy`` J, ``history`` and ``certificate`` of the minimum on the grid;
+    ``filters`` has one of each run; ``noise_variance`` λ; ``energy`` J, ``history`` and ``certificate`` of the minimum on the grid;
     ``log_evidence`` of the whole model, ``n_effective`` samples; per source ``evidence`` (nats),
     ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part
     from the lead field's error), ``on_wall`` and ``field_error`` (relative
     error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
     """
 
-    filter: SourceFilter
+    filters: list[SourceFilter]
     noise_variance: Any
     energy: float
     history: NDArray[np.float64]
@@ -51,13 +52,11 @@ class Localization:
     stationarity: float = np.nan
 
 
-def on_grid(
-    data: FitData, forward: mne.Forward, noise_cov: mne.Covariance, options: dict[str, Any]
-) -> Localization:
+def on_grid(run: FitRun, options: dict[str, Any]) -> Localization:
     """Find the sources among the positions of a forward model."""
     from meg_vae.model.sparse_vae import SparseVAE
 
-    leadfield = _whitened(data, forward, noise_cov, options["loose"], options["rank"])
+    data, leadfield = run.data, _whitened(run, options["loose"], options["rank"])
     names = ("noise_variance", "orientation", "min_log_evidence", "tol", "max_iter")
     model = SparseVAE(leadfield.n_orient, **{name: options[name] for name in names}).fit(
         leadfield.Phi,
@@ -77,7 +76,7 @@ def on_grid(
         model.posterior_covariance(),
     )
     return Localization(
-        filter=kept.ordered(order),
+        filters=[kept.ordered(order)],
         noise_variance=model.noise_variance_,
         energy=model.energy_,
         history=model.history_,
@@ -93,47 +92,44 @@ def on_grid(
     )
 
 
-def at_places(
-    data: FitData,
-    forward: mne.Forward,
-    noise_cov: mne.Covariance,
-    options: dict[str, Any],
-    bem: Any,
-    trans: Any,
-) -> Localization:
-    """Find the sources wherever they are, in and between the positions of a forward model."""
+def at_places(runs: list[FitRun], options: dict[str, Any], bem: Any, trans: Any) -> Localization:
+    """Find the sources wherever they are, in and between the positions of the forward models."""
     from meg_vae.model.evidence import model_log_evidence
     from meg_vae.model.exact.dictionary import Dictionary
     from meg_vae.model.sliding_vae import SlidingVAE
 
-    check_free(forward, options["loose"])
-    leadfield = _whitened(data, forward, noise_cov, 1.0, options["rank"])
-    field = ContinuousField(leadfield, data.info, bem, trans)
+    leadfields, fields = [], []
+    for k, run in enumerate(runs):
+        with naming_run(k, len(runs)):
+            check_free(run.forward, options["loose"])
+            leadfields.append(_whitened(run, 1.0, options["rank"]))
+            fields.append(ContinuousField(leadfields[-1], run.data.info, bem, trans))
+    field = FieldOfRuns(fields)
     names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
-    n = data.n_independent
+    n = [run.data.n_independent for run in runs]
     model = SlidingVAE(**{name: options[name] for name in names}).fit(
         field,
-        leadfield.forward["source_rr"],
-        data.whiten(leadfield),
-        dictionary=Dictionary(leadfield.Phi, leadfield.n_orient),
+        leadfields[0].forward["source_rr"],
+        [run.data.whiten(own) for run, own in zip(runs, leadfields, strict=True)],
+        dictionary=[Dictionary(own.Phi, own.n_orient) for own in leadfields],
         errors=None if field.is_exact else field.errors,
         confine=field.confine,
         n_effective=n,
-        stretches=data.stretches,
+        stretches=[run.data.stretches for run in runs],
     )
     error = field.relative_error(model.places_)
     _tell_of_errors(error)
     return Localization(
-        filter=_place_filter(leadfield, field, model),
+        filters=_place_filters(leadfields, field, model),
         noise_variance=model.noise_variance_,
         energy=model.energy_,
         history=model.history_,
         certificate=model.certificate_,
         log_evidence=model_log_evidence(
             model.energy_,
-            n_channels=len(leadfield.Phi),
-            n_effective=n,
-            n_groups=leadfield.n_positions,
+            n_channels=np.average([len(own.Phi) for own in leadfields], weights=n),
+            n_effective=sum(n),
+            n_groups=leadfields[0].n_positions,
             n_active=len(model.places_),
             n_free=9,  # place and prior
         ),
@@ -149,37 +145,49 @@ def at_places(
     )
 
 
-def _whitened(
-    data: FitData, forward: mne.Forward, noise_cov: mne.Covariance, loose: Any, rank: Any
-) -> LeadField:
+def _whitened(run: FitRun, loose: Any, rank: Any) -> LeadField:
     """Whiten the lead field for the data, and say what is fitted to what."""
+    data = run.data
     leadfield = make_leadfield(
-        forward, data.info, noise_cov, nave=data.nave, loose=loose, rank=rank, data=data
+        run.forward, data.info, run.noise_cov, nave=data.nave, loose=loose, rank=rank, data=data
     )
     n, rank = data.n_samples, len(leadfield.Phi)
     logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {rank}")
     return leadfield
 
 
-def _place_filter(leadfield: LeadField, field: ContinuousField, model: Any) -> SourceFilter:
-    """Put a fit of whitened data in the units of the sensors and of the sources."""
-    found, whitener = model.fit_, leadfield.whitener
-    places = model.places_
-    gain = field.gain(places)
-    if not field.is_exact and len(places):
-        gain = gain + field.moved(places, found.shift.numpy())
+def _place_filters(
+    leadfields: list[LeadField], field: FieldOfRuns, model: Any
+) -> list[SourceFilter]:
+    """Put a fit of whitened data in the units of the sensors and of the sources, run by run."""
+    found, places = model.fit_, model.places_
     factors = found.factors.numpy()
-    return SourceFilter(
-        inverse_map=(found.inverse_map.numpy() @ whitener).reshape(-1, whitener.shape[1]),
-        gain=np.moveaxis(gain, 0, 1).reshape(whitener.shape[1], -1),
-        whitener=whitener,
-        prior=factors @ factors.swapaxes(1, 2),
-        covariance=found.spread.activity.numpy(),
-        modes=found.spread.modes.numpy() @ whitener,
-        sensors=leadfield.sensors,
-        nave=leadfield.nave,
-        positions=free_positions(leadfield.forward, places, field.nearest(places)),
+    ends = np.cumsum([len(own.Phi) for own in leadfields])[:-1]
+    parts = zip(
+        leadfields,
+        field.gains(places, found.shift.numpy()),
+        np.split(found.inverse_map.numpy(), ends, 2),
+        np.split(found.spread.modes.numpy(), ends, 3),
+        np.moveaxis(found.spread.activity.numpy(), 1, 0),
+        strict=True,
     )
+    filters = []
+    for own, gain, inverse_map, modes, activity in parts:
+        n_channels = own.whitener.shape[1]
+        filters.append(
+            SourceFilter(
+                inverse_map=(inverse_map @ own.whitener).reshape(-1, n_channels),
+                gain=np.moveaxis(gain, 0, 1).reshape(n_channels, -1),
+                whitener=own.whitener,
+                prior=factors @ factors.swapaxes(1, 2),
+                covariance=activity,
+                modes=modes @ own.whitener,
+                sensors=own.sensors,
+                nave=own.nave,
+                positions=free_positions(own.forward, places, field.nearest(places)),
+            )
+        )
+    return filters
 
 
 def _tell_of_errors(error: NDArray[np.float64]) -> None:

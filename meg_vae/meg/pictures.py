@@ -46,6 +46,7 @@ class SourcePictures:
     tol: float
     min_log_evidence: float
     filter_: SourceFilter
+    filters_: list[SourceFilter]
     position_covariance_: NDArray[np.float64]
     growth_: float
     subject: str | None
@@ -55,6 +56,9 @@ class SourcePictures:
         raise NotImplementedError
 
     def _data(self, evoked: mne.Evoked | None) -> mne.Evoked:
+        raise NotImplementedError
+
+    def _filter(self, info: mne.Info, name: str) -> SourceFilter:
         raise NotImplementedError
 
     def _head(self) -> dict[str, Any]:
@@ -80,7 +84,7 @@ class SourcePictures:
         n_sources, noise = len(self.sources_), np.atleast_1d(self.noise_variance_)
         count = {0: "no source", 1: "1 source"}.get(n_sources, f"{n_sources} sources")
         facts = {
-            "channels": len(self.filter_.ch_names),
+            "channels": " and ".join(str(len(one.ch_names)) for one in self.filters_),
             "noise variance": f"{noise.mean():.3g}",
             "certificate": f"{self.certificate_:.1e} (target {self.tol:g})",
             "a further source": f"{self.growth_:.1f} nats at most",
@@ -157,7 +161,8 @@ class SourcePictures:
             turn = mne.transforms._ensure_trans(trans, "head", "mri")["trans"][:3, :3]
         if turn is None:
             raise ValueError("arrows=True needs trans, the transform between head and MRI.")
-        dipoles = self._fitted().dipoles(self._data(None))
+        evoked = self._data(None)
+        dipoles = self._filter(evoked.info, "evoked").dipoles(evoked)
         at_peak = [one.ori[np.abs(one.amplitude).argmax()] for one in dipoles]
         return np.reshape(at_peak, (-1, 3)) @ turn.T
 
@@ -216,7 +221,9 @@ class SourcePictures:
         """
         from meg_vae import viz
 
-        filter_, evoked = self._fitted(), self._data(evoked)
+        self._fitted()
+        evoked = self._data(evoked)
+        filter_ = self._filter(evoked.info, "evoked")
         course, axis, _ = table.main_axis(filter_.activity(evoked))
         sd = filter_.spread(filter_.data(evoked), evoked.nave, axis)
         names = viz.source_names(self.sources_)
@@ -261,7 +268,8 @@ class SourcePictures:
         """
         from meg_vae import viz
 
-        filter_, evoked = self._fitted(), self._data(evoked)
-        residual = filter_.residual(evoked)
+        self._fitted()
+        evoked = self._data(evoked)
+        residual = self._filter(evoked.info, "evoked").residual(evoked)
         drawn = viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
         return drawn[0, 0].figure

@@ -11,9 +11,9 @@ from mne.utils import ProgressBar
 from numpy.typing import NDArray
 
 from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
+from meg_vae.meg.epochs_runs import EpochsRun
 from meg_vae.meg.estimates import active_positions, source_estimate
-from meg_vae.meg.field import ContinuousField
-from meg_vae.meg.leadfield import LeadField
+from meg_vae.meg.field_of_runs import FieldOfRuns
 
 if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
@@ -23,26 +23,27 @@ CHUNK = 10  # samples in one task of a process
 
 def resample_places(
     inverse: VAEInverse,
-    leadfield: LeadField,
-    field: ContinuousField,
-    whitened: NDArray[np.float64],
-    own: NDArray[np.float64],
+    runs: list[EpochsRun],
     n_bootstrap: int,
     random_state: int | np.random.Generator | None,
     n_jobs: int | None,
 ) -> Bootstrap:
-    """Draw averages of whitened epochs (n_epochs, rank, n_times), fit each, and sum up.
-
-    ``own`` is the activity of the fit's sources in the average, (n_sources, 3, n_times).
-    """
+    """Draw averages of the epochs of each run, fit them together, and sum up."""
     from meg_vae.model.bootstrap import resampling_weights
 
-    weights = resampling_weights(len(whitened), n_bootstrap, np.random.default_rng(random_state))
+    rng = np.random.default_rng(random_state)
+    weights = [resampling_weights(len(run.whitened), n_bootstrap, rng) for run in runs]
+    own = np.concatenate([run.own for run in runs], axis=2)
     axis, peaks = directions(inverse.filter_, own)
-    start = _start(inverse, len(whitened))
-    averages = np.tensordot(weights, whitened, 1)
+    start = _start(inverse, runs)
+    averages = [np.tensordot(w, run.whitened, 1) for w, run in zip(weights, runs, strict=True)]
+    field, leadfield = FieldOfRuns([run.field for run in runs]), runs[0].leadfield
+    independent = np.array([run.n_independent for run in runs])
+    counts = (inverse.n_effective_ * independent / independent.sum()).tolist()
+    model = field, leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
-    work = (delayed(_fit_task)(field, leadfield, averages[one], start, peaks) for one in tasks)
+    parts = ([own[some] for own in averages] for some in tasks)
+    work = (delayed(_fit_task)(*model, part, counts, start, peaks) for part in parts)
     found: list[_Sample] = []
     bar = ProgressBar(len(tasks), mesg="Bootstrap")
     for part in Parallel(n_jobs=n_jobs, return_as="generator", mmap_mode="c")(work):
@@ -73,25 +74,26 @@ def resample_places(
 _Sample = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
-def _start(inverse: VAEInverse, n_epochs: int) -> dict[str, Any]:
+def _start(inverse: VAEInverse, runs: list[EpochsRun]) -> dict[str, Any]:
     """Where the samples start: the sources of the fit, in noise of nearly twice the variance."""
-    given, twice = inverse.noise_variance, 2 - 1 / n_epochs
-    filter_ = inverse.filter_
+    given, filter_ = inverse.noise_variance, inverse.filter_
+    twice = 2 - np.mean([1 / len(run.whitened) for run in runs])
     size, axes = np.linalg.eigh(filter_.prior)
     return {
         "places": filter_.positions.rr_head,
         "factors": axes * np.sqrt(size.clip(0))[:, None, :],
-        "noise": float(np.mean(inverse.noise_variance_)) * twice,
+        "noise": float(np.mean(inverse.noise_variance_) * twice),
         "learn": isinstance(given, str),
         "least": inverse.min_log_evidence,
-        "n_effective": inverse.n_effective_,
     }
 
 
 def _fit_task(
-    field: ContinuousField,
-    leadfield: LeadField,
-    averages: NDArray[np.float64],
+    field: FieldOfRuns,
+    rr: NDArray[np.float64],
+    Phis: list[NDArray[np.float64]],
+    averages: list[NDArray[np.float64]],
+    counts: list[float],
     start: dict[str, Any],
     instants: NDArray[np.int64],
 ) -> list[_Sample]:
@@ -101,14 +103,19 @@ def _fit_task(
     from meg_vae.model.exact.dictionary import Dictionary
     from meg_vae.model.sliding.field import Field
     from meg_vae.model.sliding.fit import refit_places
+    from meg_vae.model.sliding.recorded import Recorded
 
-    dictionary = Dictionary(np.array(leadfield.Phi), leadfield.n_orient)
+    dictionaries = [Dictionary(np.array(Phi), 3) for Phi in Phis]
     errors = None if field.is_exact else field.errors
     columns = Field(field, field.spacing, errors, field.confine)
-    grid = torch.as_tensor(np.array(leadfield.forward["source_rr"]))
+    grid = torch.as_tensor(np.array(rr))
+    ends = np.cumsum([len(Phi) for Phi in Phis])[:-1]
     out = []
-    for X in averages:
-        fit = refit_places(columns, grid, dictionary, torch.as_tensor(np.array(X)), **start)
-        U = fit.inverse_map.numpy() @ X[:, instants]
-        out.append((fit.places.numpy(), U, fit.offer))
+    for sample in zip(*averages, strict=True):
+        parts = zip(dictionaries, sample, counts, strict=True)
+        recorded = [Recorded(own, torch.as_tensor(np.array(X)), n) for own, X, n in parts]
+        fit = refit_places(columns, grid, recorded, **start)
+        maps = np.split(fit.inverse_map.numpy(), ends, 2)
+        U = np.concatenate([own @ X for own, X in zip(maps, sample, strict=True)], 2)
+        out.append((fit.places.numpy(), U[..., instants], fit.offer))
     return out

@@ -57,6 +57,24 @@ def device_to_head(info: mne.Info) -> NDArray[np.float64]:
     return np.full((4, 4), np.nan) if trans is None else np.array(trans["trans"], float)
 
 
+def farthest_mm(places: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Give how far a sensor is at most from where it is in another recording.
+
+    Parameters
+    ----------
+    places, others : ndarray, shape (n_channels, 3)
+        As of `sensor_places`.
+
+    Returns
+    -------
+    distance : float
+        In mm; NaN where nothing is known.
+    """
+    gaps = 1e3 * np.linalg.norm(places - others, axis=1)
+    known = gaps[np.isfinite(gaps)]
+    return float(known.max()) if len(known) else np.nan
+
+
 def moved(
     places: NDArray[np.float64],
     others: NDArray[np.float64],
@@ -77,10 +95,9 @@ def moved(
     text : str
         Such as "24.3 mm and 7.0°"; empty within the tolerance, or where nothing is known.
     """
-    gaps = 1e3 * np.linalg.norm(places - others, axis=1)
-    known = gaps[np.isfinite(gaps)]
-    if not len(known) or known.max() <= TOLERANCE_MM:
+    gap = farthest_mm(places, others)
+    if not gap > TOLERANCE_MM:
         return ""
     turn = other[:3, :3].T @ trans[:3, :3]
     degrees = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
-    return f"{known.max():.1f} mm" + (f" and {degrees:.1f}°" if degrees > 0.05 else "")
+    return f"{gap:.1f} mm" + (f" and {degrees:.1f}°" if degrees > 0.05 else "")

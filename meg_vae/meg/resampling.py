@@ -13,13 +13,12 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level, warn
 from numpy.typing import NDArray
 
-from meg_vae.meg.arguments import as_covariance, as_forward
 from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
-from meg_vae.meg.data import EvokedData
+from meg_vae.meg.epochs_runs import EpochsRun, epochs_of_runs, prepare_epochs
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
-from meg_vae.meg.field import ContinuousField
-from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.place_bootstrap import resample_places
+from meg_vae.meg.runs import naming_run
 from meg_vae.model.spacing import typical_spacing
 
 if TYPE_CHECKING:
@@ -39,9 +38,9 @@ class SourceBootstrap:
 
     def bootstrap(
         self: VAEInverse,
-        epochs: mne.BaseEpochs,
-        forward: mne.Forward,
-        noise_cov: mne.Covariance,
+        epochs: mne.BaseEpochs | list[mne.BaseEpochs],
+        forward: mne.Forward | list[mne.Forward],
+        noise_cov: mne.Covariance | list[mne.Covariance],
         *,
         bem: str | Path | mne.bem.ConductorModel | None = None,
         trans: str | Path | mne.Transform | None = None,
@@ -54,12 +53,13 @@ class SourceBootstrap:
 
         Parameters
         ----------
-        epochs : mne.Epochs
-            The epochs whose average was fitted, over the same times.
-        forward : mne.Forward
-            Forward model of the fit.
-        noise_cov : mne.Covariance
-            Noise covariance of the fit.
+        epochs : mne.Epochs | list of mne.Epochs
+            The epochs whose average was fitted, over the same times; those of each run where
+            several were fitted.
+        forward : mne.Forward | list of mne.Forward
+            Forward model of the fit, or of each run.
+        noise_cov : mne.Covariance | list of mne.Covariance
+            Noise covariance of the fit, for all runs or for each.
         bem, trans : path-like | mne.bem.ConductorModel | mne.Transform | None
             Those of the fit, if it had any.
         n_bootstrap : int
@@ -79,8 +79,8 @@ class SourceBootstrap:
         Raises
         ------
         ValueError
-            If there are fewer than two epochs, their times are not those of the fit, or
-            ``n_bootstrap`` is below 2.
+            If there are fewer than two epochs, their times are not those of the fit, there are
+            other than one for each run, or ``n_bootstrap`` is below 2.
         RuntimeError
             If the inverse is not fitted.
 
@@ -98,76 +98,31 @@ class SourceBootstrap:
 
         Where places are free each sample starts from the sources of the fit, which find their
         places anew; those that then lack evidence go, and what grows anywhere enters. What the
-        lead field's own error adds to the covariance of a position is that of the fit.
+        lead field's own error adds to the covariance of a position is that of the fit. Of several
+        runs the epochs of each are resampled among themselves.
 
         On the grid the samples are fitted on the few positions where pilots, fitted on all, find a
         source or nearly; a random part of them is held against all positions at the end. A grid
         cell's own variance, spacing² / 12 in each direction, is added to the covariance of a
         position.
         """
-        filter_ = self._fitted()
-        epochs_data = _check_epochs(epochs, self._responses, n_bootstrap)
-        if filter_.nave != len(epochs_data):
-            warn(f"the fit averaged {filter_.nave:g} epochs, and these are {len(epochs_data)}.")
+        self._fitted()
+        if n_bootstrap != int(n_bootstrap) or n_bootstrap < 2:
+            raise ValueError(f"n_bootstrap={n_bootstrap!r} must be a whole number of at least 2.")
+        given = epochs_of_runs(epochs, forward, noise_cov, len(self.filters_))
         with use_log_level(verbose):
-            free = self.positions == "free"
-            own_picks = filter_.sensors.pick(epochs.info, "epochs")
-            filter_.sensors.check_values(np.concatenate(epochs_data[:, own_picks], 1), "epochs")
-            leadfield = make_leadfield(
-                as_forward(forward),
-                mne.pick_info(epochs.info, own_picks, verbose="error"),
-                as_covariance(noise_cov),
-                nave=len(epochs_data),
-                loose=1.0 if free else self.loose,
-                rank=self.rank,
-                data=EvokedData(self._responses) if self._responses else None,
-            )
-            picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
-            whitened = np.einsum("rd,edt->ert", leadfield.whitener, epochs_data[:, picks])
-            own = filter_.activity(epochs.average(picks=leadfield.ch_names))
-            if free:
-                field = ContinuousField(leadfield, epochs.info, bem, trans)
-                return resample_places(
-                    self, leadfield, field, whitened, own, n_bootstrap, random_state, n_jobs
-                )
-            return _run(self, leadfield, whitened, own, n_bootstrap, random_state, n_jobs)
-
-
-def _check_epochs(
-    epochs: mne.BaseEpochs, responses: list[mne.Evoked], n_bootstrap: int
-) -> NDArray[np.float64]:
-    """Check the epochs and give their data."""
-    if not isinstance(epochs, mne.BaseEpochs):
-        raise TypeError(f"epochs must be mne.Epochs, got {type(epochs).__name__}.")
-    if n_bootstrap != int(n_bootstrap) or n_bootstrap < 2:
-        raise ValueError(f"n_bootstrap={n_bootstrap!r} must be a whole number of at least 2.")
-    data = epochs.get_data(copy=False)
-    if len(data) < 2:
-        raise ValueError(
-            f"epochs holds {len(data)} epoch{'' if len(data) == 1 else 's'}, and there is nothing "
-            "to resample in fewer than two; give the epochs before they are averaged."
-        )
-    if len(responses) > 1:
-        raise ValueError(
-            f"this inverse was fitted to {len(responses)} responses; fit the average of epochs."
-        )
-    if responses:
-        times = responses[0].times
-        same = len(times) == len(epochs.times) and np.allclose(times, epochs.times, atol=1e-6)
-        if not same:
-            raise ValueError(
-                f"epochs run from {epochs.times[0]:g} to {epochs.times[-1]:g} s "
-                f"({len(epochs.times)} samples), and the fit from {times[0]:g} to {times[-1]:g} s "
-                f"({len(times)} samples); crop the epochs to the fit."
-            )
-    return data
+            runs = []
+            for k, one in enumerate(given):
+                with naming_run(k, len(given)):
+                    runs.append(prepare_epochs(self, k, *one, bem, trans))
+            if self.positions == "free":
+                return resample_places(self, runs, n_bootstrap, random_state, n_jobs)
+            return _run(self, runs[0], n_bootstrap, random_state, n_jobs)
 
 
 def _run(
     inverse: VAEInverse,
-    leadfield: LeadField,
-    whitened: NDArray[np.float64],
-    own: NDArray[np.float64],
+    run: EpochsRun,
     n_bootstrap: int,
     random_state: int | np.random.Generator | None,
     n_jobs: int | None,
@@ -178,6 +133,7 @@ def _run(
     from meg_vae.model import bootstrap as model
     from meg_vae.model.exact.dictionary import Dictionary
 
+    leadfield, whitened, own = run.leadfield, run.whitened, run.own
     rng = np.random.default_rng(random_state)
     weights = model.resampling_weights(len(whitened), n_bootstrap, rng)
     checked = rng.choice(n_bootstrap, min(CHECKED, n_bootstrap), replace=False)

@@ -43,15 +43,21 @@ RESULTS = (
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """Give the state of a file of format 2, of sources on the grid, what the present format has."""
-    if state["version"] > 2:
-        return state
+    """Give the state of a file of an earlier format what the present one has."""
+    if state["version"] < 3:
+        state = _with_places(state)
+    if state["version"] < 4:  # of one run
+        state = {**state, "version": 4, "filters": [state["filter"]]}
+    return state
+
+
+def _with_places(state: dict[str, Any]) -> dict[str, Any]:
+    """Bring a file of format 2, of sources on the grid, to format 3."""
     results, kept = dict(state["results"]), dict(state["filter"])
     order = results.pop("_order")
     n, n_orient = kept["positions"]["axes"].shape[:2]
     kept["modes"] = np.zeros((n, 0, n_orient, kept["whitener"].shape[1]))
-    parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
-    ordered = SourceFilter(**kept | parts).ordered(order)
+    ordered = _filter(kept).ordered(order)
     results |= {"growth_": np.nan, "stationarity_": np.nan, "field_error_": np.zeros(n)}
     results |= dict.fromkeys(
         ("position_covariance_", "field_covariance_"), np.full((n, 3, 3), np.nan)
@@ -72,6 +78,12 @@ def _plain(filter_: SourceFilter) -> dict[str, Any]:
     return vars(filter_) | parts
 
 
+def _filter(kept: dict[str, Any]) -> SourceFilter:
+    """Make a filter from its numbers and texts."""
+    parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
+    return SourceFilter(**kept | parts)
+
+
 class SavedInverse:
     """A fitted inverse that can be saved.
 
@@ -79,12 +91,13 @@ class SavedInverse:
     ----------
     sources_ : pandas.DataFrame
         The sources.
-    filter_ : SourceFilter
-        The linear filter from sensors to sources.
+    filter_, filters_ : SourceFilter, list of SourceFilter
+        The linear filter from sensors to sources, of the first run and of each.
     """
 
     sources_: pd.DataFrame
     filter_: SourceFilter
+    filters_: list[SourceFilter]
 
     def _fitted(self) -> SourceFilter:
         raise NotImplementedError
@@ -118,7 +131,7 @@ class SavedInverse:
             "options": {name: getattr(self, name) for name in OPTIONS},
             "results": {name: getattr(self, name) for name in RESULTS},
             "sources": self.sources_.to_dict("list"),
-            "filter": _plain(self.filter_),
+            "filters": [_plain(one) for one in self.filters_],
         }
 
     @classmethod
@@ -131,8 +144,7 @@ class SavedInverse:
         more = [name for name in state["sources"] if name not in COLUMNS]
         table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
         inverse.sources_ = table.astype({"on_wall": bool})
-        kept = state["filter"]
-        parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
-        inverse.filter_ = SourceFilter(**kept | parts)
+        inverse.filters_ = [_filter(kept) for kept in state["filters"]]
+        inverse.filter_ = inverse.filters_[0]
         inverse._responses = []
         return inverse

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meg_vae.meg.channels import check_finite, check_real, some
 from meg_vae.meg.compensation import check_compensation, compensation
-from meg_vae.meg.placement import device_to_head, moved, sensor_places
+from meg_vae.meg.placement import device_to_head, farthest_mm, moved, sensor_places
 from meg_vae.meg.rank import maxwell_rank
 
 UNITS = {107: "V", 112: "T", 201: "T/m"}  # by FIFF's number
@@ -212,9 +212,30 @@ class Sensors:
             raise ValueError(
                 f"{name} has its sensors up to {apart} from where {whose} has them in the head's "
                 "coordinates: another head position (dev_head_t) or other electrodes. Compute the "
-                "forward model from this recording's info, or bring recordings to one position "
+                "forward model from this recording's info, give runs of several positions each its "
+                "own (fit([run1, run2], [forward1, forward2], noise_cov)), or bring them to one "
                 "(mne.preprocessing.maxwell_filter with destination=)."
             )
+
+    def apart(self, info: mne.Info) -> float:
+        """Measure how far the sensors of other data are from these, in the head's coordinates.
+
+        Parameters
+        ----------
+        info : mne.Info
+            Measurement info of the other data.
+
+        Returns
+        -------
+        distance : float
+            The largest, in mm; NaN where nothing is known.
+        """
+        there = set(info["ch_names"])
+        shared = [k for k, name in enumerate(self.ch_names) if name in there]
+        if len(self.places) != len(self.ch_names) or not shared:
+            return np.nan
+        others = sensor_places(info, [self.ch_names[k] for k in shared])
+        return farthest_mm(self.places[shared], others)
 
     def check_values(self, data: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         """Refuse data that are not finite, or in another unit by their size.

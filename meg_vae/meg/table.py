@@ -101,6 +101,26 @@ def power_strength(power: NDArray[np.float64], spread: NDArray[np.float64]) -> S
     )
 
 
+def strongest(runs: list[Strength]) -> Strength:
+    """Take each source in the run in which it is strongest.
+
+    Parameters
+    ----------
+    runs : list of Strength
+        How strong the sources are in each run.
+
+    Returns
+    -------
+    strength : Strength
+        Of each source in that run.
+    """
+    amplitude, time, sd = (
+        np.array([getattr(one, name) for one in runs]) for name in ("amplitude", "time", "sd")
+    )
+    rows = np.abs(amplitude).argmax(0), np.arange(amplitude.shape[1])
+    return Strength(amplitude[rows], time[rows], sd[rows])
+
+
 def main_axis(
     U: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:

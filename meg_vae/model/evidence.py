@@ -215,7 +215,7 @@ def effective_samples(residual: Tensor, dictionary: Dictionary) -> float:
 
 
 def model_log_evidence(
-    energy: float, n_channels: int, n_effective: float, n_groups: int, n_active: int, n_free: int
+    energy: float, n_channels: float, n_effective: float, n_groups: int, n_active: int, n_free: int
 ) -> float:
     r"""Log evidence of a whole fit, to choose between dictionaries for the same data.
 
@@ -232,8 +232,8 @@ def model_log_evidence(
     ----------
     energy : float
         J, nats × 2 per sample.
-    n_channels : int
-        d, channels of the whitened data.
+    n_channels : float
+        d, channels of the whitened data; of several runs their mean, as J is.
     n_effective : float
         n, independent samples.
     n_groups : int

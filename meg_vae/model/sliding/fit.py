@@ -196,8 +196,8 @@ def _view(
     powers = [float(data_factor(one.X).square().sum()) / len(one.X) for one in recorded]
     own_channels = noise[0].ndim > 0  # what is learnt is then a factor on all of them
     data = Data(tuple(one.run for one in seen), learn)
-    levels = (FLOOR * torch.tensor(1.0 if own_channels else power).double() for power in powers)
-    data = replace(data, floor=float(data.over_runs(levels)))
+    mean = data.over_runs(torch.tensor(powers, dtype=torch.float64).unbind())
+    data = replace(data, floor=FLOOR * (1.0 if own_channels else float(mean)))
     start = noise[0].new_ones(()) if own_channels else data.over_runs(noise)
     directions = torch.block_diag(*(one.directions for one in seen))
     norms = [one.dictionary.norms / recorded[0].dictionary.norms for one in recorded]

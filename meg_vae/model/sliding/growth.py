@@ -29,7 +29,9 @@ CHUNK = 2048  # positions at a time
 PEAKS = 3  # positions that are climbed from
 STEPS = (0.6, 0.25, 0.1, 0.03)  # of the field's unit, tried along the gradient
 CLIMBS = 6
-SCALES = 2.0 ** torch.arange(-4, 4.1, 0.25, dtype=torch.float64)  # of a pooled prior, that are tried
+SCALES = 2.0 ** torch.arange(
+    -4, 4.1, 0.25, dtype=torch.float64
+)  # of a pooled prior, that are tried
 
 
 @dataclass(frozen=True)

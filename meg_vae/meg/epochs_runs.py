@@ -1,0 +1,162 @@
+"""The epochs of a bootstrap, run by run: checked against the fit, and whitened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mne
+import numpy as np
+from mne.utils import warn
+from numpy.typing import NDArray
+
+from meg_vae.meg.arguments import as_covariance, as_forward
+from meg_vae.meg.data import EvokedData
+from meg_vae.meg.field import ContinuousField
+from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.runs import of_each
+from meg_vae.meg.samples import band_limited_samples
+
+if TYPE_CHECKING:
+    from meg_vae.meg.inverse import VAEInverse
+
+
+@dataclass(frozen=True)
+class EpochsRun:
+    """Epochs of one run.
+
+    Attributes
+    ----------
+    leadfield : LeadField
+        The whitened lead field.
+    field : ContinuousField | None
+        It as a function of place, where places are free.
+    whitened : ndarray, shape (n_epochs, rank, n_times)
+        The epochs, for the noise of their average.
+    own : ndarray, shape (n_sources, n_orient, n_times)
+        Activity of the fit's sources in the average, A·m.
+    n_independent : float
+        Samples that the low-pass leaves.
+    """
+
+    leadfield: LeadField
+    field: ContinuousField | None
+    whitened: NDArray[np.float64]
+    own: NDArray[np.float64]
+    n_independent: float
+
+
+def epochs_of_runs(
+    epochs: Any, forward: Any, noise_cov: Any, n_runs: int
+) -> list[tuple[Any, Any, Any]]:
+    """Sort what a bootstrap is given by the runs of the fit.
+
+    Parameters
+    ----------
+    epochs, forward, noise_cov : object | list
+        As for `VAEInverse.bootstrap`.
+    n_runs : int
+        Number of runs of the fit.
+
+    Returns
+    -------
+    given : list of tuple
+        Epochs, forward model and covariance of each run.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many as runs.
+    """
+    if n_runs == 1 and not isinstance(epochs, (list, tuple)):
+        return [(epochs, forward, noise_cov)]
+    for name, value in (("epochs", epochs), ("forward", forward)):
+        if not isinstance(value, (list, tuple)) or len(value) != n_runs:
+            given = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
+            one = "a run" if n_runs == 1 else f"{n_runs} runs"
+            raise ValueError(
+                f"this inverse was fitted to {one}, and {name} holds {given}; give one of each "
+                "run, as bootstrap([epochs1, epochs2], [forward1, forward2], noise_cov)."
+            )
+    return list(zip(epochs, forward, of_each("noise_cov", noise_cov, n_runs), strict=True))
+
+
+def prepare_epochs(
+    inverse: VAEInverse, run: int, epochs: Any, forward: Any, noise_cov: Any, bem: Any, trans: Any
+) -> EpochsRun:
+    """Check epochs against a run of the fit, and whiten them.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        The fit.
+    run : int
+        Number of the run, from 0.
+    epochs, forward, noise_cov, bem, trans : object
+        As for `VAEInverse.bootstrap`, of that run.
+
+    Returns
+    -------
+    run : EpochsRun
+        Ready to be resampled.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the fit averaged another number of epochs.
+    """
+    filter_, free = inverse.filters_[run], inverse.positions == "free"
+    responses = inverse._responses[run] if inverse._responses else []
+    data = _check_epochs(epochs, responses)
+    if filter_.nave != len(data):
+        warn(f"the fit averaged {filter_.nave:g} epochs, and these are {len(data)}.")
+    own_picks = filter_.sensors.pick(epochs.info, "epochs")
+    filter_.sensors.check_values(np.concatenate(data[:, own_picks], 1), "epochs")
+    leadfield = make_leadfield(
+        as_forward(forward),
+        mne.pick_info(epochs.info, own_picks, verbose="error"),
+        as_covariance(noise_cov),
+        nave=len(data),
+        loose=1.0 if free else inverse.loose,
+        rank=inverse.rank,
+        data=EvokedData(responses) if responses else None,
+    )
+    picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
+    return EpochsRun(
+        leadfield=leadfield,
+        field=ContinuousField(leadfield, epochs.info, bem, trans) if free else None,
+        whitened=np.einsum("rd,edt->ert", leadfield.whitener, data[:, picks]),
+        own=filter_.activity(epochs.average(picks=leadfield.ch_names)),
+        n_independent=band_limited_samples(len(epochs.times), epochs.info),
+    )
+
+
+def _check_epochs(epochs: mne.BaseEpochs, responses: list[mne.Evoked]) -> NDArray[np.float64]:
+    """Check the epochs and give their data."""
+    if not isinstance(epochs, mne.BaseEpochs):
+        raise TypeError(f"epochs must be mne.Epochs, got {type(epochs).__name__}.")
+    data = epochs.get_data(copy=False)
+    if len(data) < 2:
+        raise ValueError(
+            f"epochs holds {len(data)} epoch{'' if len(data) == 1 else 's'}, and there is nothing "
+            "to resample in fewer than two; give the epochs before they are averaged."
+        )
+    if len(responses) > 1:
+        raise ValueError(
+            f"this inverse was fitted to {len(responses)} responses; fit the average of epochs."
+        )
+    if responses:
+        times = responses[0].times
+        same = len(times) == len(epochs.times) and np.allclose(times, epochs.times, atol=1e-6)
+        if not same:
+            raise ValueError(
+                f"epochs run from {epochs.times[0]:g} to {epochs.times[-1]:g} s "
+                f"({len(epochs.times)} samples), and the fit from {times[0]:g} to {times[-1]:g} s "
+                f"({len(times)} samples); crop the epochs to the fit."
+            )
+    return data

@@ -1,0 +1,118 @@
+"""The lead field of several runs as one function of place: the channels of one above the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meg_vae.meg.field import ContinuousField, combined, strongest
+
+Array = NDArray[np.float64]
+
+
+class FieldOfRuns:
+    """The whitened lead fields of runs between which the sensors moved.
+
+    Head and positions are the same in all of them, so that the wall is too, and an error of the
+    interpolation has one weight in all runs.
+
+    Parameters
+    ----------
+    fields : list of ContinuousField
+        The lead field of each run, of the same positions.
+
+    Attributes
+    ----------
+    fields : list of ContinuousField
+        As given.
+    spacing : float
+        Typical distance from a position to its nearest neighbour, m.
+    """
+
+    def __init__(self, fields: Sequence[ContinuousField]) -> None:
+        self.fields = list(fields)
+        self.spacing = fields[0].spacing
+        self.confine, self.nearest = fields[0].confine, fields[0].nearest
+
+    def __call__(self, rr: Array) -> tuple[Array, Array]:
+        """Whitened values and gradient at places.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        values, gradient : ndarray, shape (m, total_rank, 3) and (m, total_rank, 3, 3)
+            As those of `ContinuousField`, one run after the other.
+        """
+        values, gradient = zip(*(field(rr) for field in self.fields), strict=True)
+        return np.concatenate(values, 1), np.concatenate(gradient, 1)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether MNE computes the lead field at every place."""
+        return self.fields[0].is_exact
+
+    def errors(self, rr: Array) -> Array:
+        """Patterns by which the values at places may be wrong, in all runs together.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        patterns : ndarray, shape (m, n_patterns, total_rank, 3)
+            As those of `ContinuousField`, one run after the other.
+        """
+        patterns = self._missed(rr)
+        return combined(patterns, strongest(patterns))
+
+    def gains(self, rr: Array, shift: Array) -> list[Array]:
+        """Unwhitened values of each run, with given weights of the errors.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+        shift : ndarray, shape (m, n_patterns)
+            The weights of the patterns of `errors`.
+
+        Returns
+        -------
+        gains : list of ndarray, shape (m, n_channels, 3)
+            In the units of MNE per A·m.
+        """
+        gains = [field.gain(rr) for field in self.fields]
+        if self.is_exact or not len(rr):
+            return gains
+        axes = strongest(self._missed(rr))
+        moved = [combined(field.missed(rr), axes) for field in self.fields]
+        return [
+            gain + np.einsum("me,medo->mdo", shift, patterns)
+            for gain, patterns in zip(gains, moved, strict=True)
+        ]
+
+    def relative_error(self, rr: Array) -> Array:
+        """Estimate how well the values at places are known.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        error : ndarray, shape (m,)
+            Of the run in which they are known worst.
+        """
+        return np.max([field.relative_error(rr) for field in self.fields], axis=0)
+
+    def _missed(self, rr: Array) -> Array:
+        """What the interpolation misses, whitened, one run after the other."""
+        return np.concatenate([field.whiten(field.missed(rr)) for field in self.fields], 2)

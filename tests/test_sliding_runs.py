@@ -1,0 +1,361 @@
+"""Several runs that share their sources, each seen by sensors of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from meg_vae import SlidingVAE
+from meg_vae.model.sliding.choice import log_evidence
+from meg_vae.model.sliding.descent import _moved
+from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.growth import _growth_at, best_prior, climb, pull
+from meg_vae.model.sliding.laplace import spread
+from meg_vae.model.sliding.slopes import slopes
+from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
+
+SIZES, ORIENT, Q, UNIT = (12, 9), 3, 2, 0.7
+D = sum(SIZES)
+
+
+def smooth_field(errors=0, seed=5):
+    """Sines and cosines over the plane as two arrays see them, (m, 21, ORIENT)."""
+    rng = np.random.default_rng(seed)
+    waves, phase = rng.standard_normal((D, ORIENT, Q)), rng.uniform(0, 6, (D, ORIENT))
+    size = rng.uniform(0.5, 2, (D, 1))  # one array sees more than the other
+    size[: SIZES[0]] *= 2
+
+    def at(r):
+        angle = np.einsum("doq,mq->mdo", waves, r) + phase
+        return size * np.sin(angle), (size * np.cos(angle))[..., None] * waves
+
+    patterns = 0.4 * rng.standard_normal((errors, D, ORIENT))
+    known = None if not errors else (lambda r: np.broadcast_to(patterns, (len(r), *patterns.shape)))
+    return Field(at, UNIT, known)
+
+
+def some_sources(field, ranks=(1, 2, 3), seed=0):
+    rng = np.random.default_rng(seed)
+    factors = torch.as_tensor(rng.standard_normal((len(ranks), ORIENT, ORIENT)))
+    for k, rank in enumerate(ranks):
+        factors[k, :, rank:] = 0.0
+    places = torch.as_tensor(rng.uniform(-1, 1, (len(ranks), Q)))
+    sources = Sources.at(field, places, factors, torch.tensor(0.6, dtype=torch.float64))
+    away = torch.as_tensor(0.1 * rng.standard_normal(places.shape))
+    shift = torch.as_tensor(0.5 * rng.standard_normal(sources.shift.shape))
+    return replace(sources, places=places + away, shift=shift)
+
+
+def some_data(learn=True, size=1.0):
+    """Two runs of 25 and 40 samples, with directions that are noise alone in each."""
+    rng = np.random.default_rng(1)
+    F = [torch.as_tensor(size * rng.standard_normal((d, 8))) for d in SIZES]
+    runs = Run(F[0], 25.0, n_rest=5, rest=3.0), Run(F[1], 40.0, n_rest=2, rest=1.5)
+    return Data(runs, learn)
+
+
+def dense_energy(data, fields, factors, shift, noise):
+    """J by its definition, run by run, with determinants and inverses."""
+    J, first = shift.square().sum() / 65.0, 0
+    for n, run in zip((25.0, 40.0), data.runs, strict=True):
+        d = len(run.F)
+        Sigma = noise * torch.eye(d, dtype=torch.float64)
+        for L, A in zip(fields[:, first : first + d], factors, strict=True):
+            Sigma = Sigma + L @ A @ A.T @ L.T
+        own = torch.logdet(Sigma) + torch.trace(run.F @ run.F.T @ torch.linalg.inv(Sigma))
+        J = J + n / 65.0 * (own + run.n_rest * noise.log() + run.rest / noise)
+        first += d
+    return J
+
+
+def energy_along(data, sources, moving, theta):
+    """J where the columns of the decoder moved straight along theta, for autograd."""
+    n_pairs = moving.pairs.shape[1]
+    noise = sources.noise * theta[-1].exp() if data.learn else sources.noise
+    own = theta[: int(moving.free.sum())]
+    full = own.new_zeros(moving.free.shape).masked_scatter(moving.free, own)
+    places = sources.places + UNIT * full[:, :Q]
+    factors = sources.factors + torch.einsum("mp,mpab->mab", full[:, Q : Q + n_pairs], moving.pairs)
+    shift = sources.shift + full[:, Q + n_pairs :]
+    away = places - sources.anchors
+    fields = sources.values + torch.einsum("mdoq,mq->mdo", sources.gradient, away)
+    fields = fields + torch.einsum("medo,me->mdo", sources.errors, shift)
+    return dense_energy(data, fields, factors, shift, noise)
+
+
+CASES = [((1,), 0, True), ((2,), 0, False), ((3,), 1, True), ((1, 2), 2, True)]
+
+
+@pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
+def test_derivatives_are_those_of_the_energy_of_all_runs(ranks, errors, learn):
+    sources, data = some_sources(smooth_field(errors), ranks), some_data(learn)
+    at = slopes(data, sources, UNIT)
+    zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)
+    energy = energy_along(data, sources, at.directions, zero)
+    gradient = torch.autograd.grad(energy, zero)[0]
+    curvature = torch.autograd.functional.hessian(
+        lambda theta: energy_along(data, sources, at.directions, theta), zero.detach()
+    )
+    assert float(whiten(data, sources).energy) == pytest.approx(energy.item(), abs=1e-10)
+    assert float(at.energy) == pytest.approx(energy.item(), abs=1e-10)
+    assert gradient.abs().min() > 1e-6  # a gradient of zeros would not do
+    torch.testing.assert_close(at.gradient, gradient, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(at.curvature, curvature, rtol=1e-9, atol=1e-9)
+    assert torch.linalg.eigvalsh(at.average)[0] > -1e-9
+
+
+def test_what_is_lost_is_what_the_energy_rises_by():
+    sources, data = some_sources(smooth_field(2)), some_data()
+    J = whiten(data, sources).energy
+    for k, evidence in enumerate(log_evidence(data, sources)):
+        rest = whiten(data, sources.only(torch.arange(3) != k)).energy
+        assert float(evidence) == pytest.approx(65 / 2 * float(rest - J), abs=1e-8)
+    removal = slopes(data, sources, UNIT).removal
+    for column, (k, j) in enumerate([(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]):
+        factors = sources.factors.clone()
+        factors[k, :, j] = 0.0
+        less = whiten(data, replace(sources, factors=factors)).energy
+        assert float(removal[column]) == pytest.approx(float(less - J), abs=1e-9)
+
+
+def test_a_run_cut_in_two_is_the_run():
+    """Runs of equal sensors and data: the energy, its slopes and all that follows of one run."""
+    field = smooth_field(1)
+
+    def twice(r):
+        return tuple(np.concatenate([part, part], 1) for part in field.at(r))
+
+    patterns = field.errors
+    double = replace(
+        field, at=twice, errors=lambda r: np.concatenate([patterns(r), patterns(r)], 2)
+    )
+    run = Run(torch.as_tensor(np.random.default_rng(1).standard_normal((D, 8))), 60.0)
+    whole = Data((run,))
+    parts = Data((replace(run, n=20.0), replace(run, n=40.0)))
+    own, both = (some_sources(f) for f in (field, double))
+    one, two = slopes(whole, own, UNIT), slopes(parts, both, UNIT)
+    for name in ("energy", "gradient", "curvature", "average", "removal"):
+        torch.testing.assert_close(getattr(two, name), getattr(one, name))
+    torch.testing.assert_close(log_evidence(parts, both), log_evidence(whole, own))
+    sure, surer = spread(whole, own, UNIT), spread(parts, both, UNIT)
+    torch.testing.assert_close(surer.places, sure.places)
+    for k in range(2):
+        torch.testing.assert_close(surer.activity[:, k], sure.activity[:, 0])
+        rows = slice(k * D, (k + 1) * D)
+        power = [x.mT @ x for x in (surer.modes[..., rows].flatten(2), sure.modes.flatten(2))]
+        torch.testing.assert_close(power[0], power[1], rtol=1e-4, atol=1e-6)
+    place = torch.tensor([[0.3, 0.8]], dtype=torch.float64)
+    few = torch.tensor([True, False, False])
+    pulls = pull(parts, both.only(few)), pull(whole, own.only(few))
+    values = double.exact().expand(place).values, field.exact().expand(place).values
+    for a, b in zip(*map(best_prior, pulls, values), strict=True):
+        torch.testing.assert_close(a.abs(), b.abs())
+
+
+def test_growth_over_runs():
+    """No prior lowers the energy much more than the one that growth scales, and none is better."""
+    data, field = some_data(size=3.0), smooth_field()
+    few = some_sources(field, (1,))
+    at, J = pull(data, few), float(whiten(data, few).energy)
+    places = torch.as_tensor(np.random.default_rng(3).uniform(-1, 1, (6, Q)))
+    heights, factors, _ = _growth_at(at, field, places)
+    for place, height, factor in zip(places[:, None], heights, factors, strict=True):
+
+        def energy(entries, place=place):
+            A = torch.as_tensor(entries).reshape(1, ORIENT, ORIENT)
+            more = few.join(Sources.at(field, place, A, few.noise))
+            return float(whiten(data, more).energy)
+
+        assert energy(factor.numpy()) == pytest.approx(J - float(height), abs=1e-8)
+        best = minimize(energy, factor.numpy().ravel() + 0.01, tol=1e-8).fun
+        assert 0.9 * (J - best) < float(height) <= J - best + 1e-6
+
+
+def test_growth_climbs_by_its_gradient():
+    data, field = some_data(size=3.0), smooth_field()
+    at = pull(data, some_sources(field, (1,)))
+    places = torch.tensor([[0.3, 0.8], [0.7, 0.1]], dtype=torch.float64)
+    height, factor, slope = _growth_at(at, field, places)
+    here = at.blocks(field.expand(places).values)
+
+    def held(r):
+        """Growth by the factor of the first place, whose scale is one of a few."""
+        S, Q_ = at.blocks(field.expand(r).values)
+        out = 0
+        for w, s, q in zip(at.weights, S, Q_, strict=True):
+            inner = torch.eye(ORIENT, dtype=torch.float64) + factor.mT @ s @ factor
+            gain = torch.linalg.solve(inner, factor.mT @ q @ factor).diagonal(dim1=1, dim2=2).sum(1)
+            out = out + w * (gain - torch.logdet(inner))
+        return out
+
+    assert here[0].shape == (2, 2, ORIENT, ORIENT)
+    torch.testing.assert_close(held(places), height)
+    for axis in torch.eye(2, dtype=torch.float64):
+        rise = (held(places + 1e-5 * axis) - held(places - 1e-5 * axis)) / 2e-5
+        torch.testing.assert_close(rise, slope @ axis, rtol=1e-4, atol=1e-5)
+    assert (climb(at, field, places)[1] > height + 0.01).all()
+
+
+def test_a_mode_is_what_the_estimate_moves_by():
+    """The estimate of each run, differentiated along the parameters."""
+    field = smooth_field()
+    sources, data = some_sources(field, (3, 3)), some_data(learn=False)
+    data = replace(data, runs=tuple(replace(run, n=1e4 * run.n) for run in data.runs))
+    at = slopes(data, sources, UNIT)
+    root = torch.linalg.cholesky(torch.linalg.inv(at.average * data.n / 2))
+    first = 0
+    sure = spread(data, sources, UNIT)
+    for d in SIZES:
+        rows = slice(first, first + d)
+
+        def estimate(step, rows=rows, d=d):
+            moved = _moved(data, sources, field, at.directions, step, 10.0)
+            P = moved.patterns[rows]
+            Sigma = P @ P.T + moved.noise * torch.eye(d, dtype=torch.float64)
+            encoder = torch.linalg.solve(Sigma, P).T.unflatten(0, (2, ORIENT))
+            return moved.factors @ encoder
+
+        eye = 1e-5 * torch.eye(len(root), dtype=torch.float64)
+        moves = torch.stack([(estimate(e) - estimate(-e)) / 2e-5 for e in eye])
+        if not torch.linalg.eigvalsh(at.curvature)[0] > 0:  # spread then takes the average
+            expected = torch.einsum("pb,pmod->mbod", root, moves).flatten(2)
+            found = sure.modes[..., rows].flatten(2)
+            torch.testing.assert_close(
+                found.mT @ found, expected.mT @ expected, rtol=0.05, atol=1e-8
+            )
+        first += d
+
+
+T = np.linspace(0, 1, 60)
+GRID = np.linspace(0, 1, 41)[:, None]
+
+
+def bumps(width, offset=0.0):
+    """Bumps about r on an array of sensors, and their derivative."""
+
+    def at(r):
+        away = T + offset - r
+        values = np.exp(-(away**2) / (2 * width**2))
+        return values[:, :, None], (values * away / width**2)[:, :, None, None]
+
+    return at
+
+
+def stacked(*fields):
+    return lambda r: tuple(np.concatenate(parts, 1) for parts in zip(*(f(r) for f in fields)))  # noqa: B905
+
+
+ONE, TWO = bumps(0.05), bumps(0.06, 0.004)
+
+
+def recorded(field, places, n, noise, seed):
+    rng = np.random.default_rng(seed)
+    U = rng.standard_normal((len(places), n))
+    X = field(np.reshape(places, (-1, 1)))[0][:, :, 0].T @ U
+    return X + noise * rng.standard_normal(X.shape), U
+
+
+def test_a_list_of_one_run_is_the_run():
+    X, _ = recorded(ONE, [0.3137, 0.6412], 30, 0.3, 0)
+    alone, listed = SlidingVAE().fit(ONE, GRID, X), SlidingVAE().fit(ONE, GRID, [X])
+    np.testing.assert_array_equal(listed.places_, alone.places_)
+    np.testing.assert_array_equal(listed.U_, alone.U_)
+    assert listed.energy_ == alone.energy_
+
+
+def test_runs_together_are_surer_and_nearer():
+    rng = np.random.default_rng(0)
+    error, sure, evidence = [], [], []
+    for seed in range(12):
+        truth = np.array([0.3, 0.65]) + rng.uniform(-0.05, 0.05, 2)
+        X = [
+            recorded(field, truth, n, 0.5, 10 * seed + k)[0]
+            for k, (field, n) in enumerate([(ONE, 25), (TWO, 40)])
+        ]
+        fits = [
+            SlidingVAE().fit(ONE, GRID, X[0]),
+            SlidingVAE().fit(TWO, GRID, X[1]),
+            SlidingVAE().fit(stacked(ONE, TWO), GRID, X),
+        ]
+        assert [len(fit.places_) for fit in fits] == [2, 2, 2]
+        order = [fit.places_[:, 0].argsort() for fit in fits]
+        found = [fit.places_[k, 0] - truth for fit, k in zip(fits, order, strict=True)]
+        error.append(found)
+        sure.append([fit.place_covariance_[k, 0, 0] for fit, k in zip(fits, order, strict=True)])
+        evidence.append([fit.log_evidence_.sum() for fit in fits])
+        joint = fits[2]
+        assert joint.stationarity_ < 1e-3
+        assert joint.growth_ < joint.min_log_evidence
+        assert joint.U_.shape == (2, 1, 65)
+        np.testing.assert_array_equal(joint.transform(X), joint.U_)
+    rms = np.sqrt(np.square(error).mean((0, 2)))
+    assert rms[2] < 0.95 * rms[:2].min()
+    one, two, both = np.moveaxis(np.array(sure), 1, 0)
+    np.testing.assert_allclose(1 / both, 1 / one + 1 / two, rtol=0.2)  # information adds up
+    alone = np.array(evidence)
+    np.testing.assert_allclose(alone[:, 2], alone[:, :2].sum(1), rtol=0.15)
+
+
+def test_weak_in_each_run_and_found_in_both():
+    hits = []
+    for seed in range(10):
+        X = [
+            recorded(field, [0.4123], 12, 1.15, 10 * seed + k)[0]
+            for k, field in enumerate((ONE, TWO))
+        ]
+        alone = [SlidingVAE().fit(f, GRID, x) for f, x in zip((ONE, TWO), X, strict=True)]
+        both = SlidingVAE().fit(stacked(ONE, TWO), GRID, X)
+        hits.append([len(fit.places_) for fit in (*alone, both)])
+    found = np.sum(hits, 0)
+    assert found[2] >= 9
+    assert found[:2].max() <= 6
+
+
+def test_nothing_in_the_noise_of_two_runs():
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = [rng.standard_normal((len(T), n)) for n in (40, 60)]
+        model = SlidingVAE().fit(stacked(ONE, TWO), GRID, X)
+        assert model.places_.shape == (0, 1)
+        assert model.U_.shape == (0, 1, 100)
+        assert model.noise_variance_ == pytest.approx(1, rel=0.1)
+
+
+def test_noise_of_each_channel_of_each_run():
+    size = np.where(np.arange(len(T)) % 2, 0.3, 0.1)[:, None]
+    rng = np.random.default_rng(5)
+    X = [recorded(field, [0.3123, 0.6632], 300, 0.0, k)[0] for k, field in enumerate((ONE, TWO))]
+    X = [x + s * rng.standard_normal(x.shape) for x, s in zip(X, (size, size[::-1]), strict=True)]
+    model = SlidingVAE(noise_variance="per_channel").fit(stacked(ONE, TWO), GRID, X)
+    expected = np.concatenate([size, size[::-1]])[:, 0] ** 2
+    np.testing.assert_allclose(model.noise_variance_, expected, rtol=0.5)
+    np.testing.assert_allclose(np.sort(model.places_[:, 0]), [0.3123, 0.6632], atol=0.003)
+
+
+WRONG = {
+    "channels": ({"X": [np.ones((60, 9)), np.ones((59, 9))]}, r"60 \+ 59 channels, and field"),
+    "n_effective": ({"n_effective": 5.0}, "n_effective must be a list, one for each of the 2 runs"),
+    "stretches": ({"stretches": [[9]]}, "stretches must be a list, one for each of the 2 runs"),
+    "stretch": ({"stretches": [[9], [4]]}, "add up to the 9 samples"),
+    "NaN": ({"X": [np.ones((60, 9)), np.full((60, 9), np.nan)]}, "NaN"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_runs_that_do_not_fit_together(name):
+    changed, message = WRONG[name]
+    rng = np.random.default_rng(0)
+    given = {"X": [rng.standard_normal((60, 9)) for _ in range(2)]} | changed
+    with pytest.raises(ValueError, match=message):
+        SlidingVAE().fit(stacked(ONE, TWO), GRID, **given)
+
+
+def test_as_many_runs_as_in_the_fit():
+    X = [recorded(field, [0.4], 20, 0.3, 0)[0] for field in (ONE, TWO)]
+    model = SlidingVAE().fit(stacked(ONE, TWO), GRID, X)
+    with pytest.raises(ValueError, match="X holds 1 runs, and the fit had 2"):
+        model.transform(X[0])
