@@ -212,7 +212,7 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
     for version, advice in ((99, "update meg_vae"), (1, "the meg_vae that wrote it")):
         changed = state | {"version": version}
         h5io.write_hdf5(str(path), changed, overwrite=True, title="meg_vae")
-        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 3; .*{advice}"):
+        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 4; .*{advice}"):
             read_vae_inverse(path)
     other = tmp_path / "other.h5"
     h5io.write_hdf5(str(other), {"kind": "LCMV"}, title="mnepython")
@@ -223,6 +223,7 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
 def old_state(inverse):
     """What format 2 kept: rows of the filter in an order of their own, which ``_order`` tells."""
     state = inverse._state()
+    del state["filters"]
     order = np.arange(len(inverse.sources_))[::-1]
     kept = inverse.filter_.ordered(order)
     parts = {"sensors": vars(kept.sensors), "positions": vars(kept.positions)}
@@ -256,6 +257,18 @@ def test_files_of_the_format_before_still_open(recording, tmp_path):
     assert again.plot_time_courses(recording.evoked).axes
     saved = read_vae_inverse(again.save(tmp_path / "new-vae.h5"))
     assert saved.sources_.equals(inverse.sources_)
+
+
+def test_files_of_one_run_alone_still_open(fitted, recording, tmp_path):
+    """Format 3 held one filter."""
+    state = fitted._state()
+    (kept,) = state.pop("filters")
+    path = tmp_path / "old-vae.h5"
+    h5io.write_hdf5(str(path), state | {"version": 3, "filter": kept}, title="meg_vae")
+    again = read_vae_inverse(path)
+    assert again.sources_.equals(fitted.sources_)
+    own, theirs = (x.apply(recording.evoked).data for x in (fitted, again))
+    np.testing.assert_array_equal(own, theirs)
 
 
 def test_files_hold_nothing_but_numbers_texts_and_arrays(fitted, tmp_path):

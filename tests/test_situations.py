@@ -1011,8 +1011,8 @@ def test_files_of_a_home(tmp_path, monkeypatch):
         again.apply(moved(made().evoked))
     state = inverse_state(path)
     for name in ("places", "dev_head_t", "maxwell_rank"):
-        del state["filter"]["sensors"][name]
-    del state["filter"]["positions"]["vertices"]
+        del state["filters"][0]["sensors"][name]
+    del state["filters"][0]["positions"]["vertices"]
     write_state(path, state, overwrite=True)
     older = read_vae_inverse(path)  # which did not
     answer(older, made().evoked, made().truth)

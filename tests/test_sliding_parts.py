@@ -118,9 +118,8 @@ def test_a_new_anchor_changes_the_energy_to_second_order_only():
 def test_a_descent_travels_no_farther_than_told():
     data, field, sources = some_sources(errors=False)
     one = sources.only(torch.tensor([True, False, False])).anchored(field, 0.0)
-    data = other_data(
-        data, torch.cat([3 * one.patterns, 0.1 * data.runs[0].F], 1)
-    )  # as seen from there
+    seen = torch.cat([3 * one.patterns, 0.1 * data.runs[0].F], 1)  # as seen from there
+    data = other_data(data, seen)
     there = one.places + torch.tensor([[1.2 * UNIT, 0.0]], dtype=torch.float64)
     start = Sources.at(field, there, one.factors, one.noise)
     for travel in (0.01 * UNIT, TRAVEL * UNIT):
@@ -132,10 +131,8 @@ def test_a_descent_travels_no_farther_than_told():
 
 def test_growth_is_the_fall_by_the_best_prior():
     data, field, sources = some_sources(errors=False)
-    data, few = (
-        other_data(data, 3 * data.runs[0].F),
-        sources.only(torch.tensor([True, False, False])),
-    )
+    few = sources.only(torch.tensor([True, False, False]))
+    data = other_data(data, 3 * data.runs[0].F)
     place = torch.tensor([[0.3, 0.8]], dtype=torch.float64)
 
     def energy(entries):
@@ -154,9 +151,8 @@ def test_growth_is_the_fall_by_the_best_prior():
 
 def test_growth_climbs_by_its_gradient():
     data, field, sources = some_sources(errors=False)
-    at = pull(
-        other_data(data, 3 * data.runs[0].F), sources.only(torch.tensor([True, False, False]))
-    )
+    few = sources.only(torch.tensor([True, False, False]))
+    at = pull(other_data(data, 3 * data.runs[0].F), few)
     place = torch.tensor([[0.3, 0.8], [0.7, 0.1]], dtype=torch.float64)
     height, _, slope = _growth_at(at, field, place)
     for axis in torch.eye(2, dtype=torch.float64):

@@ -28,12 +28,16 @@ class SourceEstimation(SourceImages):
 
     verbose: bool | str | int | None
     _responses: list[list[mne.Evoked]]
-    filter_: SourceFilter
     filters_: list[SourceFilter]
 
+    @property
+    def filter_(self) -> SourceFilter:
+        """The linear filter from sensors to sources; of several runs that of the first."""
+        return self.filters_[0]
+
     def _fitted(self) -> SourceFilter:
-        """Give the filter of the fit."""
-        if not hasattr(self, "filter_"):
+        """Give the filter of the fit, of several runs that of the first."""
+        if not hasattr(self, "filters_"):
             raise RuntimeError(
                 "this VAEInverse is not fitted yet; call fit(evoked, forward, noise_cov) first."
             )
@@ -64,7 +68,7 @@ class SourceEstimation(SourceImages):
             return filter_
         if len(self.filters_) > 1:
             raise ValueError(
-                f"info is needed: this inverse was fitted to {len(self.filters_)} runs of their own "
+                f"info is needed: this inverse was fitted to {len(self.filters_)} runs of several "
                 "head positions, and a covariance does not tell its own; give the info of the "
                 "recording, as apply_cov(cov, info=raw.info)."
             )

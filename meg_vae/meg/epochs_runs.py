@@ -14,7 +14,7 @@ from meg_vae.meg.arguments import as_covariance, as_forward
 from meg_vae.meg.data import EvokedData
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, make_leadfield
-from meg_vae.meg.runs import of_each
+from meg_vae.meg.runs import naming_run, of_each
 from meg_vae.meg.samples import band_limited_samples
 
 if TYPE_CHECKING:
@@ -47,16 +47,16 @@ class EpochsRun:
 
 
 def epochs_of_runs(
-    epochs: Any, forward: Any, noise_cov: Any, n_runs: int
+    inverse: VAEInverse, epochs: Any, forward: Any, noise_cov: Any
 ) -> list[tuple[Any, Any, Any]]:
-    """Sort what a bootstrap is given by the runs of the fit.
+    """Sort what a bootstrap is given by the runs of the fit, and check the epochs.
 
     Parameters
     ----------
+    inverse : VAEInverse
+        The fit.
     epochs, forward, noise_cov : object | list
         As for `VAEInverse.bootstrap`.
-    n_runs : int
-        Number of runs of the fit.
 
     Returns
     -------
@@ -66,19 +66,33 @@ def epochs_of_runs(
     Raises
     ------
     ValueError
-        If there are not as many as runs.
+        If there are not as many as runs, fewer than two epochs, or other times than in the fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the fit averaged another number of epochs.
     """
-    if n_runs == 1 and not isinstance(epochs, (list, tuple)):
-        return [(epochs, forward, noise_cov)]
-    for name, value in (("epochs", epochs), ("forward", forward)):
-        if not isinstance(value, (list, tuple)) or len(value) != n_runs:
-            given = f"{len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
-            one = "a run" if n_runs == 1 else f"{n_runs} runs"
-            raise ValueError(
-                f"this inverse was fitted to {one}, and {name} holds {given}; give one of each "
-                "run, as bootstrap([epochs1, epochs2], [forward1, forward2], noise_cov)."
-            )
-    return list(zip(epochs, forward, of_each("noise_cov", noise_cov, n_runs), strict=True))
+    n = len(inverse.filters_)
+    if n == 1 and not isinstance(epochs, (list, tuple)):
+        given = [(epochs, forward, noise_cov)]
+    else:
+        for name, value in (("epochs", epochs), ("forward", forward)):
+            listed = isinstance(value, (list, tuple))
+            if not listed or len(value) != n:
+                holds = str(len(value)) if listed else f"no list, but {type(value).__name__}"
+                raise ValueError(
+                    f"this inverse was fitted to {n} run{'s' if n > 1 else ''}, and {name} holds "
+                    f"{holds}; give one of each run, as bootstrap([epochs1, epochs2], [forward1, "
+                    "forward2], noise_cov)."
+                )
+        given = list(zip(epochs, forward, of_each("noise_cov", noise_cov, n), strict=True))
+    for k, (one, *_) in enumerate(given):
+        with naming_run(k, n):
+            _check_epochs(one, inverse._responses[k] if inverse._responses else [])
+        if inverse.filters_[k].nave != len(one):
+            warn(f"the fit averaged {inverse.filters_[k].nave:g} epochs, and these are {len(one)}.")
+    return given
 
 
 def prepare_epochs(
@@ -104,17 +118,10 @@ def prepare_epochs(
     ------
     ValueError
         If they do not fit together.
-
-    Warns
-    -----
-    RuntimeWarning
-        If the fit averaged another number of epochs.
     """
     filter_, free = inverse.filters_[run], inverse.positions == "free"
     responses = inverse._responses[run] if inverse._responses else []
-    data = _check_epochs(epochs, responses)
-    if filter_.nave != len(data):
-        warn(f"the fit averaged {filter_.nave:g} epochs, and these are {len(data)}.")
+    data = epochs.get_data(copy=False)
     own_picks = filter_.sensors.pick(epochs.info, "epochs")
     filter_.sensors.check_values(np.concatenate(data[:, own_picks], 1), "epochs")
     leadfield = make_leadfield(
@@ -136,14 +143,14 @@ def prepare_epochs(
     )
 
 
-def _check_epochs(epochs: mne.BaseEpochs, responses: list[mne.Evoked]) -> NDArray[np.float64]:
-    """Check the epochs and give their data."""
+def _check_epochs(epochs: mne.BaseEpochs, responses: list[mne.Evoked]) -> None:
+    """Refuse what cannot be resampled, or was not fitted."""
     if not isinstance(epochs, mne.BaseEpochs):
         raise TypeError(f"epochs must be mne.Epochs, got {type(epochs).__name__}.")
-    data = epochs.get_data(copy=False)
-    if len(data) < 2:
+    n = len(epochs.get_data(copy=False))
+    if n < 2:
         raise ValueError(
-            f"epochs holds {len(data)} epoch{'' if len(data) == 1 else 's'}, and there is nothing "
+            f"epochs holds {n} epoch{'' if n == 1 else 's'}, and there is nothing "
             "to resample in fewer than two; give the epochs before they are averaged."
         )
     if len(responses) > 1:
@@ -159,4 +166,3 @@ def _check_epochs(epochs: mne.BaseEpochs, responses: list[mne.Evoked]) -> NDArra
                 f"({len(epochs.times)} samples), and the fit from {times[0]:g} to {times[-1]:g} s "
                 f"({len(times)} samples); crop the epochs to the fit."
             )
-    return data

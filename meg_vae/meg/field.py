@@ -139,7 +139,7 @@ class ContinuousField:
         return combined(patterns, strongest(patterns))
 
     def missed(self, rr: Array) -> Array:
-        """What leaving out each of the nearest positions makes the interpolation miss, unwhitened.
+        """Give what the interpolation misses at the nearest positions without each, unwhitened.
 
         Parameters
         ----------

@@ -114,5 +114,5 @@ class FieldOfRuns:
         return np.max([field.relative_error(rr) for field in self.fields], axis=0)
 
     def _missed(self, rr: Array) -> Array:
-        """What the interpolation misses, whitened, one run after the other."""
+        """Give what the interpolation misses, whitened, one run after the other."""
         return np.concatenate([field.whiten(field.missed(rr)) for field in self.fields], 2)

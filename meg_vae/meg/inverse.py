@@ -213,9 +213,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             )
         if self.positions == "grid" and isinstance(forward, (list, tuple)) and len(forward) > 1:
             raise ValueError(
-                f"forward is a list of {len(forward)} forward models, and several runs share sources "
-                "at places of their own; use positions='free', or on the grid bring the runs to one "
-                "head position (mne.preprocessing.maxwell_filter with destination=)."
+                f"forward is a list of {len(forward)} forward models, and several runs are fitted at "
+                "places of their sources' own: use positions='free', or bring the runs to one head "
+                "position (mne.preprocessing.maxwell_filter with destination=)."
             )
         with use_log_level(self.verbose):
             runs = fit_runs(evoked, forward, noise_cov, info)
@@ -251,7 +251,6 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     def _store(self, found: Localization, runs: list[FitRun]) -> None:
         """Keep what a fit leaves behind, in the units of the sensors and the sources."""
         self.filters_ = found.filters
-        self.filter_ = found.filters[0]
         self.noise_variance_ = found.noise_variance
         self.energy_ = found.energy
         self.log_evidence_ = found.log_evidence

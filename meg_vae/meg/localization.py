@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import mne
 import numpy as np
 import pandas as pd
 from mne.utils import logger, warn
@@ -28,8 +27,8 @@ VAGUE = 0.1  # relative error of the lead field at a source, from which on it is
 class Localization:
     """What was found: the sources, in the order of the table, and what speaks for them.
 
-    ``filters`` has one of each run; ``noise_variance`` λ; ``energy`` J, ``history`` and ``certificate`` of the minimum on the grid;
-    ``log_evidence`` of the whole model, ``n_effective`` samples; per source ``evidence`` (nats),
+    ``filters``, one of each run; ``noise_variance`` λ; ``energy`` J, ``history`` and
+    ``certificate`` of the minimum on the grid; ``log_evidence`` of the whole model, ``n_effective`` samples; per source ``evidence`` (nats),
     ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part
     from the lead field's error), ``on_wall`` and ``field_error`` (relative
     error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.

@@ -30,7 +30,7 @@ class SourcePictures:
     history_ : ndarray, shape (n_steps,)
         Energy after every step.
     energy_, certificate_, growth_, noise_variance_ : float
-        As in `VAEInverse`, like ``filter_``, ``position_covariance_`` and the options ``tol`` and
+        As in `VAEInverse`, like ``filters_``, ``position_covariance_`` and the options ``tol`` and
         ``min_log_evidence``.
     subject : str | None
         Subject in ``subjects_dir``; None takes the one that the source space names.
@@ -45,7 +45,6 @@ class SourcePictures:
     certificate_: float
     tol: float
     min_log_evidence: float
-    filter_: SourceFilter
     filters_: list[SourceFilter]
     position_covariance_: NDArray[np.float64]
     growth_: float
@@ -78,7 +77,7 @@ class SourcePictures:
         from meg_vae.viz.tables import box, sources_table
 
         name = type(self).__name__
-        if not hasattr(self, "filter_"):
+        if not hasattr(self, "filters_"):
             call = "call fit(evoked, forward, noise_cov) first"
             return box(name, f"not fitted yet: {call}", {}, pd.DataFrame())
         n_sources, noise = len(self.sources_), np.atleast_1d(self.noise_variance_)

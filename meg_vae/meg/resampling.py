@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
 from meg_vae.meg.epochs_runs import EpochsRun, epochs_of_runs, prepare_epochs
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
-from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.place_bootstrap import resample_places
 from meg_vae.meg.runs import naming_run
 from meg_vae.model.spacing import typical_spacing
@@ -109,7 +108,7 @@ class SourceBootstrap:
         self._fitted()
         if n_bootstrap != int(n_bootstrap) or n_bootstrap < 2:
             raise ValueError(f"n_bootstrap={n_bootstrap!r} must be a whole number of at least 2.")
-        given = epochs_of_runs(epochs, forward, noise_cov, len(self.filters_))
+        given = epochs_of_runs(self, epochs, forward, noise_cov)
         with use_log_level(verbose):
             runs = []
             for k, one in enumerate(given):

@@ -10,7 +10,7 @@ from typing import Any
 import mne
 import numpy as np
 
-from meg_vae.meg.arguments import as_covariance, as_forward
+from meg_vae.meg.arguments import RUNS, as_covariance, as_forward, kinds
 from meg_vae.meg.data import FitData
 from meg_vae.meg.inputs import fit_data
 
@@ -80,33 +80,36 @@ def fit_runs(evoked: Any, forward: Any, noise_cov: Any, info: Any) -> list[FitRu
         runs, or the forward models have other positions.
     """
     if not isinstance(forward, (list, tuple)):
-        data = fit_data(evoked, info)
-        return [FitRun(data, as_forward(forward), as_covariance(noise_cov))]
+        model, cov = as_forward(forward), as_covariance(noise_cov)
+        return [FitRun(fit_data(evoked, info), model, cov)]
     n = len(forward)
-    _check_number(evoked, n)
+    _check_number(evoked, forward)
     covs, infos = of_each("noise_cov", noise_cov, n), of_each("info", info, n)
     runs, covariances = [], any(isinstance(one, mne.Covariance) for one in evoked)
     for k, (one, model, cov, own) in enumerate(zip(evoked, forward, covs, infos, strict=True)):
         with naming_run(k, n):
             shared = covariances and isinstance(info, mne.Info)
             own = None if shared and not isinstance(one, mne.Covariance) else own
-            runs.append(FitRun(fit_data(one, own), as_forward(model), as_covariance(cov)))
+            model, cov = as_forward(model), as_covariance(cov)
+            runs.append(FitRun(fit_data(one, own), model, cov))
     for k, run in enumerate(runs[1:], 2):
         _check_positions(runs[0].forward, run.forward, k)
     return runs
 
 
-def _check_number(evoked: Any, n: int) -> None:
+def _check_number(evoked: Any, forward: list[Any] | tuple[Any, ...]) -> None:
     """Refuse other than one run for each forward model."""
-    several = isinstance(evoked, (list, tuple))
-    if several and len(evoked) == n > 0:
-        return
-    given = f"{len(evoked)} runs" if several else f"no list of runs, but {type(evoked).__name__}"
-    raise ValueError(
-        f"forward is a list of {n} forward models, and evoked holds {given}; give each run its own "
-        "forward model, and several responses of a run as a list: "
-        "fit([[left1, right1], [left2, right2]], [forward1, forward2], noise_cov)."
-    )
+    if not isinstance(evoked, (list, tuple)):
+        raise TypeError(
+            f"forward must be one mne.Forward where the data are no list of runs, got "
+            f"{kinds(forward)}; for runs of several head positions it is {RUNS}."
+        )
+    if len(evoked) != len(forward) or not forward:
+        raise ValueError(
+            f"evoked is a list of {len(evoked)} runs, and forward one of {len(forward)} forward "
+            "models; give each run its own, and several responses of a run as a list of their own: "
+            "fit([[left1, right1], [left2, right2]], [forward1, forward2], noise_cov)."
+        )
 
 
 def of_each(name: str, value: Any, n: int) -> list[Any]:

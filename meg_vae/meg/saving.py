@@ -91,12 +91,11 @@ class SavedInverse:
     ----------
     sources_ : pandas.DataFrame
         The sources.
-    filter_, filters_ : SourceFilter, list of SourceFilter
-        The linear filter from sensors to sources, of the first run and of each.
+    filters_ : list of SourceFilter
+        The linear filter from sensors to sources, of each run.
     """
 
     sources_: pd.DataFrame
-    filter_: SourceFilter
     filters_: list[SourceFilter]
 
     def _fitted(self) -> SourceFilter:
@@ -145,6 +144,5 @@ class SavedInverse:
         table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
         inverse.sources_ = table.astype({"on_wall": bool})
         inverse.filters_ = [_filter(kept) for kept in state["filters"]]
-        inverse.filter_ = inverse.filters_[0]
         inverse._responses = []
         return inverse

@@ -29,9 +29,7 @@ CHUNK = 2048  # positions at a time
 PEAKS = 3  # positions that are climbed from
 STEPS = (0.6, 0.25, 0.1, 0.03)  # of the field's unit, tried along the gradient
 CLIMBS = 6
-SCALES = 2.0 ** torch.arange(
-    -4, 4.1, 0.25, dtype=torch.float64
-)  # of a pooled prior, that are tried
+SCALES = 2.0 ** torch.arange(-4, 4.1, 0.25, dtype=torch.float64)  # tried of a pooled prior
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Pull:
         return torch.stack([x.mT @ x for x in found])
 
     def shares(self, like: Tensor) -> Tensor:
-        """The weights, to be multiplied by what is (runs, ...) like another tensor."""
+        """Give the weights in a shape that multiplies a tensor (runs, ...)."""
         return like.new_tensor(self.weights).reshape(-1, *[1] * (like.ndim - 1))
 
 
