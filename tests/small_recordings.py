@@ -156,3 +156,13 @@ def tangent(place):
     radial = (place - CENTRE) / np.linalg.norm(place - CENTRE)
     across = np.cross(radial, [0.6, -0.64, 0.48])
     return across / np.linalg.norm(across)
+
+
+def elsewhere(info, mm=(8.0, -3.0, 5.0), degrees=6.0):
+    """The same sensors, with the head elsewhere."""
+    out = info.copy()
+    trans = mne.transforms.rotation(np.radians(degrees), 0, np.radians(degrees / 2))
+    trans[:3, 3] = np.array(mm) / 1e3
+    with out._unlock():
+        out["dev_head_t"] = mne.Transform("meg", "head", trans)
+    return out

@@ -22,6 +22,7 @@ from small_recordings import (
     SFREQ,
     ctf_info,
     eeg_info,
+    elsewhere,
     joined,
     meg_info,
     points,
@@ -352,6 +353,47 @@ def referenced():
     return out.set_eeg_reference("average", projection=False, verbose="error")
 
 
+@functools.cache
+def two_runs():
+    """The recording, and another of its sources with the head elsewhere."""
+    case, (info, _) = made(), model("VectorView")
+    other = elsewhere(info)
+    forward = sphere_forward(other, points())
+    directions = [tangent(forward["source_rr"][k]) for k in TRUE]
+    second = record(forward, other, TRUE, directions, seed=1)
+    return SimpleNamespace(
+        evoked=[case.evoked, second.evoked],
+        forward=[case.forward, forward],
+        noise_cov=case.noise_cov,
+        truth=[case.truth, second.truth],
+    )
+
+
+@functools.cache
+def fitted_runs():
+    """A fit of both."""
+    return fit_runs(*two_runs().evoked)
+
+
+def fit_runs(*evoked, forward=None, noise_cov=None, **options):
+    """A fit of runs, each with its own forward model."""
+    case = two_runs()
+    return fit(list(evoked), forward or case.forward, noise_cov or case.noise_cov, **options)
+
+
+def other_points(n=60, mm=0.0):
+    """The forward model of the second run with other positions."""
+    src = points(n)
+    src[0]["rr"] = src[0]["rr"] + mm / 1e3
+    return [made().forward, sphere_forward(two_runs().evoked[1].info, src)]
+
+
+def test_runs_each_with_its_own_forward():
+    case = two_runs()
+    for evoked, truth in zip(case.evoked, case.truth, strict=True):
+        answer(fitted_runs(), evoked, truth)
+
+
 MAXWELL = "Maxwell-filtered, and the fit is"
 COMPLEX = "holds complex values, as of a Hilbert or a Fourier transform, and real ones are needed"
 REFUSED = {  # what is done, and what is said
@@ -410,6 +452,121 @@ REFUSED = {  # what is done, and what is said
     "electrodes elsewhere: apply": (
         lambda: fitted("EEG").apply(shifted_cap()),
         "up to 5.0 mm from where the fit has them",
+    ),
+    # runs of several positions
+    "runs: each other's forward": (
+        lambda: fit_runs(*two_runs().evoked, forward=two_runs().forward[::-1]),
+        r"run 1 of 2: forward has its sensors up to .* mm and .*° from where evoked has them",
+    ),
+    "runs: one forward twice": (
+        lambda: fit_runs(*two_runs().evoked, forward=2 * two_runs().forward[:1]),
+        r"run 2 of 2: forward has its sensors .*\(fit\(\[run1, run2\], \[forward1, forward2\]",
+    ),
+    "runs: one forward": (
+        lambda: fit(two_runs().evoked, made().forward, made().noise_cov),
+        r"evoked '' has its sensors .* give runs of several positions each its own \(fit\(\[run1",
+    ),
+    "runs: fewer forwards": (
+        lambda: fit_runs(made().evoked, made().evoked, two_runs().evoked[1]),
+        r"evoked is a list of 3 runs, and forward one of 2 forward models; .*\(\[\[left1, right1",
+    ),
+    "runs: no forward": (
+        lambda: fit([], [], made().noise_cov),
+        "evoked is a list of 0 runs, and forward one of 0",
+    ),
+    "runs: no list of data": (
+        lambda: fit(made().evoked, two_runs().forward, made().noise_cov),
+        r"forward must be one mne.Forward .* got a list of Forward; .*fit\(\[run1, run2\]",
+    ),
+    "runs: covariances": (
+        lambda: fit_runs(*two_runs().evoked, noise_cov=3 * [made().noise_cov]),
+        "noise_cov is a list of 3, and there are 2 runs; give one for all, or one for each",
+    ),
+    "runs: covariance without info": (
+        lambda: fit_runs(made().evoked, data_cov()),
+        "run 2 of 2: info is needed with a covariance",
+    ),
+    "runs: info without a covariance": (
+        lambda: fit_runs(*two_runs().evoked, info=made().evoked.info),
+        "run 1 of 2: info goes with a covariance alone",
+    ),
+    "runs: no data": (lambda: fit_runs(made().evoked, None), "run 2 of 2: data must be an mne.Ev"),
+    "runs: a file of no forward": (
+        lambda: fit_runs(*two_runs().evoked, forward=[made().forward, None]),
+        "run 2 of 2: forward must be an mne.Forward .* got NoneType",
+    ),
+    "runs: on the grid": (
+        lambda: fit_runs(*two_runs().evoked, positions="grid"),
+        "forward is a list of 2 forward models, .* use positions='free'",
+    ),
+    "runs: other source space": (
+        lambda: fit_runs(*two_runs().evoked, forward=other_points(61)),
+        r"forward models 1 and 2 have other source spaces \(60 and 61 positions\).* the same src",
+    ),
+    "runs: positions elsewhere": (
+        lambda: fit_runs(*two_runs().evoked, forward=other_points(mm=2.0)),
+        r"forward models 1 and 2 have their positions up to 3\.5 mm apart .* same src and trans",
+    ),
+    "runs: one moved": (
+        lambda: fit_runs(made().evoked, moved(two_runs().evoked[1])),
+        "run 2 of 2: forward has its sensors up to",
+    ),
+    "runs: one complex": (
+        lambda: fit_runs(made().evoked, complex_of(two_runs().evoked[1])),
+        "run 2 of 2: .*" + COMPLEX,
+    ),
+    "runs: one of another rank": (
+        lambda: fit_runs(*two_runs().evoked, rank={"meg": 91}),
+        "run 1 of 2: rank",
+    ),
+    "runs: apply": (
+        lambda: fitted_runs().apply(moved(made().evoked)),
+        r"evoked has its sensors at a head position of its own: from those of run 1 up to 20\.0 "
+        r"mm, run 2 up to \d+\.\d mm. Fit again",
+    ),
+    "runs: apply_epochs": (
+        lambda: fitted_runs().apply_epochs(moved(epochs_of())),
+        "epochs has its sensors at a head position of its own",
+    ),
+    "runs: apply_raw": (
+        lambda: fitted_runs().apply_raw(moved(raw_of())),
+        "raw has its sensors at a head position of its own",
+    ),
+    "runs: residual": (
+        lambda: fitted_runs().residual(moved(made().evoked)),
+        "evoked has its sensors at a head position of its own",
+    ),
+    "runs: apply_cov": (
+        lambda: fitted_runs().apply_cov(data_cov()),
+        r"info is needed: this inverse was fitted to 2 runs .* apply_cov\(cov, info=raw.info\)",
+    ),
+    "runs: unknown position": (
+        lambda: fitted_runs().apply(changed(made().evoked, dev_head_t=None)),
+        r"evoked does not tell where its sensors were \(info\['dev_head_t'\]\), and this inverse",
+    ),
+    "runs: apply, filtered": (
+        lambda: fitted_runs().apply(projected()[0]),
+        "evoked has other projections than the fit: it has one",
+    ),
+    "runs: operator": (
+        lambda: fitted_runs().to_inverse_operator(made().evoked.info, made().forward),
+        "an inverse operator of MNE has one lead field, and this fit had one for each of 2 runs",
+    ),
+    "runs: bootstrap of one": (
+        lambda: fitted_runs().bootstrap(epochs_of(), made().forward, made().noise_cov),
+        "fitted to 2 runs, and epochs holds no list, but EpochsArray; give one of each run",
+    ),
+    "runs: bootstrap of three": (
+        lambda: fitted_runs().bootstrap(3 * [epochs_of()], two_runs().forward, made().noise_cov),
+        "fitted to 2 runs, and epochs holds 3; give one of each run",
+    ),
+    "runs: bootstrap of each other": (
+        lambda: fitted_runs().bootstrap(2 * [epochs_of()], two_runs().forward, made().noise_cov),
+        "run 2 of 2: epochs has its sensors up to .* from where the fit has them",
+    ),
+    "runs: compare": (
+        lambda: compare(made().evoked, two_runs().forward, made().noise_cov, ["zeros"]),
+        r"got a list of Forward; one is needed here; for runs of several head positions it is VAEI",
     ),
     # Maxwell filter
     "filter: list": (
@@ -484,6 +641,10 @@ def test_near_enough(row):
     evoked = NEAR[row]()
     answer(fit_case(evoked), evoked, made().truth)
     answer(fitted(), evoked, made().truth)
+
+
+def test_near_enough_to_one_run():
+    answer(fitted_runs(), moved(made().evoked, 0.5), made().truth)
 
 
 # Short windows: one sample is one.

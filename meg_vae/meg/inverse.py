@@ -213,9 +213,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             )
         if self.positions == "grid" and isinstance(forward, (list, tuple)) and len(forward) > 1:
             raise ValueError(
-                f"forward is a list of {len(forward)} forward models, and several runs are fitted at "
-                "places of their sources' own: use positions='free', or bring the runs to one head "
-                "position (mne.preprocessing.maxwell_filter with destination=)."
+                f"forward is a list of {len(forward)} forward models, and runs of several head "
+                "positions share sources at places of their own: use positions='free', or bring "
+                "the runs to one position (mne.preprocessing.maxwell_filter with destination=)."
             )
         with use_log_level(self.verbose):
             runs = fit_runs(evoked, forward, noise_cov, info)

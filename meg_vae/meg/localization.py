@@ -28,10 +28,10 @@ class Localization:
     """What was found: the sources, in the order of the table, and what speaks for them.
 
     ``filters``, one of each run; ``noise_variance`` λ; ``energy`` J, ``history`` and
-    ``certificate`` of the minimum on the grid; ``log_evidence`` of the whole model, ``n_effective`` samples; per source ``evidence`` (nats),
-    ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part
-    from the lead field's error), ``on_wall`` and ``field_error`` (relative
-    error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
+    ``certificate`` of the minimum on the grid; ``log_evidence`` of the whole model, ``n_effective``
+    samples; per source ``evidence`` (nats), ``cluster`` (its number), ``place_covariance`` (m²),
+    ``field_covariance`` (its part from the lead field's error), ``on_wall`` and ``field_error``
+    (relative error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
     """
 
     filters: list[SourceFilter]
