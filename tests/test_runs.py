@@ -85,7 +85,7 @@ def nearest(inverse, places):
 def test_runs_together_come_nearer():
     """Nearer than either alone, and the evidence adds up."""
     error, evidence = [], []
-    for seed in range(7):
+    for seed in range(5):
         case = runs(seed)
         alone = [
             fit(one, forward, case.noise_cov)
@@ -267,7 +267,7 @@ def test_the_bootstrap_resamples_each_run():
     inverse = fit(epochs, head().forwards, case.noise_cov)
     result, again = (
         inverse.bootstrap(
-            epochs, head().forwards, case.noise_cov, n_bootstrap=12, random_state=0, n_jobs=1
+            epochs, head().forwards, case.noise_cov, n_bootstrap=6, random_state=0, n_jobs=1
         )
         for _ in range(2)
     )

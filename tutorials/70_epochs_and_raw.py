@@ -175,8 +175,10 @@ print(
 #   to them: activity from places that were not found leaks into those that were. Compare single
 #   trials, not absolute values.
 # - The filter belongs to these sensors: channels, projectors, compensation and reference of new
-#   data are checked, and a mismatch is an error. Head movement between runs is not seen by any
-#   check.
+#   data are checked, and a mismatch is an error. So is another head position; runs of several are
+#   fitted together, each with its own forward model:
+#   ``fit([run1, run2], [forward1, forward2], noise_cov)``, and ``apply`` takes for each the filter
+#   of its own position.
 # - Amplitudes without an orientation (``pick_ori=None`` with loose dipoles) are lengths, never
 #   negative, so noise alone gives a positive mean. Use ``pick_ori="normal"`` or ``"vector"``, as
 #   here.
