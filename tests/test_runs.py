@@ -287,3 +287,17 @@ def test_pictures_of_each_run():
         courses.append(np.array([line.get_ydata() for line in figure.axes[0].lines[:2]]))
     np.testing.assert_array_equal(courses[0], courses[1])
     assert not np.array_equal(courses[1], courses[2])
+
+
+def test_the_report_says_how_runs_are_fitted_again():
+    from meg_vae.report.facts import python_code
+
+    case = runs()
+    names = {"noise_cov": case.noise_cov}
+    for k in range(2):
+        names |= {f"evoked{k + 1}": case.evoked[k], f"forward{k + 1}": head().forwards[k]}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "at . of . sources the lead field")
+        exec(python_code(together()), names)  # noqa: S102
+    assert names["inverse"].sources_.equals(together().sources_)
+    assert np.array_equal(names["stc"].data, together().apply(case.evoked[0]).data)

@@ -209,9 +209,14 @@ def python_code(inverse: VAEInverse, *, exact: bool = False) -> str:
         if getattr(inverse, name) != defaults[name].default
     ]
     model = ", bem=bem, trans=trans" if exact else ""
+    n_runs = len(inverse.filters_)
+    data, forwards = (
+        name if n_runs == 1 else f"[{', '.join(f'{name}{k + 1}' for k in range(n_runs))}]"
+        for name in ("evoked", "forward")
+    )
     return (
         "from meg_vae import VAEInverse\n\n"
-        f"inverse = VAEInverse({', '.join(given)}).fit(evoked, forward, noise_cov{model})\n"
+        f"inverse = VAEInverse({', '.join(given)}).fit({data}, {forwards}, noise_cov{model})\n"
         "inverse.sources_\n"
-        "stc = inverse.apply(evoked)"
+        f"stc = inverse.apply({'evoked' if n_runs == 1 else 'evoked1'})"
     )

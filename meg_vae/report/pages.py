@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import mne
 
 from meg_vae.files import whole_file
+from meg_vae.meg.own_filter import own_filter
 from meg_vae.viz.interactive import frame
 from meg_vae.viz.tables import (
     agreement_table,
@@ -86,7 +87,7 @@ def localization_report(
         if comparison is not None:
             page.write("The same data, several methods", _compared(comparison), COMPARED)
             page.show(pictures, text.COMPARISON_PICTURES, COMPARED)
-        used = inverse.filter_
+        used = own_filter(inverse.filters_, evoked.info, "evoked")
         went_in = facts.data_facts(evoked, used.ch_names) | facts.model_facts(
             origin.forward, origin.noise_cov, len(used.whitener)
         )
