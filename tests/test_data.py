@@ -194,7 +194,8 @@ def test_sources_with_one_nearest_position_add_up_there(trials, raw, by_epochs):
     epochs, filter_ = trials[0], by_epochs.filter_
     vertno = filter_.positions.vertno.min().repeat(2)
     inverse = copy(by_epochs)
-    inverse.filter_ = replace(filter_, positions=replace(filter_.positions, vertno=vertno))
+    alike = replace(filter_, positions=replace(filter_.positions, vertno=vertno))
+    inverse.filters_ = [alike]
     moment = filter_.sources(epochs.average().data).sum(0)
     size = abs(moment).max()
     whole = inverse.apply_raw(raw, pick_ori="vector")
