@@ -119,6 +119,7 @@ def at_places(
         errors=None if field.is_exact else field.errors,
         confine=field.confine,
         n_effective=n,
+        n_noise=_noise_samples(noise_cov),
         stretches=data.stretches,
     )
     error = field.relative_error(model.places_)
@@ -159,6 +160,11 @@ def _whitened(
     n, rank = data.n_samples, len(leadfield.Phi)
     logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {rank}")
     return leadfield
+
+
+def _noise_samples(noise_cov: mne.Covariance) -> float:
+    n = noise_cov["nfree"]
+    return float(n) if n > 0 else np.inf
 
 
 def _place_filter(leadfield: LeadField, field: ContinuousField, model: Any) -> SourceFilter:

@@ -12,7 +12,7 @@ from meg_vae.model.exact.certificate import group_blocks, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.entry import best_variance
 from meg_vae.model.exact.point import Candidates, evaluate
-from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.misfit import removal_change
 from meg_vae.model.solve import data_factor
 
 

@@ -108,10 +108,17 @@ def independent_samples(
     n : float
         The sum of `meg_vae.model.evidence.effective_samples` over the stretches.
     """
+    left = residual(dictionary, positions, factor, noise, X)
+    return sum(effective_samples(part, dictionary) for part in left.split(list(stretches), 1))
+
+
+def residual(
+    dictionary: Dictionary, positions: Tensor, factor: Tensor, noise: Tensor, X: Tensor
+) -> Tensor:
+    """Give what sources at positions of a dictionary leave of the data, X − ΦU."""
     columns = dictionary.columns(positions) * dictionary.norms[positions, None]
     decoder = weighted_columns(columns, factor[None])[0]
-    residual = X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
-    return sum(effective_samples(part, dictionary) for part in residual.split(list(stretches), 1))
+    return X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
 
 
 def select_sources(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_positive, check_stretches
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
 from meg_vae.model.solve import LEARN, solve
@@ -100,6 +101,7 @@ class SlidingVAE:
         errors: Callable[[Places], ArrayLike] | None = None,
         confine: Callable[[Places], Places] | None = None,
         n_effective: float | None = None,
+        n_noise: float = np.inf,
         stretches: Sequence[int] | None = None,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
@@ -124,8 +126,12 @@ class SlidingVAE:
             grid.
         n_effective : float | None
             Independent samples, at most; None counts the columns of X.
+        n_noise : float
+            Samples, at the rate of the data, from which the covariance was estimated that X was
+            whitened with; infinity where it is known.
         stretches : sequence of int | None
-            As for `SparseVAE.fit`.
+            Lengths of the stretches of consecutive time points in X, which add up to its samples:
+            it is learnt how the noise goes on in them. None takes the samples as independent.
 
         Returns
         -------
@@ -147,6 +153,7 @@ class SlidingVAE:
         n = float(data.shape[1] if n_effective is None else n_effective)
         check_positive("n_effective", n)
         check_stretches(stretches, data.shape[1])
+        noise = Noise(float(n_noise))
         solution = solve(
             dictionary,
             data,
@@ -163,6 +170,7 @@ class SlidingVAE:
             learn=str(self.noise_variance) in LEARN,
             least=self.min_log_evidence,
             n_effective=n,
+            noise=noise,
             stretches=stretches,
         )
         self.grid_energy_ = float(solution.energy)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from meg_vae.model.exact.point import Candidates, Point, weighted_columns
 from meg_vae.model.exact.small import eigh
+from meg_vae.model.misfit import removal_change
 
 
 def symmetric_basis(n_orient: int, like: Tensor) -> Tensor:
@@ -77,27 +78,6 @@ def _diagonal_blocks(matrix: Tensor, n_orient: int) -> Tensor:
     i = torch.arange(m, device=matrix.device)
     blocks: Tensor = matrix.reshape(batch, m, n_orient, m, n_orient)[:, i, :, i, :].movedim(0, 1)
     return blocks
-
-
-def removal_change(K: Tensor, M: Tensor) -> Tensor:
-    """Change of J when one position alone is taken out, log|I − K| + tr((I − K)⁻¹M).
-
-    Parameters
-    ----------
-    K, M : Tensor, shape (..., o, o)
-        Diagonal blocks of the position, weighted by its prior.
-
-    Returns
-    -------
-    change : Tensor, shape (...,)
-        Positive where the position is needed; twice the evidence per sample that it carries, in
-        nats.
-    """
-    values, vectors = eigh(K)
-    values = values.clamp_max(1 - torch.finfo(K.dtype).eps)
-    projected = (vectors.mT @ M @ vectors).diagonal(dim1=-2, dim2=-1)
-    change: Tensor = (torch.log1p(-values) + projected / (1 - values)).sum(-1)
-    return change
 
 
 def slopes(candidates: Candidates, point: Point) -> Slopes:

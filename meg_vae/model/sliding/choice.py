@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.misfit import growth, removal_change
 from meg_vae.model.sliding.descent import FIRM, ROUGH, Effort, settle
 from meg_vae.model.sliding.field import Field
-from meg_vae.model.sliding.growth import Grid, best_factor, excess, growth, highest, pull
+from meg_vae.model.sliding.growth import Grid, best_factor, excess, highest, pull
 from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
 
 ALIKE = 0.7  # squared correlation of two sources' fields, above which one may stand for both
@@ -19,13 +19,13 @@ WIDER = 1.0  # nats by which a further direction of a prior must raise the evide
 
 
 def log_evidence(data: Data, sources: Sources) -> Tensor:
-    """Evidence in nats that each source carries, the others held: (n/2)[log|I − K| + tr(…)]."""
+    """Evidence in nats that each source carries, the others held: half the change of n J."""
     at = whiten(data, sources)
     m, o = sources.live.shape
     A = torch.linalg.solve_triangular(at.L, sources.patterns, upper=False)
     A = A.reshape(len(A), m, o).permute(1, 2, 0)
-    seen = A @ at.B
-    change = removal_change(A @ A.mT, seen @ seen.mT)
+    seen = A @ (at.B @ at.root)
+    change = removal_change(A @ A.mT, seen @ seen.mT, data.share)
     return data.n / 2 * change - sources.shift.square().sum(1) / 2
 
 
@@ -80,10 +80,10 @@ def widened(data: Data, sources: Sources, field: Field) -> Sources:
     if not len(sources) or sources.live.all():
         return sources
     values, vectors = excess(*pull(data, sources).blocks(sources.fields))
-    gain = data.n / 2 * growth(values[:, :1]).masked_fill(sources.live.all(1), 0.0)
+    gain = data.n / 2 * growth(values[:, :1], data.share).masked_fill(sources.live.all(1), 0.0)
     if not (gain > WIDER).any():
         return sources
-    new = best_factor(values, vectors)[:, :, 0] * (gain > WIDER)[:, None]
+    new = best_factor(values, vectors, data.share)[:, :, 0] * (gain > WIDER)[:, None]
     slot = (~sources.live).to(torch.int8).argmax(1)
     factors = sources.factors.clone()
     factors[torch.arange(len(sources)), :, slot] += new

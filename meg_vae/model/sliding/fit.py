@@ -10,12 +10,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from meg_vae.model.evidence import effective_samples
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.point import compressed
 from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.exact.threads import few_threads
-from meg_vae.model.selection import independent_samples
+from meg_vae.model.noise import Noise
+from meg_vae.model.selection import residual
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
@@ -25,7 +24,7 @@ from meg_vae.model.sliding.sources import Data, Sources, whiten
 from meg_vae.model.solve import data_factor
 
 HIDDEN = 1e-3  # of the noise: power of the data in directions that are left out as noise alone
-AGAIN = 0.98  # the sources are judged anew where the independent samples fall below this part
+AGAIN = 3  # times that the noise is learnt anew from what the sources leave
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Fit:
     (m, o, o); ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left;
     ``offer``, the evidence in nats that a further source at any place could add; ``log_evidence``
     (m,) and ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to
-    activity; ``n_effective`` samples.
+    activity; ``n_effective`` samples; ``noise``, how it goes on in time.
     """
 
     places: Tensor
@@ -51,6 +50,7 @@ class Fit:
     inverse_map: Tensor
     spread: Spread
     n_effective: float
+    noise: Noise
 
     def ordered(self, order: Tensor) -> Fit:
         """Put the sources in another order, shape (m,)."""
@@ -69,6 +69,17 @@ class _View:
     grid: Grid
     basis: Tensor  # (d, p)
     scale: Tensor  # (d,), square root of the noise that the data were divided by
+    noise: Noise
+    inflation: float  # of the covariance of the noise, which λ is relative to
+
+    def start_noise(self, variance: Tensor) -> Tensor:
+        """Variance to start from here, of a solution's, one for all channels or one for each."""
+        return self.inflation * (variance.new_ones(()) if variance.ndim else variance)
+
+    def onto(self, other: _View, sources: Sources) -> Sources:
+        """Take sources over to another view, whose directions may be others."""
+        noise = sources.noise * other.inflation / self.inflation
+        return Sources.at(other.field, sources.places, sources.factors, noise)
 
 
 def fit_places(
@@ -81,32 +92,42 @@ def fit_places(
     learn: bool,
     least: float,
     n_effective: float,
+    noise: Noise,
     stretches: Sequence[int] | None = None,
 ) -> Fit:
     """Let the sources of a minimum on a grid find their places.
 
     ``dictionary`` holds the field at ``places`` (n, q), X (d, n_samples) the data, ``solution`` the
     minimum with one variance for the columns of a position. Sources carry ``least`` nats or more.
-    Where ``stretches`` of consecutive samples are given, only independent ones count.
+    Where ``stretches`` of consecutive samples are given, it is learnt how the noise goes on in
+    them, and independent samples count.
     """
     found = solution.gamma.nonzero()[:, 0]
-    n = n_effective
+    factor, variance = solution.factor[found], solution.noise_variance
     if stretches is not None:
-        given = (found, solution.factor[found], solution.noise_variance)
-        n = min(n, independent_samples(dictionary, *given, X, stretches))
-    view, noise = _view(field, places, dictionary, X, solution.noise_variance, n, learn)
+        left = residual(dictionary, found, factor, variance, X)
+        noise = noise.learnt(left, stretches, dictionary)
+
+    def viewed(variance: Tensor, noise: Noise) -> _View:
+        data = noise.independent(X, stretches)
+        n = min(n_effective, data.shape[1]) if stretches is not None else n_effective
+        return _view(field, places, dictionary, data, variance, n, learn, noise)
+
+    view = viewed(variance, noise)
     columns = dictionary.columns(found) * dictionary.norms[found, None] / view.scale[:, None, None]
     columns = torch.einsum("dp,dmo->pmo", view.basis, columns)
     with few_threads(batch=1):
-        start = Start(places[found], columns, solution.factor[found], noise)
+        start = Start(places[found], columns, factor, view.start_noise(variance))
         settled = slide(view.data, start, view.field, view.grid, least)
-        if stretches is not None:
+        for _ in range(AGAIN if stretches is not None else 0):
             left = _residual(view, settled.sources, X)
-            parts = left.split(list(stretches), 1)
-            counted = min(n, sum(effective_samples(part, dictionary) for part in parts))
-            if counted < AGAIN * n:
-                view = replace(view, data=replace(view.data, n=counted))
-                settled = refine(view.data, settled.sources, view.field, view.grid, least)
+            again = noise.learnt(left, stretches, dictionary)
+            if again.alike(noise):
+                break
+            noise = again
+            before, view = view, viewed(variance, noise)
+            sources = before.onto(view, settled.sources)
+            settled = refine(view.data, sources, view.field, view.grid, least)
         return _result(view, settled)
 
 
@@ -118,17 +139,20 @@ def refit_places(
     *,
     places: ArrayLike,
     factors: ArrayLike,
-    noise: float,
+    variance: float,
     learn: bool,
     least: float,
     n_effective: float,
+    noise: Noise,
+    stretches: Sequence[int] | None = None,
 ) -> Fit:
     """Let sources with places (m, q) and factors (m, o, o) settle in other data of the field."""
-    given = torch.tensor(noise, dtype=X.dtype)
-    view, start_noise = _view(field, grid, dictionary, X, given, n_effective, learn)
+    given = torch.tensor(variance, dtype=X.dtype)
+    data = noise.independent(X, stretches)
+    view = _view(field, grid, dictionary, data, given, n_effective, learn, noise)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
     with few_threads(batch=1):
-        start = Sources.at(view.field, r, A, start_noise)
+        start = Sources.at(view.field, r, A, view.start_noise(given))
         sources = settle(view.data, start, view.field, FIRM)
         settled = refine(view.data, sources, view.field, view.grid, least)
         return _result(view, settled)
@@ -139,31 +163,32 @@ def _view(
     places: Tensor,
     dictionary: Dictionary,
     X: Tensor,
-    noise: Tensor,
+    variance: Tensor,
     n: float,
     learn: bool,
-) -> tuple[_View, Tensor]:
-    """Leave out directions in which the field is lost in the noise; and the noise to start from."""
+    noise: Noise,
+) -> _View:
+    """Leave out directions in which the field is lost in the noise."""
     d, o = dictionary.n_channels, dictionary.n_orient
     F = data_factor(X)
-    floor = FLOOR * float(F.square().sum()) / d
-    if noise.ndim:  # one variance a channel: what is learnt further is a factor on all of them
-        scale = noise.sqrt()
-        data = Data(compressed(F / scale[:, None]), n, learn, floor=FLOOR)
+    power = float(F.square().sum())
+    known = {"n_rest": -noise.spare_channels(n, d), "share": noise.share(n, d)}
+    inflation = noise.inflation(d)
+    if variance.ndim:  # one a channel: what is learnt further is a factor on all of them
+        scale = variance.sqrt()
+        data = Data(F / scale[:, None], n, learn, FLOOR, **known)
         basis = torch.eye(d, dtype=F.dtype)
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
         own = field.through(torch.diag(1 / scale))
-        return _View(data, own, Grid(places, columns), basis, scale), noise.new_ones(())
+        return _View(data, own, Grid(places, columns), basis, scale, noise, inflation)
     values = dictionary.eigenvalues
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
-    seen = left * float(F.square().sum()) > HIDDEN * d * float(noise)
-    rank = max(int(seen.sum()), min(d, o))
+    rank = max(int((left * power > HIDDEN * d * float(variance)).sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
-    data = Data(F, n, learn, floor).in_directions(basis)
-    data = replace(data, F=compressed(data.F))
+    data = Data(F, n, learn, FLOOR * power / d, **known).in_directions(basis)
     columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
-    view = _View(data, field.through(basis), Grid(places, columns), basis, torch.ones_like(F[:, 0]))
-    return view, noise
+    grid, one = Grid(places, columns), torch.ones_like(F[:, 0])
+    return _View(data, field.through(basis), grid, basis, one, noise, inflation)
 
 
 def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
@@ -186,7 +211,7 @@ def _result(view: _View, settled: Settled) -> Fit:
         places=sources.places,
         shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves
         factors=sources.factors,
-        noise_variance=sources.noise * view.scale.square(),
+        noise_variance=sources.noise / view.inflation * view.scale.square(),
         energy=float(at.energy + 2 * view.scale.log().sum()),
         stationarity=steepest,
         offer=settled.offer,
@@ -195,4 +220,5 @@ def _result(view: _View, settled: Settled) -> Fit:
         inverse_map=(sources.factors @ encoder) @ back,
         spread=replace(own, modes=own.modes @ back),
         n_effective=data.n,
+        noise=view.noise,
     )

@@ -1,9 +1,9 @@
 r"""Where a further source would lower the energy, and by how much.
 
 With S = LᵀΣ⁻¹L and Q = LᵀΣ⁻¹CΣ⁻¹L at a place and μ the eigenvalues of S⁻¹Q, the best full prior
-there, entering from nothing, lowers J by Σ_{μ>1} (μ − 1 − log μ): the growth of the place. It is
-largest where the data least agree with the model, so that its maximum over all places is a
-certificate.
+there, entering from nothing, lowers J by Σ_{μ>1} (μ − 1 − log μ) or, where the covariance of the
+noise was estimated, by a little less: the growth of the place. It is largest where the data least
+agree with the model, so that its maximum over all places is a certificate.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from meg_vae.model.misfit import best_variance, growth, growth_slope
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
@@ -32,10 +33,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pull:
-    """What data and model pull at: rows Σ^-½ and FᵀΣ⁻¹, from which S and Q follow."""
+    """What data and model pull at: rows Σ^-½ and RᵀFᵀΣ⁻¹, from which S and Q follow."""
 
     root: Tensor
     seen: Tensor
+    share: float
+
+    def growth(self, fields: Tensor) -> Tensor:
+        """Growth at the fields (m, d, o) of some places, (m,)."""
+        return growth(excess(*self.blocks(fields))[0], self.share)
 
     def blocks(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """S and Q at the fields (m, d, o) of some places, each (m, o, o)."""
@@ -48,7 +54,7 @@ def pull(data: Data, sources: Sources) -> Pull:
     at = whiten(data, sources)
     eye = torch.eye(len(at.L), dtype=at.L.dtype)
     root = torch.linalg.solve_triangular(at.L, eye, upper=False)
-    return Pull(root, at.B.T @ root)
+    return Pull(root, (at.B @ at.root).T @ root, data.share)
 
 
 def excess(S: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,15 +69,9 @@ def excess(S: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
     return values.flip(-1), torch.linalg.solve_triangular(L.mT, vectors, upper=True).flip(-1)
 
 
-def growth(values: Tensor) -> Tensor:
-    """Fall of J by the best full prior, from the eigenvalues μ."""
-    above = values.clamp_min(1.0)
-    return (above - 1 - above.log()).sum(-1)
-
-
-def best_factor(values: Tensor, vectors: Tensor) -> Tensor:
-    """Factor of that prior, (…, o, o)."""
-    return vectors * (values.clamp_min(1.0) - 1).sqrt()[..., None, :]
+def best_factor(values: Tensor, vectors: Tensor, share: float) -> Tensor:
+    """Factor of the prior that grows most, (…, o, o)."""
+    return vectors * best_variance(values, share).sqrt()[..., None, :]
 
 
 def grid_growth(at: Pull, grid: Grid) -> Tensor:
@@ -84,7 +84,7 @@ def grid_growth(at: Pull, grid: Grid) -> Tensor:
             (rows.to(flat) @ flat).reshape(-1, n, o).movedim(0, 2) for rows in (at.root, at.seen)
         )
         S, Q = (x @ x.mT for x in rows)
-        parts.append(growth(excess(S, Q)[0]))
+        parts.append(growth(excess(S, Q)[0], at.share))
     return torch.cat(parts).double()
 
 
@@ -98,7 +98,7 @@ def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tenso
         size = torch.linalg.vector_norm(slope, dim=1, keepdim=True).clamp_min(1e-300)
         tries = torch.stack([field.within(places + s * field.unit * slope / size) for s in STEPS])
         seen = field.exact().expand(tries.flatten(0, 1)).values
-        found = growth(excess(*at.blocks(seen))[0]).unflatten(0, tries.shape[:2])
+        found = at.growth(seen).unflatten(0, tries.shape[:2])
         top, which = found.max(0)
         better = top > best * (1 + 1e-4)
         if not better.any():
@@ -114,15 +114,15 @@ def _growth_at(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, 
     here = field.exact().expand(places)
     S, Q = at.blocks(here.values)
     values, vectors = excess(S, Q)
-    # ∂μ_i = v_iᵀ(∂Q − μ_i ∂S)v_i, and the growth changes by (1 − 1/μ_i)∂μ_i.
+    # ∂μ_i = v_iᵀ(∂Q − μ_i ∂S)v_i, and the growth follows μ_i.
     toward = here.gradient.movedim(3, 1)  # (m, q, d, o)
-    weight = (1 - 1 / values.clamp_min(1.0))[:, None, :]
+    weight = growth_slope(values, at.share)[:, None, :]
     moved, still = toward @ vectors[:, None], (here.values @ vectors)[:, None]
     changes = [
         2 * ((rows @ moved) * (rows @ still)).sum(2) for rows in (at.root, at.seen)
     ]  # of vᵀSv and of vᵀQv
     slope = (weight * (changes[1] - values[:, None, :] * changes[0])).sum(2)
-    return growth(values), best_factor(values, vectors), slope
+    return growth(values, at.share), best_factor(values, vectors, at.share), slope
 
 
 def highest(at: Pull, field: Field, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.misfit import noise_alone, removal_change, weights_root
 from meg_vae.model.sliding.choice import (
     log_evidence,
     rough_start,
@@ -96,11 +96,16 @@ def _begin(data: Data, start: Start, field: Field, least: float) -> Sources:
 
 
 def settle_noise(data: Data, sources: Sources) -> Sources:
-    """Learn the noise where there is no source: λ is the mean power of the data."""
+    """Learn the noise where there is no source: λ is the mean power of the weighted data."""
     if not data.learn or len(sources):
         return sources
-    power = (data.F.square().sum() + data.rest) / (len(data.F) + data.n_rest)
-    return replace(sources, noise=power.clamp_min(max(data.floor, 1e-300)))
+    products = data.F.T @ data.F + data.rest
+    return replace(
+        sources,
+        noise=noise_alone(products, len(data.F) + data.n_rest, data.share).clamp_min(
+            max(data.floor, 1e-300)
+        ),
+    )
 
 
 def _groups(places: Tensor, power: Tensor, reach: float) -> Tensor:
@@ -118,10 +123,11 @@ def _group_evidence(data: Data, patterns: Tensor, noise: Tensor, group: Tensor) 
     P = patterns.movedim(0, 1).flatten(1)
     L = torch.linalg.cholesky(P @ P.T + noise * torch.eye(len(P), dtype=P.dtype))
     A = torch.linalg.solve_triangular(L, P, upper=False)
-    seen = A.T @ torch.linalg.solve_triangular(L, data.F, upper=False)
+    B = torch.linalg.solve_triangular(L, data.F, upper=False)
+    seen = A.T @ B @ weights_root(data.products(B, noise), data.share)
     dipole = group.repeat_interleave(patterns.shape[2])
     change = [
-        removal_change(A[:, own].T @ A[:, own], seen[own] @ seen[own].T)
+        removal_change(A[:, own].T @ A[:, own], seen[own] @ seen[own].T, data.share)
         for own in (dipole == g for g in range(int(group.max()) + 1 if len(group) else 0))
     ]
     return data.n / 2 * torch.stack(change) if change else P.new_zeros(0)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from meg_vae.model.misfit import removal_change
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
 VISIBLE = 0.1  # nats × 2 that an error of the field must be worth to be learnt
@@ -120,10 +121,10 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     par, col, n = moving.parameter, moving.column, int(moving.free.sum())
     P = sources.patterns[:, sources.live.flatten()]
     r = P.shape[1]
-    inverse = torch.cholesky_inverse(at.L)
+    inverse, F = torch.cholesky_inverse(at.L), data.F @ at.root
     Z = torch.cat([P, moving.moves], 1)
     KZ = inverse @ Z
-    FKZ = data.F.T @ KZ
+    FKZ = F.T @ KZ
     K, M = Z.T @ KZ, FKZ.T @ FKZ
     G = K - M
     gradient = _summed(2 * G[r:, :r].gather(1, col[:, None])[:, 0], par, n)
@@ -131,9 +132,9 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     average = (average + average.T) / 2
     bend = 2 * G[r:, r:] * (col[:, None] == col)
     curvature = 2 * average - fisher + _summed(_summed(bend, par, n).T, par, n)
-    curvature = curvature + _bends(
-        sources, moving, 2 * (KZ - inverse @ (data.F @ FKZ))[:, :r], unit
-    )
+    curvature = curvature + _bends(sources, moving, 2 * (KZ - inverse @ (F @ FKZ))[:, :r], unit)
+    if data.share:  # the weights of the data follow the parameters
+        curvature = curvature - data.share * _pairs(M, M, r, par, col, n)
     prior = _error_prior(sources, moving, data.n)
     gradient = gradient + prior * _values(sources, moving)
     curvature, average = curvature + prior.diag(), average + prior.diag()
@@ -141,14 +142,13 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
         gradient, curvature, average = _with_noise(
             data,
             sources,
-            inverse,
-            KZ,
-            FKZ,
+            (inverse, F, at.root),
+            (KZ, FKZ),
             (r, par, col, n),
             (gradient, curvature, average),
         )
-    removal = torch.log1p(-K.diagonal()[:r].clamp_max(1 - 1e-15))
-    removal = removal + M.diagonal()[:r] / (1 - K.diagonal()[:r].clamp_max(1 - 1e-15))
+    own = (x.diagonal()[:r, None, None] for x in (K, M))
+    removal = removal_change(*own, data.share)
     return Slopes(at.energy, gradient, curvature, average, removal, moving)
 
 
@@ -203,28 +203,35 @@ def _values(sources: Sources, moving: Directions) -> Tensor:
 def _with_noise(
     data: Data,
     sources: Sources,
-    inverse: Tensor,
-    KZ: Tensor,
-    FKZ: Tensor,
+    whitening: tuple[Tensor, Tensor, Tensor],
+    pulled: tuple[Tensor, Tensor],
     layout: tuple[int, Tensor, Tensor, int],
     parts: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Border all with log λ, which moves Σ by λI."""
+    (inverse, F, root), (KZ, FKZ) = whitening, pulled
     r, par, col, n = layout
     gradient, curvature, average = parts
     lam = sources.noise
-    KF = inverse @ data.F
+    KF = inverse @ F
     MZ = KF @ FKZ
+    rest = root.T @ (data.rest / lam).expand_as(root) @ root
+    moved = lam * KF.T @ KF + rest  # by how much the weighted products G fall
     fisher_c = 2 * lam * (KZ[:, :r][:, col] * KZ[:, r:]).sum(0)
     average_c = lam * (MZ[:, :r][:, col] * KZ[:, r:] + MZ[:, r:] * KZ[:, :r][:, col]).sum(0)
-    fisher_c, average_c = _summed(fisher_c, par, n), _summed(average_c, par, n)
-    rest = data.rest / lam
-    own = lam * (inverse.diagonal().sum() - KF.square().sum()) + data.n_rest - rest
+    follow_c = 2 * data.share * (FKZ[:, :r][:, col] * (moved @ FKZ[:, r:])).sum(0)
+    fisher_c, average_c, follow_c = (_summed(x, par, n) for x in (fisher_c, average_c, follow_c))
+    own = lam * inverse.diagonal().sum() + data.n_rest - moved.trace()
     own_fisher = lam**2 * inverse.square().sum() + data.n_rest
-    own_average = lam**2 * (KF * (inverse @ KF)).sum() + rest
+    own_average = lam**2 * (KF * (inverse @ KF)).sum() + rest.trace()
+    follow = data.share * moved.square().sum()
     return (
         torch.cat([gradient, own[None]]),
-        _bordered(curvature, 2 * average_c - fisher_c, 2 * own_average - own_fisher + own),
+        _bordered(
+            curvature,
+            2 * average_c - fisher_c - follow_c,
+            2 * own_average - own_fisher + own - follow,
+        ),
         _bordered(average, average_c, own_average),
     )
 

@@ -5,15 +5,20 @@ and the profile J = log|Σ| + tr(CΣ⁻¹), Σ = λI + Σ_k P_k P_kᵀ, P_k = L(
 The field is kept to first order about an anchor near each place, and evaluated anew when the place
 has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e(r), the prior of c
 adds ‖c‖² / n to J.
+
+Where the covariance of the noise was estimated, tr(CΣ⁻¹) gives way to the misfit of
+`meg_vae.model.misfit`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from meg_vae.model.misfit import misfit, weights_root
 from meg_vae.model.sliding.field import Expansion, Field, rotation
 
 
@@ -21,23 +26,30 @@ from meg_vae.model.sliding.field import Expansion, Field, rotation
 class Data:
     """The data of a fit, in the directions that the field reaches.
 
-    ``F``, shape (d, k), is a factor of C = F Fᵀ; ``n_rest`` directions hold noise alone, of power
-    ``rest``; ``n`` counts independent samples; ``learn`` says whether λ is free, above ``floor``.
+    ``F``, shape (d, k), is a factor of C = F Fᵀ; ``n_rest`` further directions hold noise alone,
+    with the inner products ``rest``, shape (k, k) or zero; ``n`` counts independent samples;
+    ``learn`` says whether λ is free, above ``floor``; ``share`` is that of `meg_vae.model.misfit`,
+    0 where the covariance of the noise is known.
     """
 
     F: Tensor
     n: float
     learn: bool = True
     floor: float = 0.0
-    n_rest: int = 0
-    rest: float = 0.0
+    n_rest: float = 0.0
+    rest: Tensor = torch.zeros(())
+    share: float = 0.0
 
     def in_directions(self, basis: Tensor) -> Data:
         """Describe the data in the columns of ``basis``; what it leaves out is noise alone."""
         inside = basis.T @ self.F
-        left = float(self.F.square().sum() - inside.square().sum())
+        left = self.F - basis @ inside
         n_rest = self.n_rest + basis.shape[0] - basis.shape[1]
-        return replace(self, F=inside, n_rest=n_rest, rest=self.rest + max(left, 0.0))
+        return replace(self, F=inside, n_rest=n_rest, rest=self.rest + left.T @ left)
+
+    def products(self, B: Tensor, noise: Tensor) -> Tensor:
+        """Inner products FᵀΣ⁻¹F, (k, k), from ``B`` = L⁻¹F and what is noise alone."""
+        return B.T @ B + self.rest / noise
 
 
 @dataclass(frozen=True)
@@ -149,11 +161,21 @@ def principal_axes(factors: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Whitened:
-    """The energy of some sources, with Cholesky factor ``L`` of Σ and ``B`` = L⁻¹F."""
+    """The energy of some sources, with Cholesky factor ``L`` of Σ and ``B`` = L⁻¹F.
+
+    ``products`` G = FᵀΣ⁻¹F (k, k) are of all directions, and ``share`` is that of the data.
+    """
 
     energy: Tensor
     L: Tensor
     B: Tensor
+    products: Tensor
+    share: float
+
+    @cached_property
+    def root(self) -> Tensor:
+        """Factor R (k, k) of the weights of the data: derivatives are those for FR."""
+        return weights_root(self.products, self.share)
 
 
 def whiten(data: Data, sources: Sources) -> Whitened:
@@ -162,7 +184,8 @@ def whiten(data: Data, sources: Sources) -> Whitened:
     eye = torch.eye(len(P), dtype=P.dtype)
     L, failed = torch.linalg.cholesky_ex(P @ P.T + noise * eye)
     B = torch.linalg.solve_triangular(L, data.F, upper=False)
-    J = 2 * L.diagonal().log().sum() + B.square().sum()
-    J = J + data.n_rest * noise.log() + data.rest / noise + sources.shift.square().sum() / data.n
+    products = data.products(B, noise)
+    J = 2 * L.diagonal().log().sum() + data.n_rest * noise.log() + misfit(products, data.share)
+    J = J + sources.shift.square().sum() / data.n
     bad = (failed > 0) | ~torch.isfinite(J)
-    return Whitened(torch.where(bad, torch.inf, J), L, B)
+    return Whitened(torch.where(bad, torch.inf, J), L, B, products, data.share)
