@@ -154,10 +154,14 @@ class SlidingVAE:
         check_positive("n_effective", n)
         check_stretches(stretches, data.shape[1])
         noise = Noise(float(n_noise))
+        d = dictionary.n_channels
+        held = not isinstance(self.noise_variance, str)
         solution = solve(
             dictionary,
             data,
-            noise_variance=self.noise_variance,
+            noise_variance=noise.inflation(d) * self.noise_variance if held else self.noise_variance,
+            share=noise.share(n, d),
+            spare=noise.spare_channels(n, d),
             tol=self.tol,
             max_iter=self.max_iter,
         )

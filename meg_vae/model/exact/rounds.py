@@ -69,6 +69,8 @@ def minimise(
     full: bool,
     tol: float,
     max_iter: int,
+    share: float = 0.0,
+    spare: float = 0.0,
 ) -> Solution:
     """Descend from a dense start until the certificate over all positions is below ``tol``.
 
@@ -90,6 +92,8 @@ def minimise(
         Target of the certificate.
     max_iter : int
         Most accepted steps.
+    share, spare : float
+        As for `meg_vae.model.solve.solve`.
 
     Returns
     -------
@@ -100,7 +104,8 @@ def minimise(
     o = dictionary.n_orient
     eye = torch.eye(o, dtype=torch.float64, device=F.device)
     chosen = _strongest(gamma, gamma > 0, START)
-    candidates = Candidates(dictionary.columns(chosen), F, full and o > 1, learn)
+    columns = dictionary.columns(chosen)
+    candidates = Candidates(columns, F, full and o > 1, learn, -spare, share=share)
     point = evaluate(candidates, gamma[:, chosen, None, None].sqrt() * eye, noise)
     trace = Trace([point.J], max_iter)
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])

@@ -10,7 +10,9 @@ K = RᵀΦᵀΣ⁻¹ΦR and M = RᵀΦᵀΣ⁻¹CΣ⁻¹ΦR the energy changes b
 
 The noise is one more variance component, with the identity for its columns. K∘M without the second
 half is the average information of restricted maximum likelihood (Gilmour, Thompson & Cullis 1995),
-which is positive semidefinite where the Hessian is not.
+which is positive semidefinite where the Hessian is not. Where the covariance of the noise was
+estimated, C is that of the weighted data, and the second derivative is that of the tangent, which
+lies above the energy.
 """
 
 from __future__ import annotations
@@ -107,13 +109,15 @@ def slopes(candidates: Candidates, point: Point) -> Slopes:
         gradient = torch.einsum("zgab,kab->zgk", G, basis).flatten(1)
         self_term = _block_diagonal(_self_term(G, point.R, basis))
         removal = removal_change(
-            K.diagonal(dim1=1, dim2=2)[..., None, None], M.diagonal(dim1=1, dim2=2)[..., None, None]
+            K.diagonal(dim1=1, dim2=2)[..., None, None],
+            M.diagonal(dim1=1, dim2=2)[..., None, None],
+            candidates.share,
         )
     else:
         basis = None
         gradient = G.diagonal(dim1=2, dim2=3).sum(2)
         self_term = torch.diag_embed(gradient.clamp_min(0.0))
-        removal = removal_change(K_blocks, M_blocks)
+        removal = removal_change(K_blocks, M_blocks, candidates.share)
     average, fisher = _pairs(K, M, o, basis), _pairs(K, K, o, basis)
     if candidates.learn != "none":
         gradient, average, fisher, self_term = _with_noise(
@@ -225,7 +229,7 @@ def _with_noise(
             T.sum(1, keepdim=True) for T in (cross_average, cross_fisher)
         )
         own_average, own_fisher = (T.sum((1, 2), keepdim=True) for T in (own_average, own_fisher))
-        rest = (candidates.rest / point.noise[:, 0])[:, None]  # of directions that see noise alone
+        rest = (point.rest / point.noise[:, 0])[:, None]  # of directions that see noise alone
         own = own + candidates.n_rest - rest
         own_average, own_fisher = own_average + rest[..., None], own_fisher + candidates.n_rest
     return (

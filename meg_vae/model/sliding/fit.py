@@ -69,12 +69,9 @@ class _View:
     grid: Grid
     basis: Tensor  # (d, p)
     scale: Tensor  # (d,), square root of the noise that the data were divided by
+    start: Tensor  # noise variance to start from
     noise: Noise
     inflation: float  # of the covariance of the noise, which λ is relative to
-
-    def start_noise(self, variance: Tensor) -> Tensor:
-        """Variance to start from here, of a solution's, one for all channels or one for each."""
-        return self.inflation * (variance.new_ones(()) if variance.ndim else variance)
 
     def onto(self, other: _View, sources: Sources) -> Sources:
         """Take sources over to another view, whose directions may be others."""
@@ -104,20 +101,21 @@ def fit_places(
     """
     found = solution.gamma.nonzero()[:, 0]
     factor, variance = solution.factor[found], solution.noise_variance
+    variance = variance / noise.inflation(len(X))
     if stretches is not None:
-        left = residual(dictionary, found, factor, variance, X)
+        left = residual(dictionary, found, factor, solution.noise_variance, X)
         noise = noise.learnt(left, stretches, dictionary)
 
-    def viewed(variance: Tensor, noise: Noise) -> _View:
+    def viewed(noise: Noise) -> _View:
         data = noise.independent(X, stretches)
         n = min(n_effective, data.shape[1]) if stretches is not None else n_effective
         return _view(field, places, dictionary, data, variance, n, learn, noise)
 
-    view = viewed(variance, noise)
+    view = viewed(noise)
     columns = dictionary.columns(found) * dictionary.norms[found, None] / view.scale[:, None, None]
     columns = torch.einsum("dp,dmo->pmo", view.basis, columns)
     with few_threads(batch=1):
-        start = Start(places[found], columns, factor, view.start_noise(variance))
+        start = Start(places[found], columns, factor, view.start)
         settled = slide(view.data, start, view.field, view.grid, least)
         for _ in range(AGAIN if stretches is not None else 0):
             left = _residual(view, settled.sources, X)
@@ -125,7 +123,7 @@ def fit_places(
             if again.alike(noise):
                 break
             noise = again
-            before, view = view, viewed(variance, noise)
+            before, view = view, viewed(noise)
             sources = before.onto(view, settled.sources)
             settled = refine(view.data, sources, view.field, view.grid, least)
         return _result(view, settled)
@@ -152,7 +150,7 @@ def refit_places(
     view = _view(field, grid, dictionary, data, given, n_effective, learn, noise)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
     with few_threads(batch=1):
-        start = Sources.at(view.field, r, A, view.start_noise(given))
+        start = Sources.at(view.field, r, A, view.start)
         sources = settle(view.data, start, view.field, FIRM)
         settled = refine(view.data, sources, view.field, view.grid, least)
         return _result(view, settled)
@@ -168,19 +166,21 @@ def _view(
     learn: bool,
     noise: Noise,
 ) -> _View:
-    """Leave out directions in which the field is lost in the noise."""
+    """Leave out directions in which the field is lost in the noise, of variance λ."""
     d, o = dictionary.n_channels, dictionary.n_orient
     F = data_factor(X)
     power = float(F.square().sum())
     known = {"n_rest": -noise.spare_channels(n, d), "share": noise.share(n, d)}
     inflation = noise.inflation(d)
+    variance = inflation * variance
     if variance.ndim:  # one a channel: what is learnt further is a factor on all of them
         scale = variance.sqrt()
         data = Data(F / scale[:, None], n, learn, FLOOR, **known)
         basis = torch.eye(d, dtype=F.dtype)
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
         own = field.through(torch.diag(1 / scale))
-        return _View(data, own, Grid(places, columns), basis, scale, noise, inflation)
+        start = variance.new_ones(())
+        return _View(data, own, Grid(places, columns), basis, scale, start, noise, inflation)
     values = dictionary.eigenvalues
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
     rank = max(int((left * power > HIDDEN * d * float(variance)).sum()), min(d, o))
@@ -188,7 +188,7 @@ def _view(
     data = Data(F, n, learn, FLOOR * power / d, **known).in_directions(basis)
     columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
     grid, one = Grid(places, columns), torch.ones_like(F[:, 0])
-    return _View(data, field.through(basis), grid, basis, one, noise, inflation)
+    return _View(data, field.through(basis), grid, basis, one, variance, noise, inflation)
 
 
 def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
