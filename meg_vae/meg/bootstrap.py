@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import mne
 import numpy as np
@@ -13,6 +14,10 @@ from scipy.spatial.distance import cdist
 
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.table import RADIUS, main_axis
+
+if TYPE_CHECKING:
+    from meg_vae.meg.inverse import VAEInverse
+    from meg_vae.model.noise import Noise
 
 COLUMNS = [
     "probability",
@@ -26,6 +31,19 @@ COLUMNS = [
     "amplitude_sd_nAm",
 ]
 REACH_MM = 30.0  # farthest that a sample's source is still taken for the same as the fit's
+
+
+def learnt_noise(inverse: VAEInverse) -> Noise:
+    """Give the noise as a fit learnt it."""
+    import torch
+
+    from meg_vae.model.in_time import LONGEST
+    from meg_vae.model.noise import Noise
+
+    r = np.zeros(LONGEST)
+    known = inverse.noise_autocorrelation_
+    r[: len(known)] = known
+    return Noise(inverse.noise_samples_, torch.as_tensor(r))
 
 
 @dataclass(frozen=True, eq=False)

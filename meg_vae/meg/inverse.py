@@ -98,8 +98,13 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
         the low-pass leaves: to compare forward models on identical data and noise covariance.
     n_effective_ : float
-        Independent samples that the evidence of a source counts: the fewer of those that the
-        low-pass leaves and those in the autocorrelation of the residual.
+        Independent samples of the data, which the evidence counts: the directions of time that hold
+        noise, and no more than the low-pass leaves.
+    noise_autocorrelation_ : ndarray, shape (n_lags,)
+        Autocorrelation of the noise as the residual shows it, from 1 at lag 0, by samples.
+    noise_samples_ : float
+        Samples that the noise covariance was estimated from, as its ``nfree`` says; infinity where
+        it does not tell.
 
     Examples
     --------
@@ -240,6 +245,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.energy_ = found.energy
         self.log_evidence_ = found.log_evidence
         self.n_effective_ = found.n_effective
+        self.noise_samples_ = found.noise.n_samples
+        self.noise_autocorrelation_ = found.noise.r.numpy()
         self.history_ = found.history
         self.certificate_ = found.certificate
         self.growth_ = found.growth

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mne
 import numpy as np
@@ -18,8 +19,17 @@ from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.orientation import check_free
+from meg_vae.meg.samples import noise_samples
 from meg_vae.meg.table import RADIUS
 
+if TYPE_CHECKING:
+    from meg_vae.model.noise import Noise
+    from meg_vae.model.sliding_vae import SlidingVAE
+    from meg_vae.model.sparse_vae import SparseVAE
+
+    M = TypeVar("M", SlidingVAE, SparseVAE)
+
+FEWEST = 10  # directions that are looked at in any case
 VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
 
 
@@ -28,7 +38,7 @@ class Localization:
     """What was found: the sources, in the order of the table, and what speaks for them.
 
     ``noise_variance`` λ; ``energy`` J, ``history`` and ``certificate`` of the minimum on the grid;
-    ``log_evidence`` of the whole model, ``n_effective`` samples; per source ``evidence`` (nats),
+    ``log_evidence`` of the whole model, ``n_effective`` samples, ``noise`` as it was learnt; per source ``evidence`` (nats),
     ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part
     from the lead field's error), ``on_wall`` and ``field_error`` (relative
     error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
@@ -41,6 +51,7 @@ class Localization:
     certificate: float
     log_evidence: float
     n_effective: float
+    noise: Noise
     evidence: NDArray[np.float64]
     cluster: NDArray[np.int64]
     place_covariance: NDArray[np.float64]
@@ -57,14 +68,16 @@ def on_grid(
     """Find the sources among the positions of a forward model."""
     from meg_vae.model.sparse_vae import SparseVAE
 
-    leadfield = _whitened(data, forward, noise_cov, options["loose"], options["rank"])
     names = ("noise_variance", "orientation", "min_log_evidence", "tol", "max_iter")
-    model = SparseVAE(leadfield.n_orient, **{name: options[name] for name in names}).fit(
-        leadfield.Phi,
-        data.whiten(leadfield),
-        n_effective=data.n_independent,
-        stretches=data.stretches,
-    )
+
+    def fit(leadfield: LeadField) -> SparseVAE:
+        return SparseVAE(leadfield.n_orient, **{name: options[name] for name in names}).fit(
+            leadfield.Phi, data.whiten(leadfield), **samples
+        )
+
+    samples = _samples(data, noise_cov)
+    leadfield = _whitened(data, forward, noise_cov, options["loose"], options["rank"])
+    leadfield, model = _fitted(fit, leadfield, samples["n_noise"])
     active = model.active_
     own, joint = model.source_log_evidence_[active], model.cluster_log_evidence_[active]
     # Strongest cluster first, then its strongest source.
@@ -77,13 +90,14 @@ def on_grid(
         model.posterior_covariance(),
     )
     return Localization(
-        filter=kept.ordered(order),
+        filter=_unbiased(kept.ordered(order), model.noise_),
         noise_variance=model.noise_variance_,
         energy=model.energy_,
         history=model.history_,
         certificate=model.certificate_,
         log_evidence=model.log_evidence_,
         n_effective=model.n_effective_,
+        noise=model.noise_,
         evidence=joint[order],
         cluster=_renumbered(model.cluster_[active][order]),
         place_covariance=np.full((len(order), 3, 3), np.nan),
@@ -107,25 +121,28 @@ def at_places(
     from meg_vae.model.sliding_vae import SlidingVAE
 
     check_free(forward, options["loose"])
-    leadfield = _whitened(data, forward, noise_cov, 1.0, options["rank"])
-    field = ContinuousField(leadfield, data.info, bem, trans)
     names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
-    n = data.n_independent
-    model = SlidingVAE(**{name: options[name] for name in names}).fit(
-        field,
-        leadfield.forward["source_rr"],
-        data.whiten(leadfield),
-        dictionary=Dictionary(leadfield.Phi, leadfield.n_orient),
-        errors=None if field.is_exact else field.errors,
-        confine=field.confine,
-        n_effective=n,
-        n_noise=_noise_samples(noise_cov),
-        stretches=data.stretches,
-    )
+
+    def fit(leadfield: LeadField) -> SlidingVAE:
+        field = ContinuousField(leadfield, data.info, bem, trans)
+        return SlidingVAE(**{name: options[name] for name in names}).fit(
+            field,
+            leadfield.forward["source_rr"],
+            data.whiten(leadfield),
+            dictionary=Dictionary(leadfield.Phi, leadfield.n_orient),
+            errors=None if field.is_exact else field.errors,
+            confine=field.confine,
+            **samples,
+        )
+
+    samples = _samples(data, noise_cov)
+    leadfield = _whitened(data, forward, noise_cov, 1.0, options["rank"])
+    leadfield, model = _fitted(fit, leadfield, samples["n_noise"])
+    field = ContinuousField(leadfield, data.info, bem, trans)
     error = field.relative_error(model.places_)
     _tell_of_errors(error)
     return Localization(
-        filter=_place_filter(leadfield, field, model),
+        filter=_unbiased(_place_filter(leadfield, field, model), model.noise_),
         noise_variance=model.noise_variance_,
         energy=model.energy_,
         history=model.history_,
@@ -133,12 +150,14 @@ def at_places(
         log_evidence=model_log_evidence(
             model.energy_,
             n_channels=len(leadfield.Phi),
-            n_effective=n,
+            n_effective=model.n_effective_,
             n_groups=leadfield.n_positions,
             n_active=len(model.places_),
             n_free=9,  # place and prior
+            log_volume=model.noise_.log_volume(data.stretches),
         ),
         n_effective=model.n_effective_,
+        noise=model.noise_,
         evidence=model.log_evidence_,
         cluster=_overlapping(model.places_, model.place_covariance_),
         place_covariance=model.place_covariance_,
@@ -162,9 +181,45 @@ def _whitened(
     return leadfield
 
 
-def _noise_samples(noise_cov: mne.Covariance) -> float:
-    n = noise_cov["nfree"]
-    return float(n) if n > 0 else np.inf
+def _samples(data: FitData, noise_cov: mne.Covariance) -> dict[str, Any]:
+    """Count the samples of the data, and those behind the noise covariance."""
+    n_noise = noise_samples(noise_cov)
+    if data.stretches is None:  # nothing tells how the noise goes on, but for the low-pass
+        n_noise *= data.n_independent / data.n_samples
+    return {"n_effective": data.n_independent, "n_noise": n_noise, "stretches": data.stretches}
+
+
+def _fitted(
+    fit: Callable[[LeadField], M], leadfield: LeadField, n_noise: float
+) -> tuple[LeadField, M]:
+    """Fit in as many directions as the noise covariance is known for.
+
+    It takes twice as many independent samples as directions to whiten with a loss of a half (Reed,
+    Mallett & Brennan 1974); how many are independent, the first fit learns.
+    """
+    n_channels = len(leadfield.Phi)
+    for _ in range(2):
+        model = fit(leadfield)
+        known = model.noise_.n_independent / 2
+        if len(leadfield.Phi) <= known or len(leadfield.Phi) <= FEWEST:
+            break
+        leadfield = leadfield.reduced(max(int(known), FEWEST))
+    else:
+        model = fit(leadfield)
+    if len(leadfield.Phi) < n_channels:
+        warn(
+            f"noise_cov was estimated from {n_noise:.0f} samples, of which about "
+            f"{2 * known:.0f} are independent, for {n_channels} channels: only the "
+            f"{len(leadfield.Phi)} directions that the lead field fills most are looked at. Estimate "
+            f"it from {2 * n_channels} independent samples or more."
+        )
+    return leadfield, model
+
+
+def _unbiased(filter_: SourceFilter, noise: Noise) -> SourceFilter:
+    """Whiten by the covariance whose inverse is unbiased, to which the noise variance refers."""
+    size = noise.inflation(len(filter_.whitener)) ** 0.5
+    return replace(filter_, whitener=filter_.whitener / size)
 
 
 def _place_filter(leadfield: LeadField, field: ContinuousField, model: Any) -> SourceFilter:

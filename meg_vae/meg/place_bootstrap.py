@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar
 from numpy.typing import NDArray
 
-from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
+from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noise
 from meg_vae.meg.estimates import active_positions, source_estimate
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField
@@ -39,7 +39,7 @@ def resample_places(
 
     weights = resampling_weights(len(whitened), n_bootstrap, np.random.default_rng(random_state))
     axis, peaks = directions(inverse.filter_, own)
-    start = _start(inverse, len(whitened))
+    start = _start(inverse, *whitened.shape[::2])
     averages = np.tensordot(weights, whitened, 1)
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
     work = (delayed(_fit_task)(field, leadfield, averages[one], start, peaks) for one in tasks)
@@ -73,7 +73,7 @@ def resample_places(
 _Sample = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
-def _start(inverse: VAEInverse, n_epochs: int) -> dict[str, Any]:
+def _start(inverse: VAEInverse, n_epochs: int, n_samples: int) -> dict[str, Any]:
     """Where the samples start: the sources of the fit, in noise of nearly twice the variance."""
     given, twice = inverse.noise_variance, 2 - 1 / n_epochs
     filter_ = inverse.filter_
@@ -81,10 +81,12 @@ def _start(inverse: VAEInverse, n_epochs: int) -> dict[str, Any]:
     return {
         "places": filter_.positions.rr_head,
         "factors": axes * np.sqrt(size.clip(0))[:, None, :],
-        "noise": float(np.mean(inverse.noise_variance_)) * twice,
+        "variance": float(np.mean(inverse.noise_variance_)) * twice,
         "learn": isinstance(given, str),
         "least": inverse.min_log_evidence,
         "n_effective": inverse.n_effective_,
+        "noise": learnt_noise(inverse),
+        "stretches": [n_samples],
     }
 
 

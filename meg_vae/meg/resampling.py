@@ -14,7 +14,7 @@ from mne.utils import ProgressBar, logger, use_log_level, warn
 from numpy.typing import NDArray
 
 from meg_vae.meg.arguments import as_covariance, as_forward
-from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
+from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noise
 from meg_vae.meg.data import EvokedData
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
 from meg_vae.meg.field import ContinuousField
@@ -122,6 +122,8 @@ class SourceBootstrap:
                 rank=self.rank,
                 data=EvokedData(self._responses) if self._responses else None,
             )
+            if len(filter_.whitener) < len(leadfield.Phi):
+                leadfield = leadfield.reduced(len(filter_.whitener))
             picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
             whitened = np.einsum("rd,edt->ert", leadfield.whitener, epochs_data[:, picks])
             own = filter_.activity(epochs.average(picks=leadfield.ch_names))
@@ -240,6 +242,7 @@ def _options(inverse: VAEInverse, n_epochs: int, n_samples: int) -> Options:
         tol=inverse.tol,
         max_iter=inverse.max_iter,
         n_effective=min(inverse.n_effective_, n_samples),
+        noise=learnt_noise(inverse),
     )
 
 

@@ -34,6 +34,8 @@ RESULTS = (
     "history_",
     "certificate_",
     "n_effective_",
+    "noise_samples_",
+    "noise_autocorrelation_",
     "growth_",
     "stationarity_",
     "position_covariance_",
@@ -43,9 +45,15 @@ RESULTS = (
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """Give the state of a file of format 2, of sources on the grid, what the present format has."""
-    if state["version"] > 2:
-        return state
+    """Give the state of a file of an earlier format what the present one has."""
+    if state["version"] < 4:  # the noise was taken for white, and its covariance for exact
+        white = {"noise_samples_": np.inf, "noise_autocorrelation_": np.eye(1, 1)[0]}
+        state = state | {"results": state["results"] | white}
+    return _off_the_grid(state) if state["version"] < 3 else state
+
+
+def _off_the_grid(state: dict[str, Any]) -> dict[str, Any]:
+    """Give sources on the grid, of a file of format 2, what those between its positions have."""
     results, kept = dict(state["results"]), dict(state["filter"])
     order = results.pop("_order")
     n, n_orient = kept["positions"]["axes"].shape[:2]
@@ -58,7 +66,7 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     )
     new = {"radius_mm": [np.nan] * n, "extent_mm": [0.0] * n, "on_wall": [False] * n}
     return {
-        "version": 3,
+        "version": 4,
         "options": {"positions": "grid", **state["options"]},
         "results": results,
         "sources": state["sources"] | new,

@@ -14,6 +14,7 @@ from meg_vae.model.evidence import possible_gain
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import weighted_columns
 from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.noise import Noise
 from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
 
@@ -30,6 +31,8 @@ class Options:
         Its options.
     n_effective : float
         Independent samples that the evidence counts.
+    noise : Noise
+        How the noise goes on in the samples, which follow each other, and how well it is known.
     """
 
     noise_variance: float | str
@@ -38,6 +41,15 @@ class Options:
     tol: float
     max_iter: int
     n_effective: float
+    noise: Noise
+
+    def independent(self, X: Tensor) -> Tensor:
+        """Turn the samples (..., d, n) of data into independent ones."""
+        return self.noise.independent(X, [X.shape[-1]])
+
+    def known(self, dictionary: Dictionary) -> dict[str, float]:
+        """Tell what solver and evidence ask of the noise."""
+        return self.noise.known(self.n_effective, dictionary.n_channels)
 
     def solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
         """Minimise the energy of one or more samples.
@@ -57,10 +69,11 @@ class Options:
         return solve(
             dictionary,
             X,
-            noise_variance=self.noise_variance,
+            noise_variance=self.noise.variance(self.noise_variance, dictionary.n_channels),
             orientation=self.orientation,
             tol=self.tol,
             max_iter=self.max_iter,
+            **self.known(dictionary),
         )
 
     def select(self, dictionary: Dictionary, solution: Solution, X: Tensor) -> Selection:
@@ -89,6 +102,7 @@ class Options:
             n_effective=self.n_effective,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
+            **self.known(dictionary),
         )
 
 
@@ -167,6 +181,7 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
         Positions with a source that is reported, that could take the place of one at a loss of
         `SWAP` nats or less, or that could add half of what is asked of a source.
     """
+    X = options.independent(X)
     solution = options.solve(dictionary, X)
     chosen = options.select(dictionary, solution, X)
     noise = _spread(chosen.noise_variance, dictionary.n_channels)
@@ -174,8 +189,8 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
 
     def gain_beside(stay: Tensor) -> Tensor:
         model = chosen.kept[stay], chosen.factor[stay], noise
-        n = options.n_effective
-        return possible_gain(dictionary, *model, X, full=full, n_effective=n)
+        n, share = options.n_effective, options.known(dictionary)["share"]
+        return possible_gain(dictionary, *model, X, full=full, n_effective=n, share=share)
 
     everyone = torch.ones_like(chosen.kept, dtype=torch.bool)
     gain = gain_beside(everyone)
@@ -213,10 +228,11 @@ def fit_replicates(
     replicates : list of Replicate
         One per data set.
     """
-    solution = options.solve(dictionary, X)
+    seen = options.independent(X)
+    solution = options.solve(dictionary, seen)
     replicates = []
     for k, one in enumerate(X):
-        chosen = options.select(dictionary, _item(solution, k), one)
+        chosen = options.select(dictionary, _item(solution, k), seen[k])
         columns = dictionary.columns(chosen.kept) * dictionary.norms[chosen.kept, None]
         decoder = weighted_columns(columns, chosen.factor[None])[0]
         noise = _spread(chosen.noise_variance, len(decoder))
@@ -260,7 +276,7 @@ def missed_evidence(
         The most log evidence that a position left out could add to the sources found, in nats.
         The fit missed no source that would be reported where it is below ``min_log_evidence``.
     """
-    few = restrict(dictionary, positions)
+    few, X = restrict(dictionary, positions), options.independent(X)
     chosen = options.select(few, options.solve(few, X), X)
     gain = possible_gain(
         dictionary,
@@ -270,6 +286,7 @@ def missed_evidence(
         X,
         full=options.orientation == "full" and dictionary.n_orient > 1,
         n_effective=options.n_effective,
+        share=options.known(dictionary)["share"],
     )
     gain[positions] = 0.0
     return float(gain.max())

@@ -27,7 +27,7 @@ def independent(X: Tensor, stretches: Sequence[int], r: Tensor) -> Tensor:
 
     Parameters
     ----------
-    X : Tensor, shape (n_channels, n_samples)
+    X : Tensor, shape (..., n_channels, n_samples)
         Data.
     stretches : sequence of int
         Lengths of the stretches of consecutive samples.
@@ -36,18 +36,30 @@ def independent(X: Tensor, stretches: Sequence[int], r: Tensor) -> Tensor:
 
     Returns
     -------
-    X : Tensor, shape (n_channels, n_independent)
+    X : Tensor, shape (..., n_channels, n_independent)
         The same in the directions of time that hold noise, with the noise variance that it had on
         average.
     """
     if not r[1:].any():
         return X
     parts = []
-    for part in (part for one in X.split(list(stretches), 1) for part in one.split(LONGEST, 1)):
-        size, axes = torch.linalg.eigh(_toeplitz(r, part.shape[1]))
-        kept = size > EMPTY * size[-1]
-        parts.append(part @ (axes[:, kept] / size[kept].sqrt()))
-    return torch.cat(parts, 1)
+    for part in (part for one in X.split(list(stretches), -1) for part in one.split(LONGEST, -1)):
+        size, axes = _directions(r, part.shape[-1])
+        parts.append(part @ (axes / size.sqrt()))
+    return torch.cat(parts, -1)
+
+
+def log_volume(stretches: Sequence[int], r: Tensor) -> float:
+    """Logarithm of |T| in the directions of time that hold noise."""
+    lengths = [min(LONGEST, n - k) for n in stretches for k in range(0, n, LONGEST)]
+    return sum(float(_directions(r, n)[0].log().sum()) for n in lengths)
+
+
+def _directions(r: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Variances in time and their directions, without those that a filter has taken out."""
+    size, axes = torch.linalg.eigh(_toeplitz(r, n))
+    kept = size > EMPTY * size[-1]
+    return size[kept], axes[:, kept]
 
 
 def seen_by(residual: Tensor, dictionary: Dictionary) -> tuple[Tensor, float]:

@@ -125,7 +125,7 @@ def growth(ratio: Tensor, share: float = 0.0) -> Tensor:
 
 
 def growth_slope(ratio: Tensor, share: float = 0.0) -> Tensor:
-    """Derivative of the growth in each eigenvalue μ, (1 − c)/(1 − cμ) − 1/μ above 1."""
+    """Give the derivative of the growth in each eigenvalue μ, (1 − c)/(1 − cμ) − 1/μ above 1."""
     above = _held(ratio, share)
     return (1 - share) / (1 - share * above) - 1 / above
 

@@ -10,14 +10,8 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.in_time import LONGEST, autocorrelation, independent, seen_by
-from meg_vae.model.misfit import (
-    counted_channels,
-    degrees_of_freedom,
-    noise_alone,
-    sample_share,
-    weights_root,
-)
+from meg_vae.model.in_time import LONGEST, autocorrelation, independent, log_volume, seen_by
+from meg_vae.model.misfit import counted_channels, degrees_of_freedom, sample_share
 
 
 def _white() -> Tensor:
@@ -55,17 +49,18 @@ class Noise:
         return float((self.r - other.r).abs().max()) < 0.02
 
     def independent(self, X: Tensor, stretches: Sequence[int] | None) -> Tensor:
-        """Turn consecutive samples (d, n) into independent ones; others already are."""
+        """Turn consecutive samples (..., d, n) into independent ones; others already are."""
         return X if stretches is None else independent(X, stretches, self.r)
 
-    def share(self, n: float, n_channels: int) -> float:
-        """Share c of n independent samples, as `meg_vae.model.misfit` has it."""
-        return sample_share(n, degrees_of_freedom(self.n_independent, n_channels))
+    def log_volume(self, stretches: Sequence[int] | None) -> float:
+        """Logarithm of the volume that a channel lost when its samples became independent."""
+        return 0.0 if stretches is None else log_volume(stretches, self.r)
 
-    def spare_channels(self, n: float, n_channels: int) -> float:
-        """Channels that λ does not count, since the covariance took their samples."""
+    def known(self, n: float, n_channels: int) -> dict[str, float]:
+        """Tell what solver and evidence ask of n independent samples of d channels."""
         dof = degrees_of_freedom(self.n_independent, n_channels)
-        return n_channels - counted_channels(n, n_channels, dof)
+        spare = n_channels - counted_channels(n, n_channels, dof)
+        return {"share": sample_share(n, dof), "spare": spare}
 
     def inflation(self, n_channels: int) -> float:
         """Factor ν / L on the covariance, with which its inverse is unbiased."""
@@ -73,10 +68,6 @@ class Noise:
             return 1.0
         return self.n_independent / degrees_of_freedom(self.n_independent, n_channels)
 
-    def weights_root(self, X: Tensor) -> Tensor:
-        """Weights (n, n) that data (d, n) have in a search for their first sources."""
-        d, n = X.shape
-        share = self.share(n, d)
-        products = X.T @ X / n
-        variance = noise_alone(products, d - self.spare_channels(n, d), share)
-        return weights_root(products / variance.clamp_min(1e-300), share)
+    def variance(self, given: float | str, n_channels: int) -> float | str:
+        """Noise variance to hold in the model where one is given, relative to that covariance."""
+        return given if isinstance(given, str) else self.inflation(n_channels) * given

@@ -6,7 +6,6 @@ neighbours are judged together, by what is lost when all of them are taken out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 from meg_vae.model.encoders import optimal_encoder
 from meg_vae.model.evidence import (
     cluster_log_evidence,
-    effective_samples,
     likeness,
     source_log_evidence,
 )
@@ -78,15 +76,10 @@ class _Judged:
     tied: Tensor  # bool, shape (m, m): not to be taken out together
 
 
-def independent_samples(
-    dictionary: Dictionary,
-    positions: Tensor,
-    factor: Tensor,
-    noise: Tensor,
-    X: Tensor,
-    stretches: Sequence[int],
-) -> float:
-    """Count the independent samples in what some sources leave of the data, X − ΦU.
+def residual(
+    dictionary: Dictionary, positions: Tensor, factor: Tensor, noise: Tensor, X: Tensor
+) -> Tensor:
+    """Find what sources at positions of a dictionary leave of data, X − ΦU.
 
     Parameters
     ----------
@@ -100,22 +93,12 @@ def independent_samples(
         Noise variance.
     X : Tensor, shape (n_channels, n_samples)
         Data.
-    stretches : sequence of int
-        Lengths of the stretches of consecutive samples in X.
 
     Returns
     -------
-    n : float
-        The sum of `meg_vae.model.evidence.effective_samples` over the stretches.
+    residual : Tensor, shape (n_channels, n_samples)
+        The difference to the posterior mean.
     """
-    left = residual(dictionary, positions, factor, noise, X)
-    return sum(effective_samples(part, dictionary) for part in left.split(list(stretches), 1))
-
-
-def residual(
-    dictionary: Dictionary, positions: Tensor, factor: Tensor, noise: Tensor, X: Tensor
-) -> Tensor:
-    """Give what sources at positions of a dictionary leave of the data, X − ΦU."""
     columns = dictionary.columns(positions) * dictionary.norms[positions, None]
     decoder = weighted_columns(columns, factor[None])[0]
     return X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
@@ -131,12 +114,10 @@ def select_sources(
     n_effective: float,
     min_log_evidence: float,
     tol: float,
-    stretches: Sequence[int] | None = None,
+    share: float = 0.0,
+    spare: float = 0.0,
 ) -> Selection:
     """Keep the sources of a solution that carry enough evidence.
-
-    Where the samples follow each other in time, their independent ones are counted in what the
-    sources with enough evidence leave of the data, and those that then have too little go too.
 
     Parameters
     ----------
@@ -149,13 +130,13 @@ def select_sources(
     noise_variance, orientation : float | str, str
         As it was solved with.
     n_effective : float
-        Independent samples, at most.
+        Independent samples.
     min_log_evidence : float
         Evidence below which a source goes, in nats.
     tol : float
         To which the rest is settled.
-    stretches : sequence of int | None
-        Lengths of the stretches of consecutive samples in X; None takes all as independent.
+    share, spare : float
+        As it was solved with.
 
     Returns
     -------
@@ -167,18 +148,16 @@ def select_sources(
     F = data_factor(X)[None]
     seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
     columns = seen.columns(found) * seen.norms[found, None]
-    candidates = Candidates(columns, F, orientation == "full" and dictionary.n_orient > 1, learn)
-    factor, noise = solution.factor[found], solution.noise_variance
-    n, enough = n_effective, {"min_log_evidence": min_log_evidence, "tol": tol}
-    if stretches is not None:
-        n = min(n, independent_samples(dictionary, found, factor, noise, X, stretches))
-    chosen = select(candidates, factor, noise.expand(F.shape[1]), n_effective=n, **enough)
-    if stretches is not None:
-        left, noise = found[chosen.kept], chosen.noise_variance
-        own = noise if learn == "per_channel" else noise[0]
-        n = min(n, independent_samples(dictionary, left, chosen.factor, own, X, stretches))
-        again = select(candidates.only(chosen.kept), chosen.factor, noise, n_effective=n, **enough)
-        chosen = replace(again, kept=chosen.kept[again.kept])
+    full = orientation == "full" and dictionary.n_orient > 1
+    candidates = Candidates(columns, F, full, learn, -spare, share=share)
+    chosen = select(
+        candidates,
+        solution.factor[found],
+        solution.noise_variance.expand(F.shape[1]),
+        n_effective=n_effective,
+        min_log_evidence=min_log_evidence,
+        tol=tol,
+    )
     return replace(chosen, kept=found[chosen.kept])
 
 
@@ -247,6 +226,7 @@ def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: floa
     """Find the evidence of each source and of its cluster."""
     o = candidates.Phi.shape[2]
     encoder, F = optimal_encoder(point.P[0], point.noise[0]), candidates.F[0]
+    weighted, share = point.L[0] @ point.B[0], candidates.share
     alike = likeness(encoder, point.P[0], F, point.noise[0], o)
     cluster = _connected(alike > SAME)
     m = len(kept)
@@ -257,9 +237,9 @@ def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: floa
         kept=kept,
         candidates=candidates,
         point=point,
-        own=source_log_evidence(encoder, F, o, n_effective),
+        own=source_log_evidence(encoder, weighted, o, n_effective, share),
         cluster=cluster,
-        joint=cluster_log_evidence(encoder, F, o, n_effective, cluster),
+        joint=cluster_log_evidence(encoder, weighted, o, n_effective, cluster, share),
         tied=(size > COUPLED * length[:, None] * length) | (cluster[:, None] == cluster),
     )
 

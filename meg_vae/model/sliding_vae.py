@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_positive, check_stretches
+from meg_vae.model.checks import (
+    MIN_LOG_EVIDENCE,
+    check_data,
+    check_noise_samples,
+    check_positive,
+    check_stretches,
+)
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.field import Field, Places
@@ -153,15 +159,14 @@ class SlidingVAE:
         n = float(data.shape[1] if n_effective is None else n_effective)
         check_positive("n_effective", n)
         check_stretches(stretches, data.shape[1])
+        check_noise_samples(n_noise, self.noise_variance)
         noise = Noise(float(n_noise))
         d = dictionary.n_channels
-        held = not isinstance(self.noise_variance, str)
         solution = solve(
             dictionary,
             data,
-            noise_variance=noise.inflation(d) * self.noise_variance if held else self.noise_variance,
-            share=noise.share(n, d),
-            spare=noise.spare_channels(n, d),
+            noise_variance=noise.variance(self.noise_variance, d),
+            **noise.known(n, d),
             tol=self.tol,
             max_iter=self.max_iter,
         )
@@ -218,6 +223,7 @@ class SlidingVAE:
         self.stationarity_ = self.fit_.stationarity
         self.growth_ = self.fit_.offer
         self.n_effective_ = self.fit_.n_effective
+        self.noise_ = self.fit_.noise
         self.U_ = self.transform(X)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:

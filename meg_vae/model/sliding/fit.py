@@ -170,12 +170,12 @@ def _view(
     d, o = dictionary.n_channels, dictionary.n_orient
     F = data_factor(X)
     power = float(F.square().sum())
-    known = {"n_rest": -noise.spare_channels(n, d), "share": noise.share(n, d)}
+    share, spare = noise.known(n, d).values()
     inflation = noise.inflation(d)
     variance = inflation * variance
     if variance.ndim:  # one a channel: what is learnt further is a factor on all of them
         scale = variance.sqrt()
-        data = Data(F / scale[:, None], n, learn, FLOOR, **known)
+        data = Data(F / scale[:, None], n, learn, FLOOR, -spare, share=share)
         basis = torch.eye(d, dtype=F.dtype)
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
         own = field.through(torch.diag(1 / scale))
@@ -185,7 +185,7 @@ def _view(
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
     rank = max(int((left * power > HIDDEN * d * float(variance)).sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
-    data = Data(F, n, learn, FLOOR * power / d, **known).in_directions(basis)
+    data = Data(F, n, learn, FLOOR * power / d, -spare, share=share).in_directions(basis)
     columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
     grid, one = Grid(places, columns), torch.ones_like(F[:, 0])
     return _View(data, field.through(basis), grid, basis, one, variance, noise, inflation)
