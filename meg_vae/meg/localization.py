@@ -38,10 +38,10 @@ class Localization:
     """What was found: the sources, in the order of the table, and what speaks for them.
 
     ``noise_variance`` λ; ``energy`` J, ``history`` and ``certificate`` of the minimum on the grid;
-    ``log_evidence`` of the whole model, ``n_effective`` samples, ``noise`` as it was learnt; per source ``evidence`` (nats),
-    ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part
-    from the lead field's error), ``on_wall`` and ``field_error`` (relative
-    error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
+    ``log_evidence`` of the whole model, ``n_effective`` samples, ``noise`` as it was learnt; per
+    source ``evidence`` (nats), ``cluster`` (its number), ``place_covariance`` (m²),
+    ``field_covariance`` (its part from the lead field's error), ``on_wall`` and ``field_error``
+    (relative error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
     """
 
     filter: SourceFilter
@@ -210,8 +210,8 @@ def _fitted(
         warn(
             f"noise_cov was estimated from {n_noise:.0f} samples, of which about "
             f"{2 * known:.0f} are independent, for {n_channels} channels: only the "
-            f"{len(leadfield.Phi)} directions that the lead field fills most are looked at. Estimate "
-            f"it from {2 * n_channels} independent samples or more."
+            f"{len(leadfield.Phi)} directions that the lead field fills most are looked at. "
+            f"Estimate it from {2 * n_channels} independent samples or more."
         )
     return leadfield, model
 

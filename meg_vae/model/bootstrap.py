@@ -14,6 +14,7 @@ from meg_vae.model.evidence import possible_gain
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import weighted_columns
 from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.misfit import Certainty
 from meg_vae.model.noise import Noise
 from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
@@ -47,9 +48,9 @@ class Options:
         """Turn the samples (..., d, n) of data into independent ones."""
         return self.noise.independent(X, [X.shape[-1]])
 
-    def known(self, dictionary: Dictionary) -> dict[str, float]:
-        """Tell what solver and evidence ask of the noise."""
-        return self.noise.known(self.n_effective, dictionary.n_channels)
+    def certainty(self, dictionary: Dictionary) -> Certainty:
+        """Tell how far the covariance of the noise is known."""
+        return self.noise.certainty(self.n_effective, dictionary.n_channels)
 
     def solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
         """Minimise the energy of one or more samples.
@@ -73,7 +74,7 @@ class Options:
             orientation=self.orientation,
             tol=self.tol,
             max_iter=self.max_iter,
-            **self.known(dictionary),
+            certainty=self.certainty(dictionary),
         )
 
     def select(self, dictionary: Dictionary, solution: Solution, X: Tensor) -> Selection:
@@ -102,7 +103,7 @@ class Options:
             n_effective=self.n_effective,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
-            **self.known(dictionary),
+            certainty=self.certainty(dictionary),
         )
 
 
@@ -189,7 +190,7 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
 
     def gain_beside(stay: Tensor) -> Tensor:
         model = chosen.kept[stay], chosen.factor[stay], noise
-        n, share = options.n_effective, options.known(dictionary)["share"]
+        n, share = options.n_effective, options.certainty(dictionary).share
         return possible_gain(dictionary, *model, X, full=full, n_effective=n, share=share)
 
     everyone = torch.ones_like(chosen.kept, dtype=torch.bool)
@@ -286,7 +287,7 @@ def missed_evidence(
         X,
         full=options.orientation == "full" and dictionary.n_orient > 1,
         n_effective=options.n_effective,
-        share=options.known(dictionary)["share"],
+        share=options.certainty(dictionary).share,
     )
     gain[positions] = 0.0
     return float(gain.max())

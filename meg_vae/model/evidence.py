@@ -62,8 +62,7 @@ def source_log_evidence(
         In nats; positive where the data need the source.
     """
     K, M = _weighted_pulls(encoder, F)
-    own = diagonal_blocks(K, n_orient), diagonal_blocks(M, n_orient)
-    change = removal_change(*own, share)
+    change = removal_change(diagonal_blocks(K, n_orient), diagonal_blocks(M, n_orient), share)
     return n_effective / 2 * change
 
 

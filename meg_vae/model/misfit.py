@@ -17,6 +17,7 @@ and the formulas for single sources go over.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,25 +27,41 @@ from meg_vae.model.exact.small import eigh
 MOST = 500  # steps to the noise variance of data without sources
 
 
+@dataclass(frozen=True)
+class Certainty:
+    """How far the covariance of the noise is known; as given here, exactly.
+
+    Attributes
+    ----------
+    share : float
+        c, the share of the data among all samples that tell of it.
+    spare : float
+        Channels that λ does not count, since their samples went into the covariance.
+    """
+
+    share: float = 0.0
+    spare: float = 0.0
+
+
+EXACT = Certainty()
+
+
 def degrees_of_freedom(n_noise: float, n_channels: int) -> float:
     """Degrees of freedom L = ν − d + 1 of a covariance from ν samples of d channels, at least 1."""
     return max(n_noise - n_channels + 1.0, 1.0)
 
 
-def sample_share(n: float, dof: float) -> float:
-    """Share c = n / (L + n) of n samples of data; 0 where the covariance is known."""
-    return 0.0 if math.isinf(dof) else n / (dof + n)
+def certainty(n: float, n_channels: int, n_noise: float) -> Certainty:
+    """Tell how far a covariance from ν samples of d channels is known to n samples of data.
 
-
-def counted_channels(n: float, n_channels: int, dof: float) -> float:
-    """Channels d (L + n) / (ν + n) that the noise variance counts in the energy.
-
-    Without sources λ is then that of the matrix-t with ν degrees of freedom, the distribution of
-    all channels together; a single direction has only L.
+    λ counts d (L + n) / (ν + n) channels. Without sources it is then that of the matrix-t with ν
+    degrees of freedom, the distribution of all channels together; a single direction has only L.
     """
-    if math.isinf(dof):
-        return float(n_channels)
-    return n_channels * (dof + n) / (dof + n_channels - 1 + n)
+    if math.isinf(n_noise):
+        return EXACT
+    dof = degrees_of_freedom(n_noise, n_channels)
+    counted = n_channels * (dof + n) / (dof + n_channels - 1 + n)
+    return Certainty(n / (dof + n), n_channels - counted)
 
 
 def misfit(products: Tensor, share: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.in_time import LONGEST, autocorrelation, independent, log_volume, seen_by
-from meg_vae.model.misfit import counted_channels, degrees_of_freedom, sample_share
+from meg_vae.model.misfit import Certainty, certainty, degrees_of_freedom
 
 
 def _white() -> Tensor:
@@ -56,11 +56,9 @@ class Noise:
         """Logarithm of the volume that a channel lost when its samples became independent."""
         return 0.0 if stretches is None else log_volume(stretches, self.r)
 
-    def known(self, n: float, n_channels: int) -> dict[str, float]:
-        """Tell what solver and evidence ask of n independent samples of d channels."""
-        dof = degrees_of_freedom(self.n_independent, n_channels)
-        spare = n_channels - counted_channels(n, n_channels, dof)
-        return {"share": sample_share(n, dof), "spare": spare}
+    def certainty(self, n: float, n_channels: int) -> Certainty:
+        """Tell how far the covariance is known to n independent samples of d channels."""
+        return certainty(n, n_channels, self.n_independent)
 
     def inflation(self, n_channels: int) -> float:
         """Factor ν / L on the covariance, with which its inverse is unbiased."""

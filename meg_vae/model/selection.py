@@ -22,6 +22,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
 from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.misfit import EXACT, Certainty
 from meg_vae.model.solve import LEARN, data_factor, in_range
 
 COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
@@ -114,8 +115,7 @@ def select_sources(
     n_effective: float,
     min_log_evidence: float,
     tol: float,
-    share: float = 0.0,
-    spare: float = 0.0,
+    certainty: Certainty = EXACT,
 ) -> Selection:
     """Keep the sources of a solution that carry enough evidence.
 
@@ -135,8 +135,8 @@ def select_sources(
         Evidence below which a source goes, in nats.
     tol : float
         To which the rest is settled.
-    share, spare : float
-        As it was solved with.
+    certainty : Certainty
+        How far the covariance of the noise is known.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def select_sources(
     seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
     columns = seen.columns(found) * seen.norms[found, None]
     full = orientation == "full" and dictionary.n_orient > 1
-    candidates = Candidates(columns, F, full, learn, -spare, share=share)
+    candidates = Candidates.of(columns, F, full, learn, certainty)
     chosen = select(
         candidates,
         solution.factor[found],

@@ -166,7 +166,7 @@ class SlidingVAE:
             dictionary,
             data,
             noise_variance=noise.variance(self.noise_variance, d),
-            **noise.known(n, d),
+            certainty=noise.certainty(n, d),
             tol=self.tol,
             max_iter=self.max_iter,
         )

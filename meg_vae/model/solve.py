@@ -24,6 +24,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
 from meg_vae.model.exact.rounds import FLOOR, Solution, minimise
 from meg_vae.model.exact.sweeps import sweep
+from meg_vae.model.misfit import EXACT, Certainty
 
 SWEEPS = 12  # over all positions, before the descent
 LEARN = {
@@ -88,8 +89,7 @@ def solve(
     tol: float = 1e-3,
     max_iter: int = 2000,
     n_jobs: int | None = None,
-    share: float = 0.0,
-    spare: float = 0.0,
+    certainty: Certainty = EXACT,
 ) -> Solution:
     """Find row-sparse activity that explains data, by minimising the profile J of the linear VAE.
 
@@ -110,9 +110,8 @@ def solve(
         Most accepted steps of the descent.
     n_jobs : int | None
         Processes that share a batch on the CPU, as in joblib; None is one.
-    share, spare : float
-        Where the covariance of the noise was estimated: the share of the data among all samples
-        that tell of it, and the channels that λ does not count (`meg_vae.model.noise.Noise`).
+    certainty : Certainty
+        How far the covariance of the noise is known.
 
     Returns
     -------
@@ -150,8 +149,7 @@ def solve(
         full=orientation == "full",
         tol=tol,
         max_iter=max_iter,
-        share=share,
-        spare=spare,
+        certainty=certainty,
     )
     solution = join(_shared(work, F / scale[:, None, None], scale, n_jobs))
     solution = silence(solution, silent, noise_variance, dictionary.n_channels)
@@ -229,13 +227,12 @@ def _solve_chunk(
     full: bool,
     tol: float,
     max_iter: int,
-    share: float,
-    spare: float,
+    certainty: Certainty,
 ) -> Solution:
     """Solve items of a batch whose data have unit mean power, and go back to their units."""
     started = time.perf_counter()
     d = dictionary.n_channels
-    gamma, noise = _dense_start(dictionary, F, scale, noise_variance, learn, spare)
+    gamma, noise = _dense_start(dictionary, F, scale, noise_variance, learn, certainty.spare)
     seconds = time.perf_counter() - started
     noise = noise[:, None].expand(len(F), d).contiguous()
     found = minimise(
@@ -247,10 +244,9 @@ def _solve_chunk(
         full=full,
         tol=tol,
         max_iter=max_iter,
-        share=share,
-        spare=spare,
+        certainty=certainty,
     )
-    volume = 2 * (d - spare) * scale.log()  # of the change of units
+    volume = 2 * (d - certainty.spare) * scale.log()  # of the change of units
     noise = found.noise_variance * scale[:, None] ** 2
     return Solution(
         factor=found.factor * (scale[:, None] / dictionary.norms)[..., None, None],
@@ -281,8 +277,8 @@ def _dense_start(
     if noise_variance != "anneal":
         start = torch.full_like(scale, START_NOISE)
         noise = start if isinstance(noise_variance, str) else noise_variance / scale**2
-        learning = {"learn": learn != "none", "spare": spare}
-        return sweep(dictionary, F, gamma, noise, n_sweeps=SWEEPS, **learning)
+        free = learn != "none"
+        return sweep(dictionary, F, gamma, noise, n_sweeps=SWEEPS, learn=free, spare=spare)
     for level in np.geomspace(START_NOISE, FLOOR, ANNEAL_STEPS):
         noise = torch.full_like(scale, float(level))
         gamma, noise = sweep(

@@ -227,7 +227,7 @@ class SparseVAE(RowSparseModel):
             dictionary,
             X,
             noise_variance=noise.variance(self.noise_variance, d),
-            **noise.known(n, d),
+            certainty=noise.certainty(n, d),
             orientation=self.orientation,
             tol=self.tol,
             max_iter=self.max_iter,
@@ -283,7 +283,7 @@ class SparseVAE(RowSparseModel):
             n_effective=n,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
-            **noise.known(n, dictionary.n_channels),
+            certainty=noise.certainty(n, dictionary.n_channels),
         )
         self._active = chosen.kept
         self._factor = chosen.factor

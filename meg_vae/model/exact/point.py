@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.misfit import misfit, weights_root
+from meg_vae.model.misfit import Certainty, misfit, weights_root
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Candidates:
     n_rest: float = 0
     rest: Tensor = torch.zeros(())
     share: float = 0.0
+
+    @classmethod
+    def of(cls, Phi: Tensor, F: Tensor, full: bool, learn: str, certainty: Certainty) -> Candidates:
+        """Take all directions of the data, with noise that is known so far."""
+        return cls(Phi, F, full, learn, n_rest=-certainty.spare, share=certainty.share)
 
     def only(self, keep: Tensor) -> Candidates:
         """Restrict to some of the candidates.

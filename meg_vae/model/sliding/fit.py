@@ -117,7 +117,9 @@ def fit_places(
     with few_threads(batch=1):
         start = Start(places[found], columns, factor, view.start)
         settled = slide(view.data, start, view.field, view.grid, least)
-        for _ in range(AGAIN if stretches is not None else 0):
+        for _ in range(AGAIN):
+            if stretches is None:
+                break
             left = _residual(view, settled.sources, X)
             again = noise.learnt(left, stretches, dictionary)
             if again.alike(noise):
@@ -170,12 +172,12 @@ def _view(
     d, o = dictionary.n_channels, dictionary.n_orient
     F = data_factor(X)
     power = float(F.square().sum())
-    share, spare = noise.known(n, d).values()
+    known = noise.certainty(n, d)
     inflation = noise.inflation(d)
     variance = inflation * variance
     if variance.ndim:  # one a channel: what is learnt further is a factor on all of them
         scale = variance.sqrt()
-        data = Data(F / scale[:, None], n, learn, FLOOR, -spare, share=share)
+        data = Data(F / scale[:, None], n, learn, FLOOR, -known.spare, share=known.share)
         basis = torch.eye(d, dtype=F.dtype)
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
         own = field.through(torch.diag(1 / scale))
@@ -185,7 +187,8 @@ def _view(
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
     rank = max(int((left * power > HIDDEN * d * float(variance)).sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
-    data = Data(F, n, learn, FLOOR * power / d, -spare, share=share).in_directions(basis)
+    data = Data(F, n, learn, FLOOR * power / d, -known.spare, share=known.share)
+    data = data.in_directions(basis)
     columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
     grid, one = Grid(places, columns), torch.ones_like(F[:, 0])
     return _View(data, field.through(basis), grid, basis, one, variance, noise, inflation)

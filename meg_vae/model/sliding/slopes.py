@@ -147,8 +147,8 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
             (r, par, col, n),
             (gradient, curvature, average),
         )
-    own = (x.diagonal()[:r, None, None] for x in (K, M))
-    removal = removal_change(*own, data.share)
+    k, m = (x.diagonal()[:r, None, None] for x in (K, M))
+    removal = removal_change(k, m, data.share)
     return Slopes(at.energy, gradient, curvature, average, removal, moving)
 
 
