@@ -20,6 +20,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 MOST_LAGS = 30  # of the autoregressive process
 LONGEST = 1000  # samples that are whitened together: the cost grows with the cube
 EMPTY = 1e-3  # of the largest variance in time: what lies below, a filter has taken out
+FLOOR = 1e-5  # of the power: white noise that goes with any process
 
 
 def independent(X: Tensor, stretches: Sequence[int], r: Tensor) -> Tensor:
@@ -87,14 +88,15 @@ def autocorrelation(parts: Sequence[Tensor], n_rows: float) -> Tensor:
     n = n_rows * sum(part.shape[1] for part in parts)
     most = min(MOST_LAGS, max(part.shape[1] for part in parts) // 2)
     a = chosen = parts[0].new_zeros(0)
-    best, left = 0.0, 1.0
+    best, left, whole = 0.0, 1.0, 0.0
     pairs = [(part[:, 1:], part[:, :-1]) for part in parts]  # errors ahead, and behind
     for order in range(1, most + 1):
         both = 2 * sum(float((f * b).sum()) for f, b in pairs)
         size = sum(float(f.square().sum() + b.square().sum()) for f, b in pairs)
+        whole = whole or size
         if not size > 0:
             break
-        k = both / size
+        k = both / (size + FLOOR * whole)
         a = torch.cat([a - k * a.flip(0), a.new_tensor([k])])
         left *= max(1 - k**2, 1e-12)
         score = n * math.log(left) + order * math.log(n)
