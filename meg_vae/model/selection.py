@@ -1,7 +1,8 @@
 """Keep the sources that the data speak for: backward elimination by log evidence.
 
 One generator between two positions gives a source to each of them and splits its evidence. Such
-neighbours are judged together, by what is lost when all of them are taken out.
+neighbours are judged together, by what is lost when all of them are taken out. A prior weight of
+their positions counts like evidence, that of a cluster being the largest of its members'.
 """
 
 from __future__ import annotations
@@ -76,6 +77,19 @@ class _Judged:
     cluster: Tensor
     joint: Tensor
     tied: Tensor  # bool, shape (m, m): not to be taken out together
+    weights: Tensor  # of all given, in nats
+
+    @property
+    def own_worth(self) -> Tensor:
+        """Evidence and weight of each source."""
+        return self.own + self.weights[self.kept]
+
+    @property
+    def joint_worth(self) -> Tensor:
+        """Evidence and largest weight of its cluster."""
+        most = self.joint.new_full((len(self.kept),), -torch.inf)
+        most.scatter_reduce_(0, self.cluster, self.weights[self.kept], "amax")
+        return self.joint + most[self.cluster]
 
 
 def independent_samples(
@@ -125,6 +139,7 @@ def select_sources(
     min_log_evidence: float,
     tol: float,
     stretches: Sequence[int] | None = None,
+    weights: Tensor | None = None,
 ) -> Selection:
     """Keep the sources of a solution that carry enough evidence.
 
@@ -149,6 +164,8 @@ def select_sources(
         To which the rest is settled.
     stretches : sequence of int | None
         Lengths of the stretches of consecutive samples in X; None takes all as independent.
+    weights : Tensor, shape (n_groups,) | None
+        Prior weights in nats, as `meg_vae.model.weights.counted` gives them.
 
     Returns
     -------
@@ -165,14 +182,23 @@ def select_sources(
     n, enough = n_effective, {"min_log_evidence": min_log_evidence, "tol": tol}
     if stretches is not None:
         n = min(n, independent_samples(dictionary, found, factor, noise, X, stretches))
+    own_weights = torch.zeros_like(seen.norms) if weights is None else weights
+    enough["weights"] = own_weights[found]
     chosen = select(candidates, factor, noise.expand(F.shape[1]), n_effective=n, **enough)
     if stretches is not None:
         left, noise = found[chosen.kept], chosen.noise_variance
         own = noise if learn == "per_channel" else noise[0]
         n = min(n, independent_samples(dictionary, left, chosen.factor, own, X, stretches))
+        enough["weights"] = own_weights[left]
         again = select(candidates.only(chosen.kept), chosen.factor, noise, n_effective=n, **enough)
         chosen = replace(again, kept=chosen.kept[again.kept])
-    return replace(chosen, kept=found[chosen.kept])
+    chosen = replace(chosen, kept=found[chosen.kept])
+    if weights is None:
+        return chosen
+    from meg_vae.model.moves import Weighing, weighed  # which select anew
+
+    options = candidates.full, learn, n, min_log_evidence, tol
+    return weighed(chosen, Weighing(dictionary, X, seen, F, weights, *options))
 
 
 def select(
@@ -183,6 +209,7 @@ def select(
     n_effective: float,
     min_log_evidence: float,
     tol: float,
+    weights: Tensor,
 ) -> Selection:
     """Take out the weakest sources, settle the rest, and repeat until all carry enough evidence.
 
@@ -205,6 +232,8 @@ def select(
         Evidence below which a source goes, in nats.
     tol : float
         To which the rest is settled.
+    weights : Tensor, shape (n_active,)
+        Prior weights in nats; 0 without an opinion.
 
     Returns
     -------
@@ -213,7 +242,7 @@ def select(
     """
     kept = torch.arange(len(factor), device=factor.device)
     point = evaluate(candidates, factor[None], noise[None])
-    now = _judge(kept, candidates, point, n_effective)
+    now = _judge(kept, candidates, point, n_effective, weights)
     spared = torch.zeros_like(kept, dtype=torch.bool)  # of all given
     while True:
         go = _weakest(now, spared[now.kept], min_log_evidence)
@@ -236,7 +265,9 @@ def select(
             now = after
 
 
-def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: float) -> _Judged:
+def _judge(
+    kept: Tensor, candidates: Candidates, point: Point, n_effective: float, weights: Tensor
+) -> _Judged:
     """Find the evidence of each source and of its cluster."""
     o = candidates.Phi.shape[2]
     encoder, F = optimal_encoder(point.P[0], point.noise[0]), candidates.F[0]
@@ -254,6 +285,7 @@ def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: floa
         cluster=cluster,
         joint=cluster_log_evidence(encoder, F, o, n_effective, cluster),
         tied=(size > COUPLED * length[:, None] * length) | (cluster[:, None] == cluster),
+        weights=weights,
     )
 
 
@@ -271,10 +303,11 @@ def _connected(linked: Tensor) -> Tensor:
 
 def _weakest(now: _Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
     """Choose what goes next, weakest first: whole weak clusters, and single weak members."""
-    hopeless = now.joint < min_log_evidence
-    weak = hopeless | ((now.own < min_log_evidence) & ~spared)
+    own, joint = now.own_worth, now.joint_worth
+    hopeless = joint < min_log_evidence
+    weak = hopeless | ((own < min_log_evidence) & ~spared)
     go = torch.zeros_like(weak)
-    for g in torch.where(hopeless, now.joint, now.own).argsort().tolist():
+    for g in torch.where(hopeless, joint, own).argsort().tolist():
         members = (now.cluster == now.cluster[g]) if hopeless[g] else _only(g, weak)
         if weak[g] and not go[g] and not now.tied[members][:, go].any():
             go |= members
@@ -300,15 +333,15 @@ def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judge
     alive = point.active[0]
     if not alive.all():
         kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)
-    return _judge(kept, candidates, point, n_effective)
+    return _judge(kept, candidates, point, n_effective, now.weights)
 
 
 def _split(now: _Judged, go: Tensor, after: _Judged, min_log_evidence: float) -> Tensor:
     """Find clusters that had enough evidence and lost it with the member that went."""
-    joint = now.joint.new_zeros(len(now.kept))
-    joint[torch.isin(now.kept, after.kept)] = after.joint
+    joint = torch.full_like(now.joint, -torch.inf)
+    joint[torch.isin(now.kept, after.kept)] = after.joint_worth
     lost = torch.zeros_like(go)
-    for number in now.cluster[go & (now.joint >= min_log_evidence)].unique():
+    for number in now.cluster[go & (now.joint_worth >= min_log_evidence)].unique():
         members = now.cluster == number
         if joint[members].max() < min_log_evidence:
             lost |= members

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from meg_vae.model.bootstrap import restrict
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_positive, check_stretches
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
+from meg_vae.model.sliding.prior import place_prior, weights_at
 from meg_vae.model.solve import LEARN, solve
 from meg_vae.model.spacing import typical_spacing
+from meg_vae.model.weights import check_weights
 
 
 class SlidingVAE:
@@ -57,7 +60,9 @@ class SlidingVAE:
         the grid, in a place.
     growth_ : float
         The certificate over the continuum: log evidence in nats that a further source could add, at
-        the best place on the grid or between.
+        the best place on the grid or between; with weights, evidence and weight together.
+    weights_ : ndarray, shape (n_sources,)
+        Prior weight in nats at each place; it is in none of the evidences, nor in ``energy_``.
     n_effective_ : float
         Independent samples that the evidence counts.
 
@@ -101,6 +106,7 @@ class SlidingVAE:
         confine: Callable[[Places], Places] | None = None,
         n_effective: float | None = None,
         stretches: Sequence[int] | None = None,
+        weights: ArrayLike | None = None,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -126,6 +132,12 @@ class SlidingVAE:
             Independent samples, at most; None counts the columns of X.
         stretches : sequence of int | None
             As for `SparseVAE.fit`.
+        weights : array_like, shape (n_positions,) | None
+            Log prior odds of a source at each position of the grid, in nats, relative to the
+            others; between them as in `meg_vae.model.sliding.prior`. A source stays, and enters,
+            when log evidence and weight together are ``min_log_evidence`` or more, and its place
+            minimises J − (2/n) w(r). A weight counts up to ``min_log_evidence − 1``. −inf excludes
+            a position, and places nearer to it than to others.
 
         Returns
         -------
@@ -138,11 +150,19 @@ class SlidingVAE:
             If a shape, an entry or an option is wrong.
         """
         places, spacing = self._check(grid)
+        given = None if weights is None else check_weights(weights, len(places))
+        prior, least = place_prior(places, given, spacing, self.min_log_evidence)
         box = places.min(0), places.max(0)
-        columns = Field(field, spacing, errors, confine or (lambda r: np.clip(r, *box)))
+        walls = confine or (lambda r: np.clip(r, *box))
+        inside = walls if prior is None else (lambda r: walls(prior.inside(r)))
+        columns = Field(field, spacing, errors, inside)
         if dictionary is None:
             values = columns.exact().expand(torch.as_tensor(places)).values  # (n, d, o)
             dictionary = Dictionary(values.movedim(0, 1).flatten(1), values.shape[2])
+        everywhere = places
+        if prior is not None and len(prior.allowed) < len(places):
+            places = places[prior.allowed]
+            dictionary = restrict(dictionary, torch.as_tensor(prior.allowed))
         data = torch.as_tensor(check_data(X, dictionary.n_channels))
         n = float(data.shape[1] if n_effective is None else n_effective)
         check_positive("n_effective", n)
@@ -161,14 +181,16 @@ class SlidingVAE:
             data,
             solution,
             learn=str(self.noise_variance) in LEARN,
-            least=self.min_log_evidence,
+            least=least,
             n_effective=n,
             stretches=stretches,
+            prior=prior,
         )
         self.grid_energy_ = float(solution.energy)
         self.history_ = solution.history.numpy()
         self.certificate_ = float(solution.certificate)
         self._keep(found, data.numpy())
+        self.weights_ = weights_at(self.places_, everywhere, given, spacing)
         return self
 
     def _check(self, grid: ArrayLike) -> tuple[NDArray[np.float64], float]:

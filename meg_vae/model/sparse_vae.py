@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from meg_vae.model.checks import (
     check_stretches,
 )
 from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
+from meg_vae.model.bootstrap import restrict
 from meg_vae.model.encoders import OptimalEncoder, optimal_encoder
 from meg_vae.model.energy import energy_terms
 from meg_vae.model.evidence import model_log_evidence, source_covariance
@@ -27,6 +29,7 @@ from meg_vae.model.row_sparse import RowSparseModel
 from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
 from meg_vae.model.train import train
+from meg_vae.model.weights import check_weights, counted
 
 VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go
 
@@ -78,7 +81,8 @@ class SparseVAE(RowSparseModel):
         Largest violation of stationarity over all positions at the end of that history; NaN for
         gradient training, which gives none.
     source_log_evidence_ : ndarray, shape (n_groups,)
-        Log evidence lost by taking out that position alone, in nats; 0 where inactive.
+        Log evidence lost by taking out that position alone, in nats; 0 where inactive. Weights are
+        in none of the evidences, nor in the energy.
     cluster_ : ndarray of int, shape (n_groups,)
         Number of the cluster of each active position, from 0, and −1 where inactive. Those of one
         cluster share one generator: they are alike in their fields and in their time courses.
@@ -138,6 +142,7 @@ class SparseVAE(RowSparseModel):
         *,
         n_effective: float | None = None,
         stretches: Sequence[int] | None = None,
+        weights: ArrayLike | None = None,
     ) -> SparseVAE:
         """Fit the decoder and the noise to data.
 
@@ -154,6 +159,11 @@ class SparseVAE(RowSparseModel):
             Lengths of the stretches of consecutive time points in X, which add up to its samples.
             The evidence of the sources then counts only the independent samples, by the
             autocorrelation of the residual. None takes the samples as independent.
+        weights : array_like, shape (n_groups,) | None
+            Log prior odds of a source at each position, in nats, relative to the others: a source
+            stays, and enters, when log evidence and weight together are ``min_log_evidence`` or
+            more, and moves where they are larger. A weight counts up to ``min_log_evidence − 1``,
+            so that none makes a source by itself; −inf excludes a position. None is 0 everywhere.
 
         Returns
         -------
@@ -172,19 +182,18 @@ class SparseVAE(RowSparseModel):
         if n_effective is not None:
             check_positive("n_effective", n_effective)
         check_stretches(stretches, n)
-        solution = (
-            self._solve(dictionary, data)
-            if self.solver == "exact"
-            else self._train(dictionary, data)
-        )
+        given = None if weights is None else check_weights(weights, dictionary.n_groups)
+        counting, least = counted(given, self.min_log_evidence)
+        judged = (counting, least)
+        solution, n_allowed = self._minimum(dictionary, data, counting)
         n_model = float(n if n_effective is None else n_effective)
-        chosen = self._select(dictionary, solution, data, n_model, stretches)
+        chosen = self._select(dictionary, solution, data, n_model, stretches, judged)
         o = self.n_orient
         self.log_evidence_ = model_log_evidence(
             self.energy_,
             n_channels=len(chosen.noise_variance),
             n_effective=n_model,
-            n_groups=dictionary.n_groups,
+            n_groups=n_allowed,
             n_active=len(chosen.kept),
             n_free=o * (o + 1) // 2 if self.orientation == "full" else 1,
         )
@@ -202,6 +211,19 @@ class SparseVAE(RowSparseModel):
         check_positive("max_iter", self.max_iter)
         if self.solver == "gradient" and self.noise_variance == "per_channel":
             raise ValueError("noise_variance='per_channel' needs solver='exact'.")
+
+    def _minimum(
+        self, dictionary: Dictionary, X: Tensor, weights: NDArray[np.float64] | None
+    ) -> tuple[Solution, int]:
+        """Minimise over the positions that are not excluded; and how many these are."""
+        run = self._solve if self.solver == "exact" else self._train
+        if weights is None or np.isfinite(weights).all():
+            return run(dictionary, X), dictionary.n_groups
+        allowed = torch.as_tensor(np.flatnonzero(np.isfinite(weights)), device=X.device)
+        few = run(restrict(dictionary, allowed), X)
+        factor = few.factor.new_zeros(dictionary.n_groups, *few.factor.shape[1:])
+        factor[allowed] = few.factor
+        return replace(few, factor=factor), len(allowed)
 
     def _solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
         return solve(
@@ -251,8 +273,10 @@ class SparseVAE(RowSparseModel):
         X: Tensor,
         n_effective: float,
         stretches: Sequence[int] | None,
+        judged: tuple[NDArray[np.float64] | None, float],
     ) -> Selection:
         """Keep the sources with evidence, and what later calls need of them."""
+        weights, least = judged
         self._Phi = dictionary.Phi * dictionary.norms.repeat_interleave(self.n_orient)
         chosen = select_sources(
             dictionary,
@@ -261,9 +285,10 @@ class SparseVAE(RowSparseModel):
             noise_variance=self.noise_variance,
             orientation=self.orientation,
             n_effective=n_effective,
-            min_log_evidence=self.min_log_evidence,
+            min_log_evidence=least,
             tol=self.tol / 10,
             stretches=stretches,
+            weights=None if weights is None else torch.as_tensor(weights, device=X.device),
         )
         self.n_effective_ = chosen.n_effective
         self._active = chosen.kept

@@ -20,6 +20,7 @@ from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.laplace import Spread, spread
+from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 from meg_vae.model.solve import data_factor
@@ -33,8 +34,9 @@ class Fit:
     """Sources at their own places.
 
     ``places`` (m, q); ``shift`` (m, e), the weights of the field's errors there; ``factors``
-    (m, o, o); ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left;
-    ``offer``, the evidence in nats that a further source at any place could add; ``log_evidence``
+    (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places; ``stationarity``,
+    the largest derivative left; ``offer``, what a further source at any place could be worth in
+    nats, evidence and prior weight together; ``log_evidence``
     (m,) and ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to
     activity; ``n_effective`` samples.
     """
@@ -82,12 +84,14 @@ def fit_places(
     least: float,
     n_effective: float,
     stretches: Sequence[int] | None = None,
+    prior: PlacePrior | None = None,
 ) -> Fit:
     """Let the sources of a minimum on a grid find their places.
 
     ``dictionary`` holds the field at ``places`` (n, q), X (d, n_samples) the data, ``solution`` the
-    minimum with one variance for the columns of a position. Sources carry ``least`` nats or more.
-    Where ``stretches`` of consecutive samples are given, only independent ones count.
+    minimum with one variance for the columns of a position. Sources are worth ``least`` nats or
+    more, with the weights of places in ``prior``. Where ``stretches`` of consecutive samples are
+    given, only independent ones count.
     """
     found = solution.gamma.nonzero()[:, 0]
     n = n_effective
@@ -95,6 +99,7 @@ def fit_places(
         given = (found, solution.factor[found], solution.noise_variance)
         n = min(n, independent_samples(dictionary, *given, X, stretches))
     view, noise = _view(field, places, dictionary, X, solution.noise_variance, n, learn)
+    view = replace(view, data=replace(view.data, prior=prior))
     columns = dictionary.columns(found) * dictionary.norms[found, None] / view.scale[:, None, None]
     columns = torch.einsum("dp,dmo->pmo", view.basis, columns)
     with few_threads(batch=1):
@@ -122,10 +127,12 @@ def refit_places(
     learn: bool,
     least: float,
     n_effective: float,
+    prior: PlacePrior | None = None,
 ) -> Fit:
     """Let sources with places (m, q) and factors (m, o, o) settle in other data of the field."""
     given = torch.tensor(noise, dtype=X.dtype)
     view, start_noise = _view(field, grid, dictionary, X, given, n_effective, learn)
+    view = replace(view, data=replace(view.data, prior=prior))
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
     with few_threads(batch=1):
         start = Sources.at(view.field, r, A, start_noise)
@@ -175,13 +182,13 @@ def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
 
 def _result(view: _View, settled: Settled) -> Fit:
     """Describe the sources in all directions of the data."""
-    sources, data = settled.sources.seen(), view.data
+    sources, data = settled.sources.seen(), replace(view.data, prior=None)
     at = whiten(data, sources)
     m, o = sources.live.shape
     encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))
     back = view.basis.T / view.scale  # whitened data to the directions of the view
     own = spread(data, sources, view.field.unit)
-    steepest, on_wall = stationarity(data, sources, view.field)
+    steepest, on_wall = stationarity(view.data, sources, view.field)
     return Fit(
         places=sources.places,
         shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves
