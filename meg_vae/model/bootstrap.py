@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class Options:
         Its options.
     n_effective : float
         Independent samples that the evidence counts.
+    weights : Tensor, shape (n_groups,) | None
+        Prior weights in nats as they count, finite; None where all are the same.
     """
 
     noise_variance: float | str
@@ -38,6 +40,37 @@ class Options:
     tol: float
     max_iter: int
     n_effective: float
+    weights: Tensor | None = None
+
+    def only(self, positions: Tensor) -> Options:
+        """Give the options for some positions.
+
+        Parameters
+        ----------
+        positions : Tensor of int, shape (m,)
+            Which.
+
+        Returns
+        -------
+        options : Options
+            Theirs.
+        """
+        return self if self.weights is None else replace(self, weights=self.weights[positions])
+
+    def worth(self, gain: Tensor) -> Tensor:
+        """Give evidence and weight of each position together.
+
+        Parameters
+        ----------
+        gain : Tensor, shape (n_groups,)
+            Log evidence in nats.
+
+        Returns
+        -------
+        worth : Tensor, shape (n_groups,)
+            In nats.
+        """
+        return gain if self.weights is None else torch.where(gain > 0, gain + self.weights, 0.0)
 
     def solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
         """Minimise the energy of one or more samples.
@@ -89,6 +122,7 @@ class Options:
             n_effective=self.n_effective,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
+            weights=self.weights,
         )
 
 
@@ -175,7 +209,7 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
     def gain_beside(stay: Tensor) -> Tensor:
         model = chosen.kept[stay], chosen.factor[stay], noise
         n = options.n_effective
-        return possible_gain(dictionary, *model, X, full=full, n_effective=n)
+        return options.worth(possible_gain(dictionary, *model, X, full=full, n_effective=n))
 
     everyone = torch.ones_like(chosen.kept, dtype=torch.bool)
     gain = gain_beside(everyone)
@@ -257,11 +291,12 @@ def missed_evidence(
     Returns
     -------
     missed : float
-        The most log evidence that a position left out could add to the sources found, in nats.
+        The most log evidence, with its weight, that a position left out could add to the sources
+        found, in nats.
         The fit missed no source that would be reported where it is below ``min_log_evidence``.
     """
-    few = restrict(dictionary, positions)
-    chosen = options.select(few, options.solve(few, X), X)
+    few, own = restrict(dictionary, positions), options.only(positions)
+    chosen = own.select(few, own.solve(few, X), X)
     gain = possible_gain(
         dictionary,
         positions[chosen.kept],
@@ -272,4 +307,4 @@ def missed_evidence(
         n_effective=options.n_effective,
     )
     gain[positions] = 0.0
-    return float(gain.max())
+    return float(options.worth(gain).max())

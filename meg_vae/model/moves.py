@@ -1,4 +1,4 @@
-"""Where prior weights differ: sources on the grid move and enter by evidence and weight together."""
+"""Where weights differ, sources on the grid move and enter by evidence and weight together."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class Weighing:
             self.candidates(kept[order]),
             point.R[0, order],
             point.noise[0],
+            self.weights[kept[order]],
             n_effective=self.n_effective,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol,
-            weights=self.weights[kept[order]],
         )
         return replace(chosen, kept=kept[order][chosen.kept])
 

@@ -179,18 +179,20 @@ def select_sources(
     columns = seen.columns(found) * seen.norms[found, None]
     candidates = Candidates(columns, F, orientation == "full" and dictionary.n_orient > 1, learn)
     factor, noise = solution.factor[found], solution.noise_variance
-    n, enough = n_effective, {"min_log_evidence": min_log_evidence, "tol": tol}
+    n = n_effective
     if stretches is not None:
         n = min(n, independent_samples(dictionary, found, factor, noise, X, stretches))
-    own_weights = torch.zeros_like(seen.norms) if weights is None else weights
-    enough["weights"] = own_weights[found]
-    chosen = select(candidates, factor, noise.expand(F.shape[1]), n_effective=n, **enough)
+    counting = torch.zeros_like(seen.norms) if weights is None else weights
+    given = factor, noise.expand(F.shape[1]), counting[found]
+    least = min_log_evidence
+    chosen = select(candidates, *given, n_effective=n, min_log_evidence=least, tol=tol)
     if stretches is not None:
         left, noise = found[chosen.kept], chosen.noise_variance
         own = noise if learn == "per_channel" else noise[0]
         n = min(n, independent_samples(dictionary, left, chosen.factor, own, X, stretches))
-        enough["weights"] = own_weights[left]
-        again = select(candidates.only(chosen.kept), chosen.factor, noise, n_effective=n, **enough)
+        given = chosen.factor, noise, counting[left]
+        few = candidates.only(chosen.kept)
+        again = select(few, *given, n_effective=n, min_log_evidence=least, tol=tol)
         chosen = replace(again, kept=chosen.kept[again.kept])
     chosen = replace(chosen, kept=found[chosen.kept])
     if weights is None:
@@ -205,11 +207,11 @@ def select(
     candidates: Candidates,
     factor: Tensor,
     noise: Tensor,
+    weights: Tensor,
     *,
     n_effective: float,
     min_log_evidence: float,
     tol: float,
-    weights: Tensor,
 ) -> Selection:
     """Take out the weakest sources, settle the rest, and repeat until all carry enough evidence.
 
@@ -226,14 +228,14 @@ def select(
         Their prior factors.
     noise : Tensor, shape (n_channels,)
         Noise variance.
+    weights : Tensor, shape (n_active,)
+        Prior weights in nats; 0 without an opinion.
     n_effective : float
         Independent samples.
     min_log_evidence : float
         Evidence below which a source goes, in nats.
     tol : float
         To which the rest is settled.
-    weights : Tensor, shape (n_active,)
-        Prior weights in nats; 0 without an opinion.
 
     Returns
     -------

@@ -154,7 +154,7 @@ class SlidingVAE:
         prior, least = place_prior(places, given, spacing, self.min_log_evidence)
         box = places.min(0), places.max(0)
         walls = confine or (lambda r: np.clip(r, *box))
-        inside = walls if prior is None else (lambda r: walls(prior.inside(r)))
+        inside = walls if prior is None else prior.within(walls)
         columns = Field(field, spacing, errors, inside)
         if dictionary is None:
             values = columns.exact().expand(torch.as_tensor(places)).values  # (n, d, o)

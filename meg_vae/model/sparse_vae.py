@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from meg_vae.model.bootstrap import restrict
 from meg_vae.model.checks import (
     check_data,
     check_noise_variance,
@@ -18,7 +19,6 @@ from meg_vae.model.checks import (
     check_stretches,
 )
 from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
-from meg_vae.model.bootstrap import restrict
 from meg_vae.model.encoders import OptimalEncoder, optimal_encoder
 from meg_vae.model.energy import energy_terms
 from meg_vae.model.evidence import model_log_evidence, source_covariance

@@ -101,7 +101,7 @@ def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tenso
 
     Gives the places, their height and the factors of the best priors there.
     """
-    best, factor, slope = _height_at(at, field, places)
+    best, factor, slope = _growth_at(at, field, places)
     for _ in range(CLIMBS if len(places) else 0):
         size = torch.linalg.vector_norm(slope, dim=1, keepdim=True).clamp_min(1e-300)
         tries = torch.stack([field.within(places + s * field.unit * slope / size) for s in STEPS])
@@ -114,11 +114,11 @@ def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tenso
             break
         rows = torch.arange(len(places))
         places = torch.where(better[:, None], tries[which, rows], places)
-        best, factor, slope = _height_at(at, field, places)
+        best, factor, slope = _growth_at(at, field, places)
     return places, best, factor
 
 
-def _height_at(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _growth_at(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Height at places, the factor of the best prior, and the gradient of the height."""
     here = field.exact().expand(places)
     S, Q = at.blocks(here.values)

@@ -8,6 +8,8 @@ A place whose nearest position is excluded is excluded too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -89,6 +91,10 @@ class PlacePrior:
         bend[:, :q, :q] = -2 / n * unit**2 * curvature
         own = free.flatten()
         return slope[free], torch.block_diag(*bend)[own][:, own]
+
+    def within(self, confine: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        """Keep places within a confine out of what is excluded too."""
+        return lambda r: confine(self.inside(r))
 
     def inside(self, r: Array) -> Array:
         """Move places (m, q) out of what is excluded, towards the nearest position that is not."""

@@ -53,7 +53,7 @@ class Settled:
 
 
 def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> Settled:
-    """Find the sources, each worth ``least`` nats or more; at 0 none goes, unless weights say so."""
+    """Find the sources, each worth ``least`` nats or more; without weights none goes at 0."""
     if least > 0 or data.prior is not None:
         begun = _begin(data, start, field.exact(), least)
         sources = Sources.at(field, begun.places, begun.factors, begun.noise)
