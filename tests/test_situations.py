@@ -1452,13 +1452,13 @@ def test_wrong_weights_move_no_strong_source(seed):
     moved = inverse.filter_.positions.rr_head - bare.filter_.positions.rr_head
     covariance = bare.position_covariance_
     sds = np.einsum("ki,kij,kj->k", moved, np.linalg.inv(covariance), moved) ** 0.5
-    assert (sds < 0.5).all()
+    assert (sds < 1).all()
     assert inverse.stationarity_ < 1e-3
 
 
 def weak():
     """The recording of one source in so much noise that places 25 mm apart explain it as well."""
-    return made(true=(17,), snr_db=-19, seed=3)
+    return made(true=(17,), snr_db=-13, seed=3)
 
 
 @pytest.mark.parametrize("positions", ["free", "grid"])
@@ -1476,19 +1476,20 @@ def test_weights_decide_where_the_data_do_not(positions):
     other = int(np.linalg.norm(rr - without.filter_.positions.rr_head[0], axis=1).argmin())
     assert other != at
     lost = bare.sources_["log_evidence"][0] - without.sources_["log_evidence"][0]
-    assert 0 < lost < 9
-    for nats, wins in ((lost - 1, at), (lost + 3, other)):
-        inverse = fit_weak(nats * (np.arange(60) == other))
-        assert inverse.sources_["vertno"].tolist() == [case.forward["src"][0]["vertno"][wins]]
-    assert inverse.weights_[0] == pytest.approx(nats, abs=2)
+    assert 4 < lost < 20
+    vertno = case.forward["src"][0]["vertno"]
+    for nats, wins in ((1.0, at), (lost + 3, other)):
+        weights = nats / 2 * np.array([(k == other) - float(k == at) for k in range(60)])
+        inverse = fit_weak(weights)
+        assert inverse.sources_["vertno"].tolist() == [vertno[wins]]
+    assert 0 < inverse.weights_[0] <= nats / 2 + 1e-9
 
 
 @pytest.mark.parametrize("positions", ["free", "grid"])
 def test_a_bootstrap_judges_with_the_weights_of_the_fit(positions, tmp_path):
     case, epochs = made(), epochs_of()
     average = epochs.average()
-    weights = np.zeros(60)
-    weights[[41, 3]] = -np.inf
+    weights = np.where(np.arange(60) == 3, -np.inf, 1.0)
     inverse = VAEInverse(positions=positions)
     inverse.fit(average, case.forward, case.noise_cov, weights=weights)
     again = read_vae_inverse(inverse.save(tmp_path / "x-vae.h5"))
@@ -1498,9 +1499,12 @@ def test_a_bootstrap_judges_with_the_weights_of_the_fit(positions, tmp_path):
     run = {"n_bootstrap": 4, "random_state": 0}
     result = inverse.bootstrap(epochs, case.forward, case.noise_cov, **run)
     share = result.selection_probability.data[:, 0]
-    assert share[17] == 1
-    assert not share[[41, 3]].any()
-    assert result.sources["probability"].max() == 1
+    assert (share[TRUE] == 1).all()
+    assert (result.sources["probability"] == 1).all()
+    inverse.position_weights_ = np.where(np.arange(60) == TRUE[1], 0.0, -1e6)
+    share = inverse.bootstrap(epochs, case.forward, case.noise_cov, **run).selection_probability
+    assert share.data[:, 0].tolist() == (np.arange(60) == TRUE[1]).tolist()
+    inverse.position_weights_ = weights
     info, fewer = model("VectorView")[0], points()
     keep = fewer[0]["vertno"][:50]
     fewer[0] |= {"vertno": keep, "nuse": 50, "inuse": np.isin(np.arange(60), keep).astype(int)}
@@ -1523,13 +1527,13 @@ def test_files_from_before_weights_open(tmp_path):
 
 def test_a_comparison_hands_weights_to_those_that_take_them():
     case = made()
-    weights = np.where(np.arange(60) == 41, -np.inf, 0.0)
+    weights = np.where(np.arange(60) == 17, 0.0, -1e6)
     names = ["vae", "vae_grid", "sloreta"]
     inputs = case.evoked, case.forward, case.noise_cov, names
     result = compare(*inputs, weights=weights, epochs=epochs_of(), n_folds=2)
     assert (result.table["status"] == "ok").all()
     for name in names[:2]:
-        assert 41 not in result.estimates[name].vertices[0]
+        assert result.estimates[name].vertices[0].tolist() == [17]
     bare = compare(*inputs)
     same = result.estimates["sloreta"].data == bare.estimates["sloreta"].data
     assert same.all()
@@ -1539,7 +1543,7 @@ def test_a_comparison_hands_weights_to_those_that_take_them():
 @pytest.mark.parametrize("kind", ["array", "estimate"])
 @pytest.mark.parametrize("command", ["localize", "compare"])
 def test_weights_in_the_shell(kind, command, files, tmp_path):
-    weights = np.where(np.arange(60) == 41, -np.inf, 0.0)
+    weights = np.where(np.arange(60) == 17, 0.0, -1e6)
     path = tmp_path / {"array": "w.npy", "estimate": "w-vl.stc"}[kind]
     if kind == "array":
         np.save(path, weights)
@@ -1551,8 +1555,10 @@ def test_weights_in_the_shell(kind, command, files, tmp_path):
     assert shell(files, "x-ave.fif", *more, command=command, out=tmp_path / "out") == 0
     if command == "localize":
         vertno = pd.read_csv(tmp_path / "out" / "sources.csv")["vertno"]
-        assert 17 in set(vertno)
-        assert 41 not in set(vertno)
+        assert vertno.tolist() == [17]
+    else:
+        table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+        assert table["n_sources"][0] == 1
     assert "w.npy" in (record := (tmp_path / "out" / "run.json").read_text()) or "w-vl" in record
 
 
