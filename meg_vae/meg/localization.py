@@ -40,8 +40,9 @@ class Localization:
     ``noise_variance`` λ; ``energy`` J, ``history`` and ``certificate`` of the minimum on the grid;
     ``log_evidence`` of the whole model, ``n_effective`` samples, ``noise`` as it was learnt; per
     source ``evidence`` (nats), ``cluster`` (its number), ``place_covariance`` (m²),
-    ``field_covariance`` (its part from the lead field's error), ``on_wall`` and ``field_error``
-    (relative error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
+    ``field_covariance`` (its part from the lead field's error), ``on_wall``, ``field_error``
+    (relative error of the lead field) and ``weight`` (nats, in no evidence). ``growth`` and
+    ``stationarity`` are NaN on the grid.
     """
 
     filter: SourceFilter
@@ -58,12 +59,17 @@ class Localization:
     field_covariance: NDArray[np.float64]
     on_wall: NDArray[np.bool_]
     field_error: NDArray[np.float64]
+    weight: NDArray[np.float64]
     growth: float = np.nan
     stationarity: float = np.nan
 
 
 def on_grid(
-    data: FitData, forward: mne.Forward, noise_cov: mne.Covariance, options: dict[str, Any]
+    data: FitData,
+    forward: mne.Forward,
+    noise_cov: mne.Covariance,
+    options: dict[str, Any],
+    weights: NDArray[np.float64] | None = None,
 ) -> Localization:
     """Find the sources among the positions of a forward model."""
     from meg_vae.model.sparse_vae import SparseVAE
@@ -72,7 +78,7 @@ def on_grid(
 
     def fit(leadfield: LeadField) -> SparseVAE:
         return SparseVAE(leadfield.n_orient, **{name: options[name] for name in names}).fit(
-            leadfield.Phi, data.whiten(leadfield), **samples
+            leadfield.Phi, data.whiten(leadfield), **samples, weights=weights
         )
 
     samples = _samples(data, noise_cov)
@@ -104,6 +110,7 @@ def on_grid(
         field_covariance=np.full((len(order), 3, 3), np.nan),
         on_wall=np.zeros(len(order), bool),
         field_error=np.zeros(len(order)),
+        weight=_largest(weights, active, model.cluster_[active])[order],
     )
 
 
@@ -114,6 +121,7 @@ def at_places(
     options: dict[str, Any],
     bem: Any,
     trans: Any,
+    weights: NDArray[np.float64] | None = None,
 ) -> Localization:
     """Find the sources wherever they are, in and between the positions of a forward model."""
     from meg_vae.model.evidence import model_log_evidence
@@ -133,6 +141,7 @@ def at_places(
             errors=None if field.is_exact else field.errors,
             confine=field.confine,
             **samples,
+            weights=weights,
         )
 
     samples = _samples(data, noise_cov)
@@ -151,7 +160,7 @@ def at_places(
             model.energy_,
             n_channels=len(leadfield.Phi),
             n_effective=model.n_effective_,
-            n_groups=leadfield.n_positions,
+            n_groups=leadfield.n_positions if weights is None else int(np.isfinite(weights).sum()),
             n_active=len(model.places_),
             n_free=9,  # place and prior
             log_volume=model.noise_.log_volume(data.stretches),
@@ -164,6 +173,7 @@ def at_places(
         field_covariance=model.fit_.spread.field.numpy(),
         on_wall=model.fit_.on_wall.numpy(),
         field_error=error,
+        weight=model.weights_,
         growth=model.growth_,
         stationarity=model.stationarity_,
     )
@@ -252,6 +262,15 @@ def _tell_of_errors(error: NDArray[np.float64]) -> None:
             f"forward is known to {error.max():.0%} only (near the inner skull, most often); the "
             "estimate allows for it. Give bem and trans, or a finer BEM, to know it better."
         )
+
+
+def _largest(
+    weights: NDArray[np.float64] | None, active: NDArray[np.bool_], cluster: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Give the largest weight in the cluster of each source on the grid, by which it is judged."""
+    if weights is None:
+        return np.zeros(len(cluster))
+    return pd.Series(weights[active]).groupby(cluster).transform("max").to_numpy(np.float64)
 
 
 def _renumbered(cluster: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -39,7 +39,7 @@ def resample_places(
 
     weights = resampling_weights(len(whitened), n_bootstrap, np.random.default_rng(random_state))
     axis, peaks = directions(inverse.filter_, own)
-    start = _start(inverse, *whitened.shape[::2])
+    start = _start(inverse, leadfield, field.spacing, whitened)
     averages = np.tensordot(weights, whitened, 1)
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
     work = (delayed(_fit_task)(field, leadfield, averages[one], start, peaks) for one in tasks)
@@ -73,9 +73,15 @@ def resample_places(
 _Sample = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
-def _start(inverse: VAEInverse, n_epochs: int, n_samples: int) -> dict[str, Any]:
+def _start(
+    inverse: VAEInverse, leadfield: LeadField, spacing: float, whitened: NDArray[np.float64]
+) -> dict[str, Any]:
     """Where the samples start: the sources of the fit, in noise of nearly twice the variance."""
-    given, twice = inverse.noise_variance, 2 - 1 / n_epochs
+    from meg_vae.model.sliding.prior import place_prior
+
+    rr, given_weights = leadfield.forward["source_rr"], inverse.position_weights_
+    prior, least = place_prior(rr, given_weights, spacing, inverse.min_log_evidence)
+    given, twice = inverse.noise_variance, 2 - 1 / len(whitened)
     filter_ = inverse.filter_
     size, axes = np.linalg.eigh(filter_.prior)
     return {
@@ -83,10 +89,11 @@ def _start(inverse: VAEInverse, n_epochs: int, n_samples: int) -> dict[str, Any]
         "factors": axes * np.sqrt(size.clip(0))[:, None, :],
         "variance": float(np.mean(inverse.noise_variance_)) * twice,
         "learn": isinstance(given, str),
-        "least": inverse.min_log_evidence,
+        "least": least,
         "n_effective": inverse.n_effective_,
         "noise": learnt_noise(inverse),
-        "stretches": [n_samples],
+        "stretches": [whitened.shape[2]],
+        "prior": prior,
     }
 
 
@@ -100,14 +107,21 @@ def _fit_task(
     """Fit a few samples, in a process of its own or not."""
     import torch
 
+    from meg_vae.model.bootstrap import restrict
     from meg_vae.model.exact.dictionary import Dictionary
     from meg_vae.model.sliding.field import Field
     from meg_vae.model.sliding.fit import refit_places
 
     dictionary = Dictionary(np.array(leadfield.Phi), leadfield.n_orient)
     errors = None if field.is_exact else field.errors
-    columns = Field(field, field.spacing, errors, field.confine)
+    prior, confine = start["prior"], field.confine
     grid = torch.as_tensor(np.array(leadfield.forward["source_rr"]))
+    if prior is not None:
+        allowed = torch.as_tensor(prior.allowed)
+        if len(allowed) < len(grid):
+            grid, dictionary = grid[allowed], restrict(dictionary, allowed)
+        confine = prior.within(confine)
+    columns = Field(field, field.spacing, errors, confine)
     out = []
     for X in averages:
         fit = refit_places(columns, grid, dictionary, torch.as_tensor(np.array(X)), **start)

@@ -41,6 +41,8 @@ RESULTS = (
     "position_covariance_",
     "field_covariance_",
     "field_error_",
+    "weights_",
+    "position_weights_",
 )
 
 
@@ -134,7 +136,9 @@ class SavedInverse:
         """Make a fitted inverse from what a file kept."""
         state = upgraded(state)
         inverse = cls(**state["options"])
-        for name, value in state["results"].items():
+        n = len(state["filter"]["positions"]["vertno"])
+        none = {"weights_": np.zeros(n), "position_weights_": None}  # in files from before them
+        for name, value in (none | state["results"]).items():
             setattr(inverse, name, value)
         more = [name for name in state["sources"] if name not in COLUMNS]
         table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class Options:
         Independent samples that the evidence counts.
     noise : Noise
         How the noise goes on in the samples, which follow each other, and how well it is known.
+    weights : Tensor, shape (n_groups,) | None
+        Prior weights in nats as they count, finite; None where all are the same.
     """
 
     noise_variance: float | str
@@ -51,6 +53,38 @@ class Options:
     def certainty(self, dictionary: Dictionary) -> Certainty:
         """Tell how far the covariance of the noise is known."""
         return self.noise.certainty(self.n_effective, dictionary.n_channels)
+
+    weights: Tensor | None = None
+
+    def only(self, positions: Tensor) -> Options:
+        """Give the options for some positions.
+
+        Parameters
+        ----------
+        positions : Tensor of int, shape (m,)
+            Which.
+
+        Returns
+        -------
+        options : Options
+            Theirs.
+        """
+        return self if self.weights is None else replace(self, weights=self.weights[positions])
+
+    def worth(self, gain: Tensor) -> Tensor:
+        """Give evidence and weight of each position together.
+
+        Parameters
+        ----------
+        gain : Tensor, shape (n_groups,)
+            Log evidence in nats.
+
+        Returns
+        -------
+        worth : Tensor, shape (n_groups,)
+            In nats.
+        """
+        return gain if self.weights is None else torch.where(gain > 0, gain + self.weights, 0.0)
 
     def solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
         """Minimise the energy of one or more samples.
@@ -104,6 +138,7 @@ class Options:
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
             certainty=self.certainty(dictionary),
+            weights=self.weights,
         )
 
 
@@ -191,7 +226,8 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
     def gain_beside(stay: Tensor) -> Tensor:
         model = chosen.kept[stay], chosen.factor[stay], noise
         n, share = options.n_effective, options.certainty(dictionary).share
-        return possible_gain(dictionary, *model, X, full=full, n_effective=n, share=share)
+        gain = possible_gain(dictionary, *model, X, full=full, n_effective=n, share=share)
+        return options.worth(gain)
 
     everyone = torch.ones_like(chosen.kept, dtype=torch.bool)
     gain = gain_beside(everyone)
@@ -274,11 +310,13 @@ def missed_evidence(
     Returns
     -------
     missed : float
-        The most log evidence that a position left out could add to the sources found, in nats.
+        The most log evidence, with its weight, that a position left out could add to the sources
+        found, in nats.
         The fit missed no source that would be reported where it is below ``min_log_evidence``.
     """
-    few, X = restrict(dictionary, positions), options.independent(X)
-    chosen = options.select(few, options.solve(few, X), X)
+    few, own = restrict(dictionary, positions), options.only(positions)
+    X = options.independent(X)
+    chosen = own.select(few, own.solve(few, X), X)
     gain = possible_gain(
         dictionary,
         positions[chosen.kept],
@@ -290,4 +328,4 @@ def missed_evidence(
         share=options.certainty(dictionary).share,
     )
     gain[positions] = 0.0
-    return float(gain.max())
+    return float(options.worth(gain).max())

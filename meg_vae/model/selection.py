@@ -1,7 +1,8 @@
 """Keep the sources that the data speak for: backward elimination by log evidence.
 
 One generator between two positions gives a source to each of them and splits its evidence. Such
-neighbours are judged together, by what is lost when all of them are taken out.
+neighbours are judged together, by what is lost when all of them are taken out. A prior weight of
+their positions counts like evidence, that of a cluster being the largest of its members'.
 """
 
 from __future__ import annotations
@@ -75,6 +76,19 @@ class _Judged:
     cluster: Tensor
     joint: Tensor
     tied: Tensor  # bool, shape (m, m): not to be taken out together
+    weights: Tensor  # of all given, in nats
+
+    @property
+    def own_worth(self) -> Tensor:
+        """Evidence and weight of each source."""
+        return self.own + self.weights[self.kept]
+
+    @property
+    def joint_worth(self) -> Tensor:
+        """Evidence and largest weight of its cluster."""
+        most = self.joint.new_full((len(self.kept),), -torch.inf)
+        most.scatter_reduce_(0, self.cluster, self.weights[self.kept], "amax")
+        return self.joint + most[self.cluster]
 
 
 def residual(
@@ -116,6 +130,7 @@ def select_sources(
     min_log_evidence: float,
     tol: float,
     certainty: Certainty = EXACT,
+    weights: Tensor | None = None,
 ) -> Selection:
     """Keep the sources of a solution that carry enough evidence.
 
@@ -137,6 +152,8 @@ def select_sources(
         To which the rest is settled.
     certainty : Certainty
         How far the covariance of the noise is known.
+    weights : Tensor, shape (n_groups,) | None
+        Prior weights in nats, as `meg_vae.model.weights.counted` gives them.
 
     Returns
     -------
@@ -150,21 +167,30 @@ def select_sources(
     columns = seen.columns(found) * seen.norms[found, None]
     full = orientation == "full" and dictionary.n_orient > 1
     candidates = Candidates.of(columns, F, full, learn, certainty)
+    counting = torch.zeros_like(seen.norms) if weights is None else weights
     chosen = select(
         candidates,
         solution.factor[found],
         solution.noise_variance.expand(F.shape[1]),
+        counting[found],
         n_effective=n_effective,
         min_log_evidence=min_log_evidence,
         tol=tol,
     )
-    return replace(chosen, kept=found[chosen.kept])
+    chosen = replace(chosen, kept=found[chosen.kept])
+    if weights is None:
+        return chosen
+    from meg_vae.model.moves import Weighing, weighed  # which select anew
+
+    asked = n_effective, min_log_evidence, tol
+    return weighed(chosen, Weighing(dictionary, X, seen, candidates, weights, *asked))
 
 
 def select(
     candidates: Candidates,
     factor: Tensor,
     noise: Tensor,
+    weights: Tensor,
     *,
     n_effective: float,
     min_log_evidence: float,
@@ -185,6 +211,8 @@ def select(
         Their prior factors.
     noise : Tensor, shape (n_channels,)
         Noise variance.
+    weights : Tensor, shape (n_active,)
+        Prior weights in nats; 0 without an opinion.
     n_effective : float
         Independent samples.
     min_log_evidence : float
@@ -199,7 +227,7 @@ def select(
     """
     kept = torch.arange(len(factor), device=factor.device)
     point = evaluate(candidates, factor[None], noise[None])
-    now = _judge(kept, candidates, point, n_effective)
+    now = _judge(kept, candidates, point, n_effective, weights)
     spared = torch.zeros_like(kept, dtype=torch.bool)  # of all given
     while True:
         go = _weakest(now, spared[now.kept], min_log_evidence)
@@ -222,7 +250,9 @@ def select(
             now = after
 
 
-def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: float) -> _Judged:
+def _judge(
+    kept: Tensor, candidates: Candidates, point: Point, n_effective: float, weights: Tensor
+) -> _Judged:
     """Find the evidence of each source and of its cluster."""
     o = candidates.Phi.shape[2]
     encoder, F = optimal_encoder(point.P[0], point.noise[0]), candidates.F[0]
@@ -241,6 +271,7 @@ def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: floa
         cluster=cluster,
         joint=cluster_log_evidence(encoder, weighted, o, n_effective, cluster, share),
         tied=(size > COUPLED * length[:, None] * length) | (cluster[:, None] == cluster),
+        weights=weights,
     )
 
 
@@ -258,10 +289,11 @@ def _connected(linked: Tensor) -> Tensor:
 
 def _weakest(now: _Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
     """Choose what goes next, weakest first: whole weak clusters, and single weak members."""
-    hopeless = now.joint < min_log_evidence
-    weak = hopeless | ((now.own < min_log_evidence) & ~spared)
+    own, joint = now.own_worth, now.joint_worth
+    hopeless = joint < min_log_evidence
+    weak = hopeless | ((own < min_log_evidence) & ~spared)
     go = torch.zeros_like(weak)
-    for g in torch.where(hopeless, now.joint, now.own).argsort().tolist():
+    for g in torch.where(hopeless, joint, own).argsort().tolist():
         members = (now.cluster == now.cluster[g]) if hopeless[g] else _only(g, weak)
         if weak[g] and not go[g] and not now.tied[members][:, go].any():
             go |= members
@@ -287,15 +319,15 @@ def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judge
     alive = point.active[0]
     if not alive.all():
         kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)
-    return _judge(kept, candidates, point, n_effective)
+    return _judge(kept, candidates, point, n_effective, now.weights)
 
 
 def _split(now: _Judged, go: Tensor, after: _Judged, min_log_evidence: float) -> Tensor:
     """Find clusters that had enough evidence and lost it with the member that went."""
-    joint = now.joint.new_zeros(len(now.kept))
-    joint[torch.isin(now.kept, after.kept)] = after.joint
+    joint = torch.full_like(now.joint, -torch.inf)
+    joint[torch.isin(now.kept, after.kept)] = after.joint_worth
     lost = torch.zeros_like(go)
-    for number in now.cluster[go & (now.joint >= min_log_evidence)].unique():
+    for number in now.cluster[go & (now.joint_worth >= min_log_evidence)].unique():
         members = now.cluster == number
         if joint[members].max() < min_log_evidence:
             lost |= members

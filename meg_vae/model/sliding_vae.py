@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from meg_vae.model.bootstrap import restrict
 from meg_vae.model.checks import (
     MIN_LOG_EVIDENCE,
     check_data,
@@ -19,8 +20,10 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
+from meg_vae.model.sliding.prior import place_prior, weights_at
 from meg_vae.model.solve import LEARN, solve
 from meg_vae.model.spacing import typical_spacing
+from meg_vae.model.weights import check_weights
 
 
 class SlidingVAE:
@@ -54,7 +57,8 @@ class SlidingVAE:
     noise_variance_ : float | ndarray, shape (n_channels,)
         λ.
     energy_, grid_energy_ : float
-        Energy per sample J of the fit, and of the minimum on the grid, in nats × 2.
+        Energy per independent sample J of the fit, and of the minimum on the grid in the same
+        samples, in nats × 2.
     history_ : ndarray, shape (n_steps,)
         J after every accepted step on the grid.
     certificate_ : float
@@ -64,7 +68,9 @@ class SlidingVAE:
         the grid, in a place.
     growth_ : float
         The certificate over the continuum: log evidence in nats that a further source could add, at
-        the best place on the grid or between.
+        the best place on the grid or between; with weights, evidence and weight together.
+    weights_ : ndarray, shape (n_sources,)
+        Prior weight in nats at each place; it is in none of the evidences, nor in ``energy_``.
     n_effective_ : float
         Independent samples that the evidence counts.
 
@@ -109,6 +115,7 @@ class SlidingVAE:
         n_effective: float | None = None,
         n_noise: float = np.inf,
         stretches: Sequence[int] | None = None,
+        weights: ArrayLike | None = None,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -138,6 +145,12 @@ class SlidingVAE:
         stretches : sequence of int | None
             Lengths of the stretches of consecutive time points in X, which add up to its samples:
             it is learnt how the noise goes on in them. None takes the samples as independent.
+        weights : array_like, shape (n_positions,) | None
+            Log prior odds of a source at each position of the grid, in nats, relative to the
+            others; between them as in `meg_vae.model.sliding.prior`. A source stays, and enters,
+            when log evidence and weight together are ``min_log_evidence`` or more, and its place
+            minimises J − (2/n) w(r). A weight counts up to ``min_log_evidence − 1``. −inf excludes
+            a position, and places nearer to it than to others.
 
         Returns
         -------
@@ -150,11 +163,19 @@ class SlidingVAE:
             If a shape, an entry or an option is wrong.
         """
         places, spacing = self._check(grid)
+        given = None if weights is None else check_weights(weights, len(places))
+        prior, least = place_prior(places, given, spacing, self.min_log_evidence)
         box = places.min(0), places.max(0)
-        columns = Field(field, spacing, errors, confine or (lambda r: np.clip(r, *box)))
+        walls = confine or (lambda r: np.clip(r, *box))
+        inside = walls if prior is None else prior.within(walls)
+        columns = Field(field, spacing, errors, inside)
         if dictionary is None:
             values = columns.exact().expand(torch.as_tensor(places)).values  # (n, d, o)
             dictionary = Dictionary(values.movedim(0, 1).flatten(1), values.shape[2])
+        everywhere = places
+        if prior is not None and len(prior.allowed) < len(places):
+            places = places[prior.allowed]
+            dictionary = restrict(dictionary, torch.as_tensor(prior.allowed))
         data = torch.as_tensor(check_data(X, dictionary.n_channels))
         n = float(data.shape[1] if n_effective is None else n_effective)
         check_positive("n_effective", n)
@@ -177,15 +198,17 @@ class SlidingVAE:
             data,
             solution,
             learn=str(self.noise_variance) in LEARN,
-            least=self.min_log_evidence,
+            least=least,
             n_effective=n,
             noise=noise,
             stretches=stretches,
+            prior=prior,
         )
-        self.grid_energy_ = float(solution.energy)
+        self.grid_energy_ = found.start_energy
         self.history_ = solution.history.numpy()
         self.certificate_ = float(solution.certificate)
         self._keep(found, data.numpy())
+        self.weights_ = weights_at(self.places_, everywhere, given, spacing)
         return self
 
     def _check(self, grid: ArrayLike) -> tuple[NDArray[np.float64], float]:

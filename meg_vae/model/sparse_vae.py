@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from meg_vae.model.bootstrap import restrict
 from meg_vae.model.checks import (
     check_data,
     check_noise_samples,
@@ -29,6 +31,7 @@ from meg_vae.model.row_sparse import RowSparseModel
 from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
 from meg_vae.model.train import train
+from meg_vae.model.weights import check_weights, counted
 
 AGAIN = 3  # fits at most, each with the noise learnt from what the one before left
 VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go
@@ -81,7 +84,8 @@ class SparseVAE(RowSparseModel):
         Largest violation of stationarity over all positions at the end of that history; NaN for
         gradient training, which gives none.
     source_log_evidence_ : ndarray, shape (n_groups,)
-        Log evidence lost by taking out that position alone, in nats; 0 where inactive.
+        Log evidence lost by taking out that position alone, in nats; 0 where inactive. Weights are
+        in none of the evidences, nor in the energy.
     cluster_ : ndarray of int, shape (n_groups,)
         Number of the cluster of each active position, from 0, and −1 where inactive. Those of one
         cluster share one generator: they are alike in their fields and in their time courses.
@@ -142,6 +146,7 @@ class SparseVAE(RowSparseModel):
         n_effective: float | None = None,
         n_noise: float = np.inf,
         stretches: Sequence[int] | None = None,
+        weights: ArrayLike | None = None,
     ) -> SparseVAE:
         """Fit the decoder and the noise to data.
 
@@ -160,6 +165,11 @@ class SparseVAE(RowSparseModel):
         stretches : sequence of int | None
             Lengths of the stretches of consecutive time points in X, which add up to its samples:
             it is learnt how the noise goes on in them. None takes the samples as independent.
+        weights : array_like, shape (n_groups,) | None
+            Log prior odds of a source at each position, in nats, relative to the others: a source
+            stays, and enters, when log evidence and weight together are ``min_log_evidence`` or
+            more, and moves where they are larger. A weight counts up to ``min_log_evidence − 1``,
+            so that none makes a source by itself; −inf excludes a position. None is 0 everywhere.
 
         Returns
         -------
@@ -180,14 +190,16 @@ class SparseVAE(RowSparseModel):
         check_noise_samples(n_noise, self.noise_variance)
         if self.solver == "gradient" and np.isfinite(n_noise):
             raise ValueError(f"n_noise={n_noise!r} needs solver='exact'.")
+        given = None if weights is None else check_weights(weights, dictionary.n_groups)
+        judged = counted(given, self.min_log_evidence)
         most = float(data.shape[1] if n_effective is None else n_effective)
         noise, seen, n = Noise(float(n_noise)), data, most
         for again in range(AGAIN):
-            solution = self._solve(dictionary, seen, noise, n)
-            chosen = self._select(dictionary, solution, seen, noise, n)
+            solution, n_allowed = self._minimum(dictionary, seen, noise, n, judged[0])
+            chosen = self._select(dictionary, solution, seen, noise, n, judged)
             if stretches is None or again == AGAIN - 1:
                 break
-            left = data - _explained(self._decoder, self._encoder, data)
+            left = data - self._decoder @ (self._encoder.W_z @ data)
             learnt = noise.learnt(left, stretches, dictionary)
             if learnt.alike(noise):
                 break
@@ -199,7 +211,7 @@ class SparseVAE(RowSparseModel):
             self.energy_,
             n_channels=len(chosen.noise_variance),
             n_effective=n,
-            n_groups=dictionary.n_groups,
+            n_groups=n_allowed,
             n_active=len(chosen.kept),
             n_free=o * (o + 1) // 2 if self.orientation == "full" else 1,
             log_volume=noise.log_volume(stretches),
@@ -218,6 +230,23 @@ class SparseVAE(RowSparseModel):
         check_positive("max_iter", self.max_iter)
         if self.solver == "gradient" and self.noise_variance == "per_channel":
             raise ValueError("noise_variance='per_channel' needs solver='exact'.")
+
+    def _minimum(
+        self,
+        dictionary: Dictionary,
+        X: Tensor,
+        noise: Noise,
+        n: float,
+        weights: NDArray[np.float64] | None,
+    ) -> tuple[Solution, int]:
+        """Minimise over the positions that are not excluded; and how many these are."""
+        if weights is None or np.isfinite(weights).all():
+            return self._solve(dictionary, X, noise, n), dictionary.n_groups
+        allowed = torch.as_tensor(np.flatnonzero(np.isfinite(weights)), device=X.device)
+        few = self._solve(restrict(dictionary, allowed), X, noise, n)
+        factor = few.factor.new_zeros(dictionary.n_groups, *few.factor.shape[1:])
+        factor[allowed] = few.factor
+        return replace(few, factor=factor), len(allowed)
 
     def _solve(self, dictionary: Dictionary, X: Tensor, noise: Noise, n: float) -> Solution:
         if self.solver == "gradient":
@@ -271,8 +300,10 @@ class SparseVAE(RowSparseModel):
         X: Tensor,
         noise: Noise,
         n: float,
+        judged: tuple[NDArray[np.float64] | None, float],
     ) -> Selection:
         """Keep the sources with evidence, and what later calls need of them."""
+        weights, least = judged
         self._Phi = dictionary.Phi * dictionary.norms.repeat_interleave(self.n_orient)
         chosen = select_sources(
             dictionary,
@@ -281,9 +312,10 @@ class SparseVAE(RowSparseModel):
             noise_variance=self.noise_variance,
             orientation=self.orientation,
             n_effective=n,
-            min_log_evidence=self.min_log_evidence,
+            min_log_evidence=least,
             tol=self.tol / 10,
             certainty=noise.certainty(n, dictionary.n_channels),
+            weights=None if weights is None else torch.as_tensor(weights, device=X.device),
         )
         self._active = chosen.kept
         self._factor = chosen.factor
@@ -371,11 +403,6 @@ class SparseVAE(RowSparseModel):
         n_inactive = self._Phi.shape[1] - self._decoder.shape[1]
         out["encoder_variance"] += data.shape[1] * n_inactive  # their latents stay at the prior
         return out
-
-
-def _explained(decoder: Tensor, encoder: OptimalEncoder, X: Tensor) -> Tensor:
-    """Give what the sources explain of data, (n_channels, n_samples)."""
-    return decoder @ (encoder.W_z @ X)
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:

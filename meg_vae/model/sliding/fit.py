@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.laplace import Spread, spread
+from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 from meg_vae.model.solve import data_factor
@@ -32,10 +34,12 @@ class Fit:
     """Sources at their own places.
 
     ``places`` (m, q); ``shift`` (m, e), the weights of the field's errors there; ``factors``
-    (m, o, o); ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left;
-    ``offer``, the evidence in nats that a further source at any place could add; ``log_evidence``
+    (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places; ``stationarity``,
+    the largest derivative left; ``offer``, what a further source at any place could be worth in
+    nats, evidence and prior weight together; ``log_evidence``
     (m,) and ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to
-    activity; ``n_effective`` samples; ``noise``, how it goes on in time.
+    activity; ``n_effective`` samples; ``noise``, how it goes on in time; ``start_energy`` J of the
+    minimum on the grid in the same samples, NaN where there was none.
     """
 
     places: Tensor
@@ -51,6 +55,7 @@ class Fit:
     spread: Spread
     n_effective: float
     noise: Noise
+    start_energy: float = math.nan
 
     def ordered(self, order: Tensor) -> Fit:
         """Put the sources in another order, shape (m,)."""
@@ -91,13 +96,14 @@ def fit_places(
     n_effective: float,
     noise: Noise,
     stretches: Sequence[int] | None = None,
+    prior: PlacePrior | None = None,
 ) -> Fit:
     """Let the sources of a minimum on a grid find their places.
 
     ``dictionary`` holds the field at ``places`` (n, q), X (d, n_samples) the data, ``solution`` the
-    minimum with one variance for the columns of a position. Sources carry ``least`` nats or more.
-    Where ``stretches`` of consecutive samples are given, it is learnt how the noise goes on in
-    them, and independent samples count.
+    minimum with one variance for the columns of a position. Sources are worth ``least`` nats or
+    more, with the weights of places in ``prior``. Where ``stretches`` of consecutive samples are
+    given, it is learnt how the noise goes on in them, and independent samples count.
     """
     found = solution.gamma.nonzero()[:, 0]
     factor, variance = solution.factor[found], solution.noise_variance
@@ -109,7 +115,7 @@ def fit_places(
     def viewed(noise: Noise) -> _View:
         data = noise.independent(X, stretches)
         n = min(n_effective, data.shape[1]) if stretches is not None else n_effective
-        return _view(field, places, dictionary, data, variance, n, learn, noise)
+        return _view(field, places, dictionary, data, variance, n, learn, noise, prior)
 
     view = viewed(noise)
     columns = dictionary.columns(found) * dictionary.norms[found, None] / view.scale[:, None, None]
@@ -128,7 +134,9 @@ def fit_places(
             before, view = view, viewed(noise)
             sources = before.onto(view, settled.sources)
             settled = refine(view.data, sources, view.field, view.grid, least)
-        return _result(view, settled)
+        on_grid = Sources.at(view.field, places[found], factor, view.start)
+        start_energy = whiten(replace(view.data, prior=None), on_grid).energy
+        return replace(_result(view, settled), start_energy=float(start_energy))
 
 
 def refit_places(
@@ -145,11 +153,12 @@ def refit_places(
     n_effective: float,
     noise: Noise,
     stretches: Sequence[int] | None = None,
+    prior: PlacePrior | None = None,
 ) -> Fit:
     """Let sources with places (m, q) and factors (m, o, o) settle in other data of the field."""
     given = torch.tensor(variance, dtype=X.dtype)
     data = noise.independent(X, stretches)
-    view = _view(field, grid, dictionary, data, given, n_effective, learn, noise)
+    view = _view(field, grid, dictionary, data, given, n_effective, learn, noise, prior)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
     with few_threads(batch=1):
         start = Sources.at(view.field, r, A, view.start)
@@ -167,6 +176,7 @@ def _view(
     n: float,
     learn: bool,
     noise: Noise,
+    prior: PlacePrior | None,
 ) -> _View:
     """Leave out directions in which the field is lost in the noise, of variance λ."""
     d, o = dictionary.n_channels, dictionary.n_orient
@@ -177,7 +187,9 @@ def _view(
     variance = inflation * variance
     if variance.ndim:  # one a channel: what is learnt further is a factor on all of them
         scale = variance.sqrt()
-        data = Data(F / scale[:, None], n, learn, FLOOR, -known.spare, share=known.share)
+        data = Data(
+            F / scale[:, None], n, learn, FLOOR, -known.spare, share=known.share, prior=prior
+        )
         basis = torch.eye(d, dtype=F.dtype)
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
         own = field.through(torch.diag(1 / scale))
@@ -187,7 +199,7 @@ def _view(
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
     rank = max(int((left * power > HIDDEN * d * float(variance)).sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
-    data = Data(F, n, learn, FLOOR * power / d, -known.spare, share=known.share)
+    data = Data(F, n, learn, FLOOR * power / d, -known.spare, share=known.share, prior=prior)
     data = data.in_directions(basis)
     columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
     grid, one = Grid(places, columns), torch.ones_like(F[:, 0])
@@ -203,13 +215,13 @@ def _residual(view: _View, sources: Sources, X: Tensor) -> Tensor:
 
 def _result(view: _View, settled: Settled) -> Fit:
     """Describe the sources in all directions of the data."""
-    sources, data = settled.sources.seen(), view.data
+    sources, data = settled.sources.seen(), replace(view.data, prior=None)
     at = whiten(data, sources)
     m, o = sources.live.shape
     encoder = torch.cholesky_solve(sources.patterns, at.L).T.unflatten(0, (m, o))
     back = view.basis.T / view.scale  # whitened data to the directions of the view
     own = spread(data, sources, view.field.unit)
-    steepest, on_wall = stationarity(data, sources, view.field)
+    steepest, on_wall = stationarity(view.data, sources, view.field)
     return Fit(
         places=sources.places,
         shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves

@@ -18,6 +18,7 @@ from meg_vae.model.sliding.choice import (
     log_evidence,
     rough_start,
     widened,
+    with_better_places,
     with_growing,
     without_spare,
     without_weak,
@@ -52,8 +53,8 @@ class Settled:
 
 
 def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> Settled:
-    """Find the sources, each with ``least`` nats of evidence or more; at 0 none goes."""
-    if least > 0:
+    """Find the sources, each worth ``least`` nats or more; without weights none goes at 0."""
+    if least > 0 or data.prior is not None:
         begun = _begin(data, start, field.exact(), least)
         sources = Sources.at(field, begun.places, begun.factors, begun.noise)
     else:
@@ -64,17 +65,21 @@ def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> S
 def refine(data: Data, sources: Sources, field: Field, grid: Grid, least: float) -> Settled:
     """Let sources go and enter by their evidence until nothing changes, and settle them."""
     asked = least if least > 0 else math.inf
+    judged = least > 0 or data.prior is not None
     for _ in range(MOST):
-        if least > 0:
+        if judged:
             sources = without_weak(data, sources, field, least, FIRM)
             sources = without_spare(data, sources, field, least)
         sources = widened(data, sources, field)
-        more, offer = with_growing(data, sources, field, grid, asked)
+        moved = with_better_places(data, sources, field, grid)
+        more, offer = with_growing(data, moved, field, grid, asked)
         if more is sources:
             break
         sources = more
     sources = settle(data, settle_noise(data, sources), field, Effort())
-    if least > 0:
+    if data.prior is not None:  # what has no field may have crept into a prior, and stops a step
+        sources = settle(data, sources.seen(), field, Effort())
+    if judged:
         sources = without_weak(data, sources, field, least, Effort())
     return Settled(sources, log_evidence(data, sources), offer)
 
@@ -85,10 +90,13 @@ def _begin(data: Data, start: Start, field: Field, least: float) -> Sources:
     power = patterns.square().sum((1, 2))
     group = _groups(start.places, power, MERGE * field.unit)
     evidence = _group_evidence(data, patterns, start.noise, group)
-    some = (evidence >= HOPELESS * least).nonzero()
-    member = (group == some).to(power)
+    member = (group == group.unique()[:, None]).to(power)
     weight = member * power
     places = weight / weight.sum(1, keepdim=True) @ start.places
+    some = evidence + data.weight(places) >= HOPELESS * least
+    member, places = member[some], places[some]
+    if data.prior is not None:
+        places = field.within(places)
     prior = torch.einsum("gm,mab,mcb->gac", member, start.factors, start.factors)
     size, axes = torch.linalg.eigh(prior)
     factors = axes * size.clamp_min(0.0).sqrt()[:, None, :]

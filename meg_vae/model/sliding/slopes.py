@@ -138,6 +138,9 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     prior = _error_prior(sources, moving, data.n)
     gradient = gradient + prior * _values(sources, moving)
     curvature, average = curvature + prior.diag(), average + prior.diag()
+    if data.prior is not None:
+        lean = data.prior.derivatives_of_energy(sources.places, moving.free, unit, data.n)
+        gradient, curvature = gradient + lean[0], curvature + lean[1]
     if data.learn:
         gradient, curvature, average = _with_noise(
             data,

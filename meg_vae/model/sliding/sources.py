@@ -4,7 +4,7 @@ x | z ~ N(Σ_k L(r_k) A_k z_k, λI) with Γ_k = A_k A_kᵀ. It is linear in z, s
 and the profile J = log|Σ| + tr(CΣ⁻¹), Σ = λI + Σ_k P_k P_kᵀ, P_k = L(r_k) A_k, stay in closed form.
 The field is kept to first order about an anchor near each place, and evaluated anew when the place
 has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e(r), the prior of c
-adds ‖c‖² / n to J.
+adds ‖c‖² / n to J; where places have prior weights w, these add −(2/n) Σ_k w(r_k).
 
 Where the covariance of the noise was estimated, tr(CΣ⁻¹) gives way to the misfit of
 `meg_vae.model.misfit`.
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from meg_vae.model.misfit import misfit, weights_root
 from meg_vae.model.sliding.field import Expansion, Field, rotation
+from meg_vae.model.sliding.prior import PlacePrior
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Data:
     ``F``, shape (d, k), is a factor of C = F Fᵀ; ``n_rest`` further directions hold noise alone,
     with the inner products ``rest``, shape (k, k) or zero; ``n`` counts independent samples;
     ``learn`` says whether λ is free, above ``floor``; ``share`` is that of `meg_vae.model.misfit`,
-    0 where the covariance of the noise is known.
+    0 where the covariance of the noise is known; ``prior`` holds the weights of places, if any.
     """
 
     F: Tensor
@@ -39,6 +40,11 @@ class Data:
     n_rest: float = 0.0
     rest: Tensor = torch.zeros(())
     share: float = 0.0
+    prior: PlacePrior | None = None
+
+    def weight(self, places: Tensor) -> Tensor:
+        """Prior weights in nats at places (m, q)."""
+        return places.new_zeros(len(places)) if self.prior is None else self.prior.at(places)
 
     def in_directions(self, basis: Tensor) -> Data:
         """Describe the data in the columns of ``basis``; what it leaves out is noise alone."""
@@ -187,5 +193,7 @@ def whiten(data: Data, sources: Sources) -> Whitened:
     products = data.products(B, noise)
     J = 2 * L.diagonal().log().sum() + data.n_rest * noise.log() + misfit(products, data.share)
     J = J + sources.shift.square().sum() / data.n
+    if data.prior is not None:
+        J = J - 2 / data.n * data.weight(sources.places).sum()
     bad = (failed > 0) | ~torch.isfinite(J)
     return Whitened(torch.where(bad, torch.inf, J), L, B, products, data.share)
