@@ -164,3 +164,11 @@ def test_the_committed_table_says_what_the_readme_says():
         for name in ("free_error_mm", "grid_error_mm")
     )
     assert error.mean() < 0.7 < 3 < on_grid.mean()
+
+
+def test_the_committed_costs_say_what_the_readme_says():
+    table = committed("solver_places")
+    assert table["seconds_places"].round(1).tolist() == [0.5, 1.4]
+    assert table["places_over_grid_fit"].round(1).tolist() == [0.3, 0.8]
+    assert table["seconds_field"].round(1).tolist() == [0.3, 0.3]
+    assert (table["found"] == [3, 10]).all()
