@@ -3,8 +3,8 @@
 Recordings of several heads hold sources between the positions of the forward model, with the full
 forward model's field and noise of sensors and brain. Each is fitted on the grid and at free places,
 which see the forward model alone. Writes a row per recording (places.csv), per head and condition
-(places_summary.csv), and a figure (places.png). MEG_VAE_SAMPLE and MEG_VAE_HEADS name the folders
-of the real heads.
+(places_summary.csv), coverage per head with its interval (places_coverage.csv), and a figure
+(places.png). MEG_VAE_SAMPLE and MEG_VAE_HEADS name the folders of the real heads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 import typer
 from benchmark_places_heads import CONDITIONS, HEADS, missing
-from benchmark_places_scores import numbers, row_of, summary
+from benchmark_places_scores import coverage, numbers, row_of, summary
 from joblib import Parallel, delayed
 from talk_common import HERE, Out, Quick, run, write
 from tqdm import tqdm
@@ -172,10 +172,10 @@ def main(
         measured(cells, done, jobs, exact, out)
     table = in_order(pd.read_csv(path))
     write("places", table, draw, out)
-    scores = summary(table)
-    with whole_file(out / "places_summary.csv") as part:
-        scores.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(scores.to_string(index=False, float_format="%.3g"))
+    for name, scores in (("summary", summary(table)), ("coverage", coverage(table))):
+        with whole_file(out / f"places_{name}.csv") as part:
+            scores.to_csv(part, index=False, float_format="%.4g")
+        typer.echo(scores.to_string(index=False, float_format="%.3g"))
 
 
 if __name__ == "__main__":

@@ -189,6 +189,49 @@ def summary_row(name: str, condition: str, part: pd.DataFrame) -> dict:
     }
 
 
+def coverage(table: pd.DataFrame) -> pd.DataFrame:
+    """How often ellipsoids and intervals held the truth, with 95 % bootstrap intervals.
+
+    Recordings of one head and seed share places and noise across levels, so that seeds are drawn
+    again, all conditions of a seed together.
+    """
+    table = table[table["n_true"] > 0]
+    shares = {
+        "place": ("squared_distance", lambda z: z <= INSIDE_PLACE),
+        "amplitude": ("amplitude_held", None),
+        "peak": ("peak_held", None),
+    }
+    rows = []
+    for name, part in [("all", table), *table.groupby("head", sort=False)]:
+        row = {"head": name, "seeds": part.groupby(["head", "seed"]).ngroups}
+        for share, (column, held) in shares.items():
+            sums = seed_sums(part, column, held)
+            low, high = redrawn(sums)
+            value = sums["held"].sum() / sums["n"].sum()
+            row |= {"sources": int(sums["n"].sum()), share: value}
+            row |= {f"{share}_low": low, f"{share}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def seed_sums(part: pd.DataFrame, column: str, held: object) -> pd.DataFrame:
+    """Sum of what was held, and of sources, of each head and seed."""
+    cells = [numbers(cells) for _, cells in part.groupby(["head", "seed"])[column]]
+    keys = [key[0] for key, _ in part.groupby(["head", "seed"])]
+    inside = [(held(cell) if held else cell).sum() for cell in cells]
+    return pd.DataFrame({"head": keys, "held": inside, "n": [len(cell) for cell in cells]})
+
+
+def redrawn(sums: pd.DataFrame, n_draws: int = 2000) -> np.ndarray:
+    """Middle 95 % of the share when the seeds of each head are drawn again."""
+    rng = np.random.default_rng(0)
+    total = np.zeros((n_draws, 2))
+    for _, own in sums.groupby("head"):
+        values = own[["held", "n"]].to_numpy(float)
+        total += values[rng.integers(0, len(values), (n_draws, len(values)))].sum(1)
+    return np.quantile(total[:, 0] / total[:, 1], [0.025, 0.975])
+
+
 def mean(values: np.ndarray, of: object = np.mean) -> float:
     """Mean or median, NaN of nothing."""
     return float(of(values)) if len(values) else np.nan

@@ -3,7 +3,8 @@
 Every method gets the same whitened problem (template head, 306 channels, oct6, covariance divided
 by nave), noise variance held at 1, in one process with a stated number of threads. Ours is the
 median of five, the peers run once. Writes ``solver.csv``, ``solver_growth.csv``,
-``solver_targets.csv`` (each target, met or not) and ``solver.png``.
+``solver_places.csv`` (what free places add to a whole fit), ``solver_targets.csv`` (each target,
+met or not) and ``solver.png``.
 
     python scripts/benchmark_solver.py --threads 1 --out data/benchmarks
 """
@@ -33,6 +34,7 @@ from benchmark_solver_common import (
 )
 from benchmark_solver_growth import growth_table
 from benchmark_solver_peers import PEERS, run_peer, run_sweeps
+from benchmark_solver_places import places_table
 from benchmark_solver_targets import CHECK, EASY, OURS, draw, targets_table
 from tqdm import tqdm
 
@@ -105,8 +107,17 @@ def methods_table(options: argparse.Namespace) -> pd.DataFrame:
     for case, loose in tqdm(cases, desc="cases"):
         rows += compare_case(case, loose, options)
     rows.append(batch_row(options.batch))
-    stamp = versions() | {"threads": options.threads, "seed": SEED}
-    return pd.DataFrame(rows).assign(conditions=json.dumps(stamp))
+    return pd.DataFrame(rows).assign(conditions=stamp(options))
+
+
+def stamped_places(options: argparse.Namespace) -> pd.DataFrame:
+    """What free places cost, and what ran."""
+    return places_table(options.threads, options.repeats).assign(conditions=stamp(options))
+
+
+def stamp(options: argparse.Namespace) -> str:
+    """What ran, for a column of a table."""
+    return json.dumps(versions() | {"threads": options.threads, "seed": SEED})
 
 
 def main() -> None:
@@ -119,21 +130,33 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sweeps", type=int, default=1000, help="plain sweeps to compare with")
     parser.add_argument("--batch", type=int, default=1000, help="bootstrap samples")
-    parser.add_argument("--growth-only", action="store_true", help="keep an earlier run's rest")
+    parser.add_argument(
+        "--part",
+        choices=("all", "growth", "places"),
+        default="all",
+        help="what is run; an earlier run's rest is kept",
+    )
     parser.add_argument("--tables-only", action="store_true", help="judge and draw earlier runs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    if not (options.growth_only or options.tables_only):
-        methods_table(options).to_csv(out / "solver.csv", index=False)
-    if not options.tables_only:
-        growth_table(options.threads).to_csv(out / "solver_growth.csv", index=False)
-    table, sizes = pd.read_csv(out / "solver.csv"), pd.read_csv(out / "solver_growth.csv")
-    targets = targets_table(table, sizes, out)
+    parts = {
+        "methods": ("solver.csv", partial(methods_table, options)),
+        "growth": ("solver_growth.csv", partial(growth_table, options.threads)),
+        "places": ("solver_places.csv", partial(stamped_places, options)),
+    }
+    for part, (name, made) in parts.items():
+        if options.part in ("all", part) and not options.tables_only:
+            made().to_csv(out / name, index=False)
+    table, sizes, places = (pd.read_csv(out / name) for name, _ in parts.values())
+    targets = targets_table(table, sizes, places, out)
     targets.to_csv(out / "solver_targets.csv", index=False)
     draw(table, sizes, out / "solver.png")
-    for shown in (table.drop(columns="conditions"), sizes, targets):
+    for shown in (
+        *(x.drop(columns="conditions", errors="ignore") for x in (table, sizes, places)),
+        targets,
+    ):
         print(shown.to_string(float_format="%.3f"))
 
 

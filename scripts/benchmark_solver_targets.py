@@ -92,7 +92,26 @@ def growth_targets(sizes: pd.DataFrame) -> list[dict]:
     ]
 
 
-def targets_table(table: pd.DataFrame, sizes: pd.DataFrame, out: Path) -> pd.DataFrame:
+def places_targets(places: pd.DataFrame) -> list[dict]:
+    """What free places may add to the fit on the grid, and the field's preparation."""
+    rows = []
+    for one in places.to_dict("records"):
+        label, seconds = f"places, {one['case']}", one["seconds_places"]
+        ratio, field, again = (
+            one[name] for name in ("places_over_grid_fit", "seconds_field", "seconds_field_again")
+        )
+        rows += [
+            target(f"{label}: time over the grid's fit", "<= 1", ratio, ratio <= 1, "the search"),
+            target(f"{label}: seconds", "<= 2", seconds, seconds <= 2, "the search"),
+            target(f"{label}: seconds, field", "<= 1", field, field <= 1, "MNE's sphere"),
+            target(f"{label}: seconds, field kept", "<= 0.1", again, again <= 0.1, "checksums"),
+        ]
+    return rows
+
+
+def targets_table(
+    table: pd.DataFrame, sizes: pd.DataFrame, places: pd.DataFrame, out: Path
+) -> pd.DataFrame:
     """Every target of the solver: wanted, found, met or not, and what stands in the way."""
     rows = []
     for orientation, times in FASTER.items():
@@ -100,7 +119,7 @@ def targets_table(table: pd.DataFrame, sizes: pd.DataFrame, out: Path) -> pd.Dat
             chosen = table[(table["case"] == case) & (table["orientation"] == orientation)]
             rows += case_targets(chosen, f"{orientation}, {case}", times)
         rows += hard_targets(table, orientation)
-    rows += growth_targets(sizes)
+    rows += growth_targets(sizes) + places_targets(places)
     batch = table[table["case"].str.startswith(BATCH)]
     for seconds in batch["seconds"]:
         why = f"{500 / seconds:.0f} a second and process; each takes some thirty second-order steps"

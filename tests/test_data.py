@@ -84,7 +84,8 @@ def test_a_recording_is_fitted_by_its_covariance(trials, raw):
     by_raw = fit(raw, forward, noise_cov)
     cov = mne.compute_raw_covariance(raw, tstep=None, verbose="error")
     by_cov = fit(cov, forward, noise_cov, info=raw.info)
-    same(by_raw, by_cov, rtol=0.05)
+    # The two sources have one course, for which a third makes up, in one of several minima.
+    assert by_raw.energy_ == pytest.approx(by_cov.energy_, rel=1e-3)
     on_grid = [
         fit(data, forward, noise_cov, positions="grid", **more)
         for data, more in ((raw, {}), (cov, {"info": raw.info}))
@@ -92,7 +93,8 @@ def test_a_recording_is_fitted_by_its_covariance(trials, raw):
     same(*on_grid, rtol=1e-4)  # MNE loses digits to the constant field
     assert by_raw.n_effective_ == by_cov.n_effective_ == raw.n_times - 1
     assert by_raw.filter_.nave == 1
-    assert sorted(by_raw.sources_["vertno"][:2]) == TRUE
+    for one in (by_raw, by_cov):
+        assert sorted(one.sources_["vertno"][:2]) == TRUE
     evoked = mne.EvokedArray(raw.get_data() - raw.get_data().mean(1, keepdims=True), raw.info)
     # Time points in a row: fewer of them count as independent, so fewer sources are kept.
     by_evoked = fit(evoked, forward, noise_cov)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import mne
 import numpy as np
 import pytest
-import torch
 from conftest import sparse_problem
 from scipy.signal import lfilter
 from scipy.special import comb
 
 from meg_vae import SparseVAE, VAEInverse, datasets
 from meg_vae.datasets.simulation import simulate
-from meg_vae.meg.samples import band_limited_samples
-from meg_vae.model.evidence import effective_samples, model_log_evidence
+from meg_vae.model.evidence import model_log_evidence
 from meg_vae.model.exact.dictionary import Dictionary
 
 
@@ -91,57 +88,6 @@ def test_two_sources_are_two_clusters(problem):
 def some_dictionary(d=200, seed=0):
     rng = np.random.default_rng(seed)
     return Dictionary(rng.standard_normal((d, 400)))
-
-
-def test_white_noise_counts_every_sample():
-    X = np.random.default_rng(0).standard_normal((200, 100))
-    assert effective_samples(torch.as_tensor(X), some_dictionary()) == pytest.approx(100, rel=0.03)
-    silence = torch.zeros(200, 7, dtype=torch.float64)
-    assert effective_samples(silence, some_dictionary()) == 7
-
-
-@pytest.mark.parametrize("n", [30, 300])
-def test_filtered_noise_counts_what_satterthwaite_does(n):
-    """The estimate against (tr T)² / tr T² of the process that made the noise."""
-    rng = np.random.default_rng(0)
-    X = lfilter([1], [1, -0.8], rng.standard_normal((200, n + 200)), axis=1)[:, 200:]
-    T = 0.8 ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
-    count = effective_samples(torch.as_tensor(X), some_dictionary())
-    assert count == pytest.approx(n**2 / np.sum(T**2), rel=0.1)
-    assert not count == pytest.approx(n, rel=0.5)
-
-
-def test_the_low_pass_and_the_autocorrelation_agree():
-    """White noise below a fifth of the Nyquist frequency has a fifth of the samples."""
-    rng = np.random.default_rng(0)
-    spectrum = np.fft.rfft(rng.standard_normal((200, 4000)))
-    spectrum[:, spectrum.shape[1] // 5 :] = 0
-    X = np.fft.irfft(spectrum)[:, :400]
-    assert effective_samples(torch.as_tensor(X), some_dictionary()) == pytest.approx(80, rel=0.05)
-    info = mne.create_info(1, 1000.0)
-    assert band_limited_samples(400, info) == 400
-    with info._unlock():
-        info["lowpass"] = 100.0
-    assert band_limited_samples(400, info) == 80
-
-
-def test_slow_noise_where_sources_are_seen_counts_less():
-    """The same power of slow noise matters where the dictionary looks, and not elsewhere."""
-    rng = np.random.default_rng(0)
-    U, _ = np.linalg.qr(rng.standard_normal((200, 20)))
-    dictionary = Dictionary(
-        U @ rng.standard_normal((20, 400)) + 0.01 * rng.standard_normal((200, 400))
-    )
-    slow = lfilter([0.3], [1, -0.95], rng.standard_normal((20, 400)), axis=1)[:, 200:]
-    white = rng.standard_normal((200, 200))
-    aside, _ = np.linalg.qr(
-        rng.standard_normal((200, 20)) - U @ (U.T @ rng.standard_normal((200, 20)))
-    )
-    aside, _ = np.linalg.qr(aside - U @ (U.T @ aside))
-    seen = effective_samples(torch.as_tensor(white + U @ slow), dictionary)
-    unseen = effective_samples(torch.as_tensor(white + aside @ slow), dictionary)
-    assert seen < 0.5 * unseen
-    assert unseen > 150
 
 
 def test_filtered_noise_carries_no_more_evidence_than_white():

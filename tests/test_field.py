@@ -65,6 +65,21 @@ def test_between_the_positions_it_is_nearly_what_mne_computes(head, between):
     assert np.median(told) < 0.05
 
 
+def test_its_slope_nowhere_jumps(head):
+    """Along a line the slope changes by little within a step, though other positions come near."""
+    _, info, _, leadfield = head
+    field = ContinuousField(leadfield, info)
+    positions = leadfield.forward["source_rr"]
+    start, end = positions[100], positions[100] + 0.3 * (positions[101] - positions[100])
+    steps = np.linspace(0.1, 0.9, 2001)[:, None]
+    values = field.gain(start + steps * (end - start)).reshape(len(steps), -1)
+    ranks = field._samples.tree.query(start + steps * (end - start), 60)[1]
+    assert len(np.unique(np.sort(ranks), axis=0)) > 3  # the nearest are others further on
+    slope = np.diff(values, axis=0)
+    jump = np.linalg.norm(np.diff(slope, axis=0), axis=1) / np.linalg.norm(slope, axis=1).mean()
+    assert jump.max() < 5 * np.median(jump)
+
+
 def test_at_the_positions_it_is_the_forward_model(head):
     template, info, _, leadfield = head
     field = ContinuousField(leadfield, info)

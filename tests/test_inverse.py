@@ -220,6 +220,9 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
         read_vae_inverse(other)
 
 
+NEW = {"weights_", "position_weights_", "noise_samples_", "noise_autocorrelation_"}  # in format 4
+
+
 def old_state(inverse):
     """What format 2 kept: rows of the filter in an order of their own, which ``_order`` tells."""
     state = inverse._state()
@@ -228,7 +231,7 @@ def old_state(inverse):
     kept = inverse.filter_.ordered(order)
     parts = {"sensors": vars(kept.sensors), "positions": vars(kept.positions)}
     new = {"positions", "modes", "growth_", "stationarity_", "field_error_", "radius_mm"}
-    new |= {"extent_mm", "on_wall", "position_covariance_", "field_covariance_"}
+    new |= {"extent_mm", "on_wall", "position_covariance_", "field_covariance_", *NEW}
     for name in ("options", "results", "sources"):
         state[name] = {key: value for key, value in state[name].items() if key not in new}
     state["results"]["_order"] = np.argsort(order)
@@ -260,15 +263,20 @@ def test_files_of_the_format_before_still_open(recording, tmp_path):
 
 
 def test_files_of_one_run_alone_still_open(fitted, recording, tmp_path):
-    """Format 3 held one filter."""
+    """Format 3 held one filter, of white noise with a known covariance, and no weights."""
     state = fitted._state()
     (kept,) = state.pop("filters")
+    state["results"] = {key: value for key, value in state["results"].items() if key not in NEW}
     path = tmp_path / "old-vae.h5"
     h5io.write_hdf5(str(path), state | {"version": 3, "filter": kept}, title="meg_vae")
     again = read_vae_inverse(path)
     assert again.sources_.equals(fitted.sources_)
     own, theirs = (x.apply(recording.evoked).data for x in (fitted, again))
     np.testing.assert_array_equal(own, theirs)
+    assert again.position_weights_ is None
+    assert again.weights_.tolist() == [0] * len(again.sources_)
+    assert again.noise_samples_.tolist() == [np.inf]
+    assert again.noise_autocorrelation_.tolist() == [[1]]
 
 
 def test_files_hold_nothing_but_numbers_texts_and_arrays(fitted, tmp_path):

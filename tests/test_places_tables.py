@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import benchmark_places
+import benchmark_places_dipole as dipole
 import benchmark_places_heads
 import benchmark_places_scores as scores
 
@@ -99,6 +100,60 @@ class TestScores:
         plt.close(figure)
 
 
+class TestCoverage:
+    """A share of the sources, and how far it moves when the seeds are drawn again."""
+
+    def table(self, distances):
+        """One source a recording, two conditions of each seed that share their outcome."""
+        rows = [
+            {"head": "one", "seed": seed, "n_true": 1, "squared_distance": f"{z}"}
+            | {"amplitude_held": "0.5", "peak_held": "1"}
+            for seed, z in enumerate(distances)
+            for _ in range(2)
+        ]
+        return pd.DataFrame(rows)
+
+    def test_counts_the_sources_inside(self):
+        row = scores.coverage(self.table([1.0, 2.0, 3.0, 80.0])).iloc[0]
+        assert (row["seeds"], row["sources"], row["place"], row["amplitude"]) == (4, 8, 0.75, 0.5)
+        assert row["place_low"] < 0.75 < row["place_high"]
+        assert row["amplitude_low"] == row["amplitude_high"] == 0.5
+
+    def test_recordings_of_one_seed_count_as_one_draw(self):
+        """The interval is that of the seeds alone: conditions that repeat them add nothing."""
+        distances = [1.0] * 15 + [80.0] * 5
+        row = scores.coverage(self.table(distances)).iloc[0]
+        error = np.sqrt(0.75 * 0.25 / 20)
+        assert row["place_high"] - row["place_low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+class TestDipoleFit:
+    def test_mne_finds_the_dipole_nearly_where_we_do(self):
+        """Without noise both are near; a fit at the place of another source would not be."""
+        case = benchmark_places_heads.recorded(TINY, benchmark_places_heads.Condition(1, 30.0), 0)
+        errors = dipole.fit_dipole_mm(TINY, case)
+        assert max(errors) < 5 < 1e3 * benchmark_places_heads.APART
+
+    def test_the_committed_table_says_what_the_readme_says(self):
+        table = committed("places_dipole")
+        by = table.groupby("snr_db")[[dipole.OURS, dipole.PEAK, dipole.COMPONENT]].mean()
+        np.testing.assert_allclose(by.loc[10.0], [0.17, 1.41, 1.38], atol=0.01)
+        np.testing.assert_allclose(by.loc[0.0], [0.52, 1.68, 1.53], atol=0.01)
+        assert len(table) == 48
+        for theirs in (dipole.PEAK, dipole.COMPONENT):
+            assert (table[dipole.OURS] < table[theirs]).sum() == 45
+
+
+def test_the_committed_coverage_says_what_the_readme_says():
+    table = committed("places_coverage").set_index("head")
+    percent = (100 * table[["place", "place_low", "place_high"]]).round()
+    assert percent.loc["all"].tolist() == [93, 91, 95]
+    assert percent.loc["sample head"].tolist() == [91, 84, 96]
+    assert (100 * table.loc["all", ["amplitude", "peak"]]).round().tolist() == [95, 93]
+    again = scores.coverage(pd.read_csv(benchmark_places.OUT / "places.csv")).set_index("head")
+    np.testing.assert_allclose(table["place"], again["place"], atol=1e-3)
+
+
 def test_the_committed_table_says_what_the_readme_says():
     table = pd.read_csv(benchmark_places.OUT / "places.csv")
     sources = table[table["n_true"] > 0]
@@ -109,3 +164,11 @@ def test_the_committed_table_says_what_the_readme_says():
         for name in ("free_error_mm", "grid_error_mm")
     )
     assert error.mean() < 0.7 < 3 < on_grid.mean()
+
+
+def test_the_committed_costs_say_what_the_readme_says():
+    table = committed("solver_places")
+    assert table["seconds_places"].round(1).tolist() == [0.5, 1.4]
+    assert table["places_over_grid_fit"].round(1).tolist() == [0.3, 0.8]
+    assert table["seconds_field"].round(1).tolist() == [0.3, 0.3]
+    assert (table["found"] == [3, 10]).all()

@@ -46,10 +46,11 @@ def some_sources(field, ranks=(1, 2, 3), seed=0):
     return replace(sources, places=places + away, shift=shift)
 
 
-def some_data(learn=True, seed=1, n=N):
+def some_data(learn=True, share=0.0, seed=1, n=N):
     """Data in D directions, with five more that are noise alone."""
-    F = np.random.default_rng(seed).standard_normal((D, 8))
-    return Data((Run(torch.as_tensor(F), n, n_rest=5, rest=3.0),), learn)
+    F, E = np.split(np.random.default_rng(seed).standard_normal((D + 5, 8)), [D])
+    F, E = torch.as_tensor(F), torch.as_tensor(0.4 * E)
+    return Data((Run(F, n, n_rest=5 - 2.5 * share, rest=E.T @ E, share=share),), learn)
 
 
 def energy_of(data, fields, factors, shift, noise):
@@ -58,8 +59,11 @@ def energy_of(data, fields, factors, shift, noise):
     for L, A in zip(fields, factors, strict=True):
         Sigma = Sigma + L @ A @ A.T @ L.T
     (run,) = data.runs
-    J = torch.logdet(Sigma) + torch.trace(run.F @ run.F.T @ torch.linalg.inv(Sigma))
-    return J + run.n_rest * noise.log() + run.rest / noise + shift.square().sum() / data.n
+    G = run.F.T @ torch.linalg.inv(Sigma) @ run.F + run.rest / noise
+    c, eye = run.share, torch.eye(len(G), dtype=G.dtype)
+    misfit = torch.logdet(eye + c / (1 - c) * G) / c if c else torch.trace(G)
+    J = torch.logdet(Sigma) + run.n_rest * noise.log() + misfit
+    return J + shift.square().sum() / data.n
 
 
 def energy_along(data, sources, moving, theta):
@@ -79,11 +83,13 @@ def energy_along(data, sources, moving, theta):
 
 
 CASES = [((1,), 0, True), ((2,), 0, False), ((3,), 1, True), ((1, 2), 2, True)]
+known_or_estimated = pytest.mark.parametrize("share", [0.0, 0.3])  # of the noise's covariance
 
 
+@known_or_estimated
 @pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
-def test_derivatives_are_those_of_the_energy(ranks, errors, learn):
-    sources, data = some_sources(smooth_field(errors), ranks), some_data(learn)
+def test_derivatives_are_those_of_the_energy(ranks, errors, learn, share):
+    sources, data = some_sources(smooth_field(errors), ranks), some_data(learn, share)
     at = slopes(data, sources, UNIT)
     free = {1: 3, 2: 5, 3: 6}  # parameters of a prior of that rank in three directions
     assert len(at.gradient) == sum(Q + free[k] + errors for k in ranks) + learn
@@ -101,10 +107,11 @@ def test_derivatives_are_those_of_the_energy(ranks, errors, learn):
     assert torch.linalg.eigvalsh(at.average)[0] > -1e-9
 
 
+@known_or_estimated
 @pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
-def test_derivatives_are_those_of_the_steps_taken(ranks, errors, learn):
+def test_derivatives_are_those_of_the_steps_taken(ranks, errors, learn, share):
     field = smooth_field(errors)
-    sources, data = some_sources(field, ranks), some_data(learn)
+    sources, data = some_sources(field, ranks), some_data(learn, share)
     at = slopes(data, sources, UNIT)
 
     def energy(step):
@@ -141,8 +148,9 @@ def test_an_error_that_cannot_be_seen_is_not_learnt():
     assert unseen[:, :Q].all()
 
 
-def test_removal_of_a_column_is_the_change_of_the_energy():
-    sources, data = some_sources(smooth_field(), (1, 3)), some_data()
+@known_or_estimated
+def test_removal_of_a_column_is_the_change_of_the_energy(share):
+    sources, data = some_sources(smooth_field(), (1, 3)), some_data(share=share)
     at = slopes(data, sources, UNIT)
     for column, (k, j) in enumerate([(0, 0), (1, 0), (1, 1), (1, 2)]):
         factors = sources.factors.clone()
@@ -151,8 +159,9 @@ def test_removal_of_a_column_is_the_change_of_the_energy():
         assert float(at.removal[column]) == pytest.approx(float(less - at.energy), abs=1e-9)
 
 
-def test_evidence_is_the_energy_lost():
-    sources, data = some_sources(smooth_field(2)), some_data()
+@known_or_estimated
+def test_evidence_is_the_energy_lost(share):
+    sources, data = some_sources(smooth_field(2)), some_data(share=share)
     for k, evidence in enumerate(log_evidence(data, sources)):
         rest = sources.only(torch.arange(3) != k)
         lost = data.n / 2 * (whiten(data, rest).energy - whiten(data, sources).energy)

@@ -129,10 +129,11 @@ def test_a_descent_travels_no_farther_than_told():
         assert whiten(data, moved).energy < whiten(data, start).energy - 1e-3
 
 
-def test_growth_is_the_fall_by_the_best_prior():
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_growth_is_the_fall_by_the_best_prior(share):
     data, field, sources = some_sources(errors=False)
     few = sources.only(torch.tensor([True, False, False]))
-    data = other_data(data, 3 * data.runs[0].F)
+    data = other_data(data, 3 * data.runs[0].F, share=share)
     place = torch.tensor([[0.3, 0.8]], dtype=torch.float64)
 
     def energy(entries):
@@ -141,18 +142,19 @@ def test_growth_is_the_fall_by_the_best_prior():
 
     S, Q = pull(data, few).blocks(field.expand(place).values)
     values, vectors = excess(S[0], Q[0])
-    expected = float(whiten(data, few).energy - growth(values))
+    expected = float(whiten(data, few).energy - growth(values, share))
     found = minimize(energy, np.array([1.0, 0.2, -0.1, 0.5]), tol=1e-10)
     assert found.fun == pytest.approx(expected, abs=1e-5)
-    assert energy(best_factor(values, vectors).numpy()) == pytest.approx(expected, abs=1e-8)
+    assert energy(best_factor(values, vectors, share).numpy()) == pytest.approx(expected, abs=1e-8)
     for size in (0, 0.5, 2):  # no other prior does as well
-        assert energy(size * best_factor(values, vectors).numpy()) > expected + 0.1
+        assert energy(size * best_factor(values, vectors, share).numpy()) > expected + 0.1
 
 
-def test_growth_climbs_by_its_gradient():
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_growth_climbs_by_its_gradient(share):
     data, field, sources = some_sources(errors=False)
     few = sources.only(torch.tensor([True, False, False]))
-    at = pull(other_data(data, 3 * data.runs[0].F), few)
+    at = pull(other_data(data, 3 * data.runs[0].F, share=share), few)
     place = torch.tensor([[0.3, 0.8], [0.7, 0.1]], dtype=torch.float64)
     height, _, slope = _growth_at(at, field, place)
     for axis in torch.eye(2, dtype=torch.float64):

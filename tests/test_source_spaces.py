@@ -350,3 +350,32 @@ def test_export_needs_the_forward_model_of_the_fit(cases, monkeypatch):
     monkeypatch.setattr("meg_vae.meg.export.prepare_inverse_operator", otherwise)
     with pytest.raises(RuntimeError, match="applies inverse operators in another way"):
         inverse.to_inverse_operator(info, case.forward)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_weights_of_every_source_space(cases, name):
+    """An estimate, an array and one array a space are the same weights, each at its position."""
+    case = cases(name)
+    vertices = [space["vertno"] for space in case.forward["src"]]
+    n = sum(map(len, vertices))
+    near = np.linalg.norm(case.forward["source_rr"] - case.rr[0], axis=1) < 0.02
+    weights = np.where(near, 0.5, -1e6)
+    kind = {"surface": mne.SourceEstimate, "mixed": mne.MixedSourceEstimate}
+    stc = kind.get(name, mne.VolSourceEstimate)(weights[:, None], vertices, 0.0, 1.0)
+    apart = np.split(weights, np.cumsum([len(one) for one in vertices])[:-1])
+
+    def found(given):
+        inverse = VAEInverse(positions="grid", verbose="error")
+        return inverse.fit(case.evoked, case.forward, case.noise_cov, weights=given)
+
+    inverse = found(stc)
+    np.testing.assert_array_equal(inverse.position_weights_, weights)
+    assert inverse.sources_.equals(found(apart).sources_)
+    first, second = gaps(inverse, case)
+    assert first < 13
+    assert second > 13
+    if name == "surface":
+        few = mne.SourceEstimate(weights[1:, None], [vertices[0][1:], vertices[1]], 0.0, 1.0)
+        said = rf'{n - 1} vertices, and they are not the {n} of forward\["src"\]'
+        with pytest.raises(ValueError, match=said):
+            found(few)

@@ -119,6 +119,7 @@ def localize(
     positions: o.Positions = "free",
     bem: o.Bem = None,
     trans: o.Trans = None,
+    weights: o.Weights = None,
     loose: o.Loose = "auto",
     rank: o.Rank = None,
     noise_variance: Annotated[
@@ -158,6 +159,7 @@ def localize(
         reg,
         bem=bem,
         trans=trans,
+        weights=weights,
     )
     inverse = {
         "positions": positions,
@@ -196,6 +198,7 @@ def compare(
         Option(metavar="X-epo.fif", help="The epochs averaged, for the held-out error."),
     ] = None,
     folds: Annotated[int, Option(help="Number of folds of the epochs.")] = 5,
+    weights: o.Weights = None,
     loose: o.Loose = "auto",
     rank: o.Rank = None,
     subject: o.Subject = None,
@@ -214,7 +217,18 @@ def compare(
     from meg_vae.cli.inputs import DataOptions
 
     data = DataOptions(
-        evoked, forward, cov, condition, tmin, tmax, bad or [], baseline, lowpass, reg, epochs
+        evoked,
+        forward,
+        cov,
+        condition,
+        tmin,
+        tmax,
+        bad or [],
+        baseline,
+        lowpass,
+        reg,
+        epochs,
+        weights=weights,
     )
     names = [name.strip() for name in methods.split(",") if name.strip()]
     head = {"subject": subject, "subjects_dir": subjects_dir}

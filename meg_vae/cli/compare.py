@@ -67,7 +67,8 @@ def compare(
         evoked, forward, noise_cov = inputs.compared, inputs.forward, inputs.noise_cov
         title = f"Methods compared on {window(evoked)}"
         steps.start("running the methods")
-        data_of_all = {"epochs": inputs.epochs, "verbose": bars(), **options}
+        own = {"epochs": inputs.epochs, "weights": inputs.weights}
+        data_of_all = {**own, "verbose": bars(), **options}
         comparison = run_methods(evoked, forward, noise_cov, methods, **data_of_all)
         if not comparison.estimates:
             raise RuntimeError(f"every method failed: {'; '.join(comparison.table['note'])}")

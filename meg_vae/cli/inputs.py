@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import mne
+import numpy as np
 from mne.utils import warn
 
 from meg_vae.cli.preparation import correct_baseline, crop, prepare, regularize
@@ -15,6 +16,7 @@ from meg_vae.cli.recordings import ENDINGS as RECORDING
 from meg_vae.cli.recordings import read_recording
 from meg_vae.cli.responses import choose, read_responses, tagged
 from meg_vae.meg.arguments import as_covariance, as_forward
+from meg_vae.meg.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +30,7 @@ CONTENT = {
     "epochs": "epochs",
     "bem": "a BEM solution",
     "trans": "a transform between head and MRI",
+    "weights": "prior weights",
 }
 
 
@@ -55,6 +58,8 @@ class DataOptions:
         File of the epochs that the response is the average of.
     bem, trans : Path | None
         Files that the forward solution was computed with.
+    weights : Path | None
+        File of the prior weights of the positions.
     """
 
     evoked: Path
@@ -70,6 +75,7 @@ class DataOptions:
     epochs: Path | None = None
     bem: Path | None = None
     trans: Path | None = None
+    weights: Path | None = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -105,6 +111,8 @@ class Inputs:
         The BEM solution of the forward model.
     trans : mne.Transform | None
         The transform of the forward model.
+    weights : ndarray | SourceEstimate | None
+        The prior weights of its positions.
     """
 
     evoked: mne.Evoked
@@ -115,6 +123,7 @@ class Inputs:
     good: mne.Evoked | None = None
     bem: mne.bem.ConductorModel | None = None
     trans: mne.Transform | None = None
+    weights: Weights = None
 
     @property
     def fitted(self) -> mne.Evoked | mne.io.BaseRaw:
@@ -219,7 +228,26 @@ def read_inputs(options: DataOptions) -> Inputs:
         noise_cov = regularize(noise_cov, evoked.info, options.reg, known)
     bem = _optional(options.bem, "bem", mne.read_bem_solution)
     trans = _optional(options.trans, "trans", mne.read_trans)
-    return Inputs(evoked, forward, noise_cov, _epochs(options), raw, good, bem, trans)
+    weights = _optional(options.weights, "weights", read_weights)
+    return Inputs(evoked, forward, noise_cov, _epochs(options), raw, good, bem, trans, weights)
+
+
+def read_weights(path: Path) -> Weights:
+    """Read prior weights: an array of NumPy, or a source estimate of MNE.
+
+    Parameters
+    ----------
+    path : Path
+        The file, ``.npy`` for an array.
+
+    Returns
+    -------
+    weights : ndarray | SourceEstimate
+        What it holds; an inverse holds it against its positions.
+    """
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    return mne.read_source_estimate(str(path))
 
 
 def _optional(path: Path | None, name: str, reader: Callable[[Path], T]) -> T | None:

@@ -43,7 +43,12 @@ def localize(
         inputs = read_inputs(data)
         steps.start("localizing")
         inverse = VAEInverse(**options).fit(
-            inputs.fitted, inputs.forward, inputs.noise_cov, bem=inputs.bem, trans=inputs.trans
+            inputs.fitted,
+            inputs.forward,
+            inputs.noise_cov,
+            bem=inputs.bem,
+            trans=inputs.trans,
+            weights=inputs.weights,
         )
         title = f"Sources of {window(inputs.evoked)}"
         write_localization(

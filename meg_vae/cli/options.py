@@ -54,6 +54,14 @@ Bem = Annotated[
 Trans = Annotated[
     Path | None, Option(metavar="X-trans.fif", help="Head to MRI transform; goes with --bem.")
 ]
+Weights = Annotated[
+    Path | None,
+    Option(
+        metavar="X.npy|X.stc|X.h5",
+        help="Prior weights: log odds of a source at each position of the forward solution, "
+        "in nats, as an array or an estimate of one time; -inf excludes a position.",
+    ),
+]
 Loose = Annotated[
     str,
     Option(help="Weight of dipoles across the cortical normal: 0 (fixed) to 1 (free), or auto."),

@@ -20,6 +20,7 @@ from meg_vae.comparison.metrics import HIT_MM
 from meg_vae.comparison.result import COLUMNS, Comparison
 from meg_vae.comparison.running import describe, run_method, scored
 from meg_vae.meg.arguments import as_covariance, as_forward
+from meg_vae.meg.weights import Weights
 
 DEFAULT = ("vae", "mxne", "irmxne", "gamma_map", "sloreta", "dspm")
 
@@ -37,6 +38,7 @@ def compare(
     hit_radius: float = HIT_MM,
     loose: float | str = "auto",
     rank: Any = None,
+    weights: Weights = None,
     verbose: bool | str | int | None = None,
 ) -> Comparison:
     """Run several inverse methods on the same data.
@@ -71,6 +73,9 @@ def compare(
         on positions of the source space; sources between them have none.
     rank : None | "info" | "full" | dict | int
         As in `mne.compute_rank`.
+    weights : array_like, shape (n_positions,) | list of array_like | SourceEstimate | None
+        Prior weights of the positions in nats, as for `VAEInverse.fit`, for the methods whose
+        ``weighted`` says that they take them: those of the VAE.
     verbose : bool | str | int | None
         Level of MNE's logging. The progress bar is shown at "info" and below; what methods log is
         not, and what they warn about is in the table.
@@ -99,13 +104,13 @@ def compare(
     """
     names = check_methods(methods)
     forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
-    options = {"loose": loose, "rank": rank}
+    options = {"loose": loose, "rank": rank, "weights": weights}
     inputs = prepare(evoked, forward, noise_cov, true_sources(truth, hit_radius), **options)
     folds = (
         []
         if epochs is None
         else make_folds(
-            epochs, evoked, forward, noise_cov, n_folds=n_folds, loose=loose, rank=inputs.rank
+            epochs, evoked, forward, noise_cov, n_folds=n_folds, **options | {"rank": inputs.rank}
         )
     )
     estimates, cases, rows = {}, {}, []

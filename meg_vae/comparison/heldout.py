@@ -15,6 +15,7 @@ from meg_vae.comparison.methods.registry import AM, Method
 from meg_vae.comparison.running import run_method
 from meg_vae.meg.leadfield import whiten
 from meg_vae.meg.sensors import Sensors
+from meg_vae.meg.weights import Weights
 
 SEED = 0
 
@@ -47,6 +48,7 @@ def make_folds(
     n_folds: int,
     loose: float | str,
     rank: Any,
+    weights: Weights = None,
 ) -> list[Fold]:
     """Split epochs into folds, the same for all methods.
 
@@ -66,6 +68,8 @@ def make_folds(
         The orientation constraint.
     rank : None | "info" | "full" | dict
         As in `mne.compute_rank`.
+    weights : array_like | list of array_like | SourceEstimate | None
+        Prior weights of the positions.
 
     Returns
     -------
@@ -93,7 +97,8 @@ def make_folds(
     folds = []
     for train, test in split:
         some, others = (_average(evoked, data[rows]) for rows in (train, test))
-        inputs = prepare(some, forward, noise_cov, None, loose=loose, rank=rank)
+        options = {"loose": loose, "rank": rank, "weights": weights}
+        inputs = prepare(some, forward, noise_cov, None, **options)
         folds.append(Fold(inputs, len(train), others))
     return folds
 

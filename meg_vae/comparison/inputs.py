@@ -7,12 +7,14 @@ from typing import Any
 
 import mne
 import numpy as np
+from numpy.typing import NDArray
 
 from meg_vae.comparison.metrics import HIT_MM, Truth
 from meg_vae.comparison.metrics.pairing import dipole_places
 from meg_vae.meg.arguments import kinds
 from meg_vae.meg.inputs import fit_data
 from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.weights import Weights, position_weights
 
 UNTOLD = 5  # sources that a method is told where the truth is not known: MNE's default for MUSIC
 
@@ -39,6 +41,8 @@ class Inputs:
         The number of averages.
     truth : Truth | None
         The true sources, which no method sees.
+    weights : ndarray, shape (n_positions,) | None
+        Prior weights of the positions in nats, for the methods that take them.
     """
 
     evoked: mne.Evoked
@@ -49,6 +53,7 @@ class Inputs:
     leadfield: LeadField
     nave: float
     truth: Truth | None
+    weights: NDArray[np.float64] | None = None
 
     @property
     def n_sources(self) -> int:
@@ -97,6 +102,7 @@ def prepare(
     *,
     loose: float | str,
     rank: Any,
+    weights: Weights = None,
 ) -> Inputs:
     """Check the inputs, and make of them what every method is handed.
 
@@ -114,6 +120,8 @@ def prepare(
         The orientation constraint.
     rank : None | "info" | "full" | dict
         As in `mne.compute_rank`.
+    weights : array_like | list of array_like | SourceEstimate | None
+        Prior weights of the positions, as for `meg_vae.VAEInverse.fit`.
 
     Returns
     -------
@@ -135,6 +143,7 @@ def prepare(
     """
     if not isinstance(evoked, mne.Evoked):
         raise TypeError(f"evoked must be an mne.Evoked, got {kinds(evoked)}.")
+    own = position_weights(weights, forward)
     data = fit_data(evoked, None)
     leadfield = make_leadfield(
         forward,
@@ -163,4 +172,5 @@ def prepare(
         leadfield=replace(leadfield, nave=1),  # the same whitener, now of one average
         nave=evoked.nave,
         truth=truth,
+        weights=own,
     )

@@ -78,6 +78,8 @@ def run_method(method: Method, inputs: Inputs) -> Run:
         options["n_sources"] = inputs.n_sources
     if method.by_trial:
         options["nave"] = inputs.nave
+    if method.weighted and inputs.weights is not None:
+        options["weights"] = inputs.weights
     estimate, dipoles, field, error, cost = None, None, None, "", Cost()
     with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
         warnings.simplefilter("always")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import mne
 import numpy as np
@@ -13,6 +14,10 @@ from scipy.spatial.distance import cdist
 
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.table import RADIUS, main_axis
+
+if TYPE_CHECKING:
+    from meg_vae.meg.inverse import VAEInverse
+    from meg_vae.model.noise import Noise
 
 COLUMNS = [
     "probability",
@@ -26,6 +31,20 @@ COLUMNS = [
     "amplitude_sd_nAm",
 ]
 REACH_MM = 30.0  # farthest that a sample's source is still taken for the same as the fit's
+
+
+def learnt_noises(inverse: VAEInverse) -> list[Noise]:
+    """Give the noise of each run as a fit learnt it."""
+    import torch
+
+    from meg_vae.model.in_time import LONGEST
+    from meg_vae.model.noise import Noise
+
+    r = np.zeros((len(inverse.noise_samples_), LONGEST))
+    known = inverse.noise_autocorrelation_
+    r[:, : known.shape[1]] = known
+    samples = inverse.noise_samples_.tolist()
+    return [Noise(n, torch.as_tensor(own)) for n, own in zip(samples, r, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

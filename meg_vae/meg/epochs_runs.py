@@ -16,6 +16,7 @@ from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.runs import naming_run, of_each
 from meg_vae.meg.samples import band_limited_samples
+from meg_vae.meg.weights import check_same_positions
 
 if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
@@ -133,6 +134,9 @@ def prepare_epochs(
         rank=inverse.rank,
         data=EvokedData(responses) if responses else None,
     )
+    if len(filter_.whitener) < len(leadfield.Phi):
+        leadfield = leadfield.reduced(len(filter_.whitener))
+    check_same_positions(inverse.position_weights_, leadfield.n_positions)
     picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
     return EpochsRun(
         leadfield=leadfield,

@@ -1,11 +1,10 @@
 """The lead field as a function of place: value and gradient anywhere near the source space.
 
 From a forward model alone it is interpolated: the difference to the field of a sphere model, which
-MNE computes anywhere, by moving least squares of second degree over the nearest positions
-(Lancaster & Salkauskas 1981). The weights grow without bound towards a position, so that the lead
-field there is the forward model's own. Electric channels, for which the sphere would need the
-layers of the head, are interpolated as they are. With the BEM and the transform MNE computes the
-lead field itself, and nothing is interpolated.
+MNE computes anywhere, by moving least squares over the nearest positions. The weights grow without
+bound towards a position, so that the lead field there is the forward model's own. Electric
+channels, for which the sphere would need the layers of the head, are interpolated as they are. With
+the BEM and the transform MNE computes the lead field itself, and nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from scipy.spatial import cKDTree
 
 from meg_vae.meg.conductor import Conductor, bem_conductor, sphere_conductor
 from meg_vae.meg.leadfield import LeadField
+from meg_vae.meg.moving_least_squares import NEAREST, weights
 from meg_vae.meg.orientation import check_free
 from meg_vae.model.spacing import typical_spacing
 
-NEIGHBOURS = 40  # positions that an interpolation rests on, where there are so many
 FEWEST = 16  # positions that it needs
 STEP = 1e-5  # m, of the differences that give the gradient
 REACH = 1.5  # of the spacing of the positions: the wall is this far from the nearest one
@@ -262,10 +261,10 @@ class _Samples:
     def interpolate(self, rr: Array) -> Array:
         """Values at places, (m, n_channels, 3)."""
         index, weight = self._weights(rr)
-        self._look_up(index)
+        self._look_up(index[weight != 0])
         values = self._sphere(rr)
         for one, near, w in zip(values, index, weight, strict=True):
-            one += np.tensordot(w, self._difference[near], 1)
+            one += np.tensordot(w[w != 0], self._difference[near[w != 0]], 1)
         return values
 
     def errors(self, rr: Array) -> Array:
@@ -279,10 +278,10 @@ class _Samples:
         missing = [k for k in np.unique(near) if k not in self._left_out]
         if missing:
             index, weight = self._weights(self.rr[missing], leave_out=True)
-            self._look_up(np.append(index, missing))
+            self._look_up(np.append(index[weight != 0], missing))
             for k, others, w in zip(missing, index, weight, strict=True):
-                missed = self._difference[k] - np.tensordot(w, self._difference[others], 1)
-                self._left_out[k] = missed
+                guess = np.tensordot(w[w != 0], self._difference[others[w != 0]], 1)
+                self._left_out[k] = self._difference[k] - guess
         shape = (*near.shape, *self.gain.shape[1:])
         patterns = np.array([self._left_out[k] for k in near.ravel()]).reshape(shape)
         return BETWEEN * np.sqrt(share)[:, :, None, None] * patterns
@@ -298,12 +297,9 @@ class _Samples:
     def _weights(self, rr: Array, leave_out: bool = False) -> tuple[NDArray[np.int64], Array]:
         """Positions around places and their weights, (m, k) each; leave the nearest one out."""
         skip = int(leave_out)
-        k = min(NEIGHBOURS, len(self.rr) - 1 - skip)
-        distance, index = self.tree.query(rr, k + 1 + skip)
+        distance, index = self.tree.query(rr, min(NEAREST, len(self.rr) - skip) + skip)
         distance, index = distance[:, skip:], index[:, skip:]
-        radius = distance[:, -1:]  # the weight falls to zero at the first position left out
-        x = (self.rr[index[:, :-1]] - rr[:, None]) / radius[..., None]
-        return index[:, :-1], _moving_least_squares(x)
+        return index, weights(self.rr[index] - rr[:, None], distance)
 
 
 def strongest(patterns: Array) -> Array:
@@ -319,20 +315,6 @@ def combined(patterns: Array, axes: Array) -> Array:
     """Combine the patterns of each place."""
     m, e = patterns.shape[:2]
     return (axes.swapaxes(1, 2) @ patterns.reshape(m, e, -1)).reshape(patterns.shape)
-
-
-def _moving_least_squares(x: Array) -> Array:
-    """Weights that give the value at 0 of the best quadratic through values at x, (m, k)."""
-    q = np.linalg.norm(x, axis=2)
-    # Wendland's weight, and near a position one without bound
-    w = np.clip(1 - q, 0, None) ** 4 * (4 * q + 1) / (q**2 + 1e-6)
-    w /= w.sum(1, keepdims=True)
-    i, j = np.triu_indices(3)
-    basis = np.concatenate([np.ones_like(x[..., :1]), x, x[..., i] * x[..., j]], 2)
-    normal = np.einsum("mk,mki,mkj->mij", w, basis, basis) + 1e-9 * np.eye(basis.shape[2])
-    first = np.zeros((*normal.shape[:2], 1))
-    first[:, 0] = 1.0
-    return w * (basis @ np.linalg.solve(normal, first))[..., 0]
 
 
 def _spacing(rr: Array) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import mne
 import numpy as np
 from mne.utils import logger, use_log_level
+from numpy.typing import NDArray
 
 from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
@@ -22,6 +23,7 @@ from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.runs import FitRun, fit_runs
 from meg_vae.meg.saving import OPTIONS, SavedInverse
+from meg_vae.meg.weights import Weights, position_weights
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
 
 
@@ -91,20 +93,42 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         Of the minimum on the grid, as in `meg_vae.SparseVAE`.
     growth_ : float
         The certificate over the continuum: log evidence in nats that a further source could add, at
-        the best place on the grid or between; NaN on the grid. Over several runs it is counted
-        along the pooled best prior, as in `meg_vae.SlidingVAE`.
+        the best place on the grid or between; with weights, evidence and weight together. NaN on
+        the grid. Over several runs it is counted along the pooled best prior, as in
+        `meg_vae.SlidingVAE`.
     stationarity_ : float
         Largest derivative of the energy left in the logarithm of a variance or, by the spacing of
         the positions, in a place; NaN on the grid.
     field_error_, field_covariance_ : ndarray, shape (n_sources,) and (n_sources, 3, 3)
         Relative error of the lead field at each source, as its interpolation knows it, and the part
         of ``position_covariance_`` that comes from it.
+    weights_, position_weights_ : ndarray, shape (n_sources,) and (n_positions,) or None
+        Prior weight in nats at each source (on the grid the largest of its cluster), and those that
+        were given. ``log_evidence`` in ``sources_``, ``energy_`` and ``log_evidence_`` are what the
+        data say, without them.
     log_evidence_ : float
         Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
         the low-pass leaves: to compare forward models on identical data and noise covariance.
     n_effective_ : float
-        Independent samples that the evidence of a source counts: the fewer of those that the
-        low-pass leaves and those in the autocorrelation of the residual.
+        Independent samples of the data, which the evidence counts: the directions of time that hold
+        noise, and no more than the low-pass leaves.
+    noise_autocorrelation_ : ndarray, shape (n_runs, n_lags)
+        Autocorrelation of the noise of each run as the residual shows it, from 1 at lag 0, by
+        samples.
+    noise_samples_ : ndarray, shape (n_runs,)
+        Samples that the noise covariance of each run was estimated from, as its ``nfree`` says;
+        infinity where it does not tell.
+
+    Notes
+    -----
+    Weights given to `fit` are of the positions of one forward model, so they go with it and are no
+    option of the inverse. A source is reported, and enters, when its log evidence and its weight
+    together are ``min_log_evidence`` or more; of places that explain the data about as well, it
+    takes the one where both together are largest. Between the positions weights are interpolated,
+    and places minimise J − (2/n) w(r): MAP estimates, which a weight draws by about its gradient
+    times ``position_covariance_``. That covariance is what the data say, without weights. A weight
+    counts up to ``min_log_evidence − 1``: no prior makes a source by itself. The same weight
+    everywhere lowers ``min_log_evidence`` by it.
 
     Examples
     --------
@@ -151,6 +175,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         info: mne.Info | list[mne.Info | None] | None = None,
         bem: str | Path | mne.bem.ConductorModel | None = None,
         trans: str | Path | mne.Transform | None = None,
+        weights: Weights = None,
     ) -> VAEInverse:
         """Find the sources behind sensor data.
 
@@ -184,6 +209,11 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             between the positions of the forward model.
         trans : path-like | mne.Transform | None
             Transform between head and MRI coordinates.
+        weights : array_like, shape (n_positions,) | list of array | SourceEstimate | None
+            Log prior odds of a source at each position of ``forward``, in nats, relative to the
+            others, from fMRI, an atlas or the density of the mesh: 0 is no opinion, 2 says e² = 7
+            times as likely, −inf excludes the position. One array for all, one for each source
+            space, or an estimate of one time on all positions of ``forward["src"]``.
 
         Returns
         -------
@@ -221,7 +251,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             runs = fit_runs(evoked, forward, noise_cov, info)
             for run in runs:
                 self._check_subject(run.forward)
-            self._fit(runs, bem, trans)
+            self._fit(runs, bem, trans, position_weights(weights, runs[0].forward))
         return self
 
     def _check_subject(self, forward: mne.Forward) -> None:
@@ -234,14 +264,17 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
                 "subject=None."
             )
 
-    def _fit(self, runs: list[FitRun], bem: Any, trans: Any) -> None:
+    def _fit(
+        self, runs: list[FitRun], bem: Any, trans: Any, weights: NDArray[np.float64] | None
+    ) -> None:
         options = {name: getattr(self, name) for name in OPTIONS}
         if self.positions == "free":
-            found = at_places(runs, options, bem, trans)
+            found = at_places(runs, options, bem, trans, weights)
         else:
-            found = on_grid(runs[0], options)
+            found = on_grid(runs[0], options, weights)
         self._responses = [run.data.responses for run in runs]
         self._store(found, runs)
+        self.position_weights_ = weights
         noise = np.mean(self.noise_variance_)
         logger.info(f"{len(self.sources_)} sources, noise variance {noise:.2f}")
         learnt = isinstance(self.noise_variance, str)
@@ -255,6 +288,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.energy_ = found.energy
         self.log_evidence_ = found.log_evidence
         self.n_effective_ = found.n_effective
+        self.noise_samples_ = np.array([noise.n_samples for noise in found.noises])
+        self.noise_autocorrelation_ = np.array([noise.r.numpy() for noise in found.noises])
         self.history_ = found.history
         self.certificate_ = found.certificate
         self.growth_ = found.growth
@@ -263,6 +298,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.position_covariance_ = found.place_covariance
         self.field_covariance_ = found.field_covariance
         self.field_error_ = found.field_error
+        self.weights_ = found.weight
         places = self.filter_.positions
         pairs = zip(runs, self.filters_, strict=True)
         sources = table.source_table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mne
@@ -40,9 +40,9 @@ class LeadField:
         Number of averages that the whitener assumes.
     forward : mne.Forward
         The forward model restricted to these channels, in the orientation used.
-    noise_cov : mne.Covariance | None
+    noise_cov : mne.Covariance
         The noise covariance of single trials that the whitener was made of.
-    rank : dict | None
+    rank : dict
         Its rank by channel type, as in `mne.compute_rank`.
     """
 
@@ -53,8 +53,8 @@ class LeadField:
     n_orient: int
     nave: float
     forward: mne.Forward
-    noise_cov: mne.Covariance | None = None
-    rank: dict[str, int] | None = None
+    noise_cov: mne.Covariance
+    rank: dict[str, int]
 
     @property
     def ch_names(self) -> list[str]:
@@ -65,6 +65,33 @@ class LeadField:
     def n_positions(self) -> int:
         """Number of positions in the source space."""
         return self.Phi.shape[1] // self.n_orient
+
+    def reduced(self, rank: int) -> LeadField:
+        """Keep the directions that the lead field fills most, and whiten in these alone.
+
+        A covariance of few samples cannot whiten many directions; which ones are kept does not
+        depend on how it errs between channels.
+
+        Parameters
+        ----------
+        rank : int
+            How many to keep.
+
+        Returns
+        -------
+        leadfield : LeadField
+            The same in fewer whitened channels.
+        """
+        back = np.linalg.pinv(self.whitener)
+        names = self.noise_cov.ch_names
+        cov = self.noise_cov.data
+        power = cov if self.noise_cov["diag"] else np.diag(cov)
+        scale = 1 / np.sqrt([power[names.index(name)] for name in self.ch_names])
+        seen = scale[:, None] * (back @ (self.whitener @ self.forward["sol"]["data"]))
+        axes = np.linalg.eigh(seen @ seen.T)[1][:, ::-1][:, :rank]
+        some = (axes.T * scale) @ back
+        again = np.linalg.solve(np.linalg.cholesky(some @ some.T), some)
+        return replace(self, Phi=again @ self.Phi, whitener=again @ self.whitener)
 
 
 def whiten(

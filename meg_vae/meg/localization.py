@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from mne.utils import logger, warn
+from mne.utils import warn
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
@@ -15,10 +15,14 @@ from meg_vae.meg.estimates import free_positions
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.field_of_runs import FieldOfRuns
 from meg_vae.meg.filter import SourceFilter, source_filter
-from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.known_directions import fit_in_known_directions, samples, whitened
+from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.orientation import check_free
 from meg_vae.meg.runs import FitRun, naming_run
 from meg_vae.meg.table import RADIUS
+
+if TYPE_CHECKING:
+    from meg_vae.model.noise import Noise
 
 VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
 
@@ -29,9 +33,10 @@ class Localization:
 
     ``filters``, one of each run; ``noise_variance`` λ; ``energy`` J, ``history`` and
     ``certificate`` of the minimum on the grid; ``log_evidence`` of the whole model, ``n_effective``
-    samples; per source ``evidence`` (nats), ``cluster`` (its number), ``place_covariance`` (m²),
-    ``field_covariance`` (its part from the lead field's error), ``on_wall`` and ``field_error``
-    (relative error of the lead field). ``growth`` and ``stationarity`` are NaN on the grid.
+    samples, ``noises`` as they were learnt, one of each run; per source ``evidence`` (nats),
+    ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part from the
+    lead field's error), ``on_wall``, ``field_error`` (relative error of the lead field) and
+    ``weight`` (nats, in no evidence). ``growth`` and ``stationarity`` are NaN on the grid.
     """
 
     filters: list[SourceFilter]
@@ -41,28 +46,35 @@ class Localization:
     certificate: float
     log_evidence: float
     n_effective: float
+    noises: list[Noise]
     evidence: NDArray[np.float64]
     cluster: NDArray[np.int64]
     place_covariance: NDArray[np.float64]
     field_covariance: NDArray[np.float64]
     on_wall: NDArray[np.bool_]
     field_error: NDArray[np.float64]
+    weight: NDArray[np.float64]
     growth: float = np.nan
     stationarity: float = np.nan
 
 
-def on_grid(run: FitRun, options: dict[str, Any]) -> Localization:
+def on_grid(
+    run: FitRun, options: dict[str, Any], weights: NDArray[np.float64] | None = None
+) -> Localization:
     """Find the sources among the positions of a forward model."""
     from meg_vae.model.sparse_vae import SparseVAE
 
-    data, leadfield = run.data, _whitened(run, options["loose"], options["rank"])
     names = ("noise_variance", "orientation", "min_log_evidence", "tol", "max_iter")
-    model = SparseVAE(leadfield.n_orient, **{name: options[name] for name in names}).fit(
-        leadfield.Phi,
-        data.whiten(leadfield),
-        n_effective=data.n_independent,
-        stretches=data.stretches,
-    )
+    known = samples(run)
+
+    def fit(leadfields: list[LeadField]) -> tuple[SparseVAE, list[Noise]]:
+        (own,) = leadfields
+        model = SparseVAE(own.n_orient, **{name: options[name] for name in names})
+        model.fit(own.Phi, run.data.whiten(own), **known, weights=weights)
+        return model, [model.noise_]
+
+    leadfield = whitened(run, options["loose"], options["rank"])
+    (leadfield,), model = fit_in_known_directions(fit, [leadfield], [known["n_noise"]])
     active = model.active_
     own, joint = model.source_log_evidence_[active], model.cluster_log_evidence_[active]
     # Strongest cluster first, then its strongest source.
@@ -75,84 +87,108 @@ def on_grid(run: FitRun, options: dict[str, Any]) -> Localization:
         model.posterior_covariance(),
     )
     return Localization(
-        filters=[kept.ordered(order)],
+        filters=[_unbiased(kept.ordered(order), model.noise_)],
         noise_variance=model.noise_variance_,
         energy=model.energy_,
         history=model.history_,
         certificate=model.certificate_,
         log_evidence=model.log_evidence_,
         n_effective=model.n_effective_,
+        noises=[model.noise_],
         evidence=joint[order],
         cluster=_renumbered(model.cluster_[active][order]),
         place_covariance=np.full((len(order), 3, 3), np.nan),
         field_covariance=np.full((len(order), 3, 3), np.nan),
         on_wall=np.zeros(len(order), bool),
         field_error=np.zeros(len(order)),
+        weight=_largest(weights, active, model.cluster_[active])[order],
     )
 
 
-def at_places(runs: list[FitRun], options: dict[str, Any], bem: Any, trans: Any) -> Localization:
+def at_places(
+    runs: list[FitRun],
+    options: dict[str, Any],
+    bem: Any,
+    trans: Any,
+    weights: NDArray[np.float64] | None = None,
+) -> Localization:
     """Find the sources wherever they are, in and between the positions of the forward models."""
     from meg_vae.model.evidence import model_log_evidence
     from meg_vae.model.exact.dictionary import Dictionary
     from meg_vae.model.sliding_vae import SlidingVAE
 
-    leadfields, fields = [], []
+    names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
+    known = [samples(run) for run in runs]
+    of_runs = {name: [one[name] for one in known] for name in known[0]}
+
+    def fit(leadfields: list[LeadField]) -> tuple[tuple[FieldOfRuns, SlidingVAE], list[Noise]]:
+        fields = []
+        for k, (run, own) in enumerate(zip(runs, leadfields, strict=True)):
+            with naming_run(k, len(runs)):
+                fields.append(ContinuousField(own, run.data.info, bem, trans))
+        field = FieldOfRuns(fields)
+        model = SlidingVAE(**{name: options[name] for name in names}).fit(
+            field,
+            leadfields[0].forward["source_rr"],
+            [run.data.whiten(own) for run, own in zip(runs, leadfields, strict=True)],
+            dictionary=[Dictionary(own.Phi, own.n_orient) for own in leadfields],
+            errors=None if field.is_exact else field.errors,
+            confine=field.confine,
+            **of_runs,
+            weights=weights,
+        )
+        return (field, model), model.noises_
+
+    leadfields = []
     for k, run in enumerate(runs):
         with naming_run(k, len(runs)):
             check_free(run.forward, options["loose"])
-            leadfields.append(_whitened(run, 1.0, options["rank"]))
-            fields.append(ContinuousField(leadfields[-1], run.data.info, bem, trans))
-    field = FieldOfRuns(fields)
-    names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
-    n = [run.data.n_independent for run in runs]
-    model = SlidingVAE(**{name: options[name] for name in names}).fit(
-        field,
-        leadfields[0].forward["source_rr"],
-        [run.data.whiten(own) for run, own in zip(runs, leadfields, strict=True)],
-        dictionary=[Dictionary(own.Phi, own.n_orient) for own in leadfields],
-        errors=None if field.is_exact else field.errors,
-        confine=field.confine,
-        n_effective=n,
-        stretches=[run.data.stretches for run in runs],
-    )
+            leadfields.append(whitened(run, 1.0, options["rank"]))
+    leadfields, (field, model) = fit_in_known_directions(fit, leadfields, of_runs["n_noise"])
+    ranks = [len(own.Phi) for own in leadfields]
     error = field.relative_error(model.places_)
     _tell_of_errors(error)
     return Localization(
-        filters=_place_filters(leadfields, field, model),
+        filters=[
+            _unbiased(own, noise)
+            for own, noise in zip(
+                _place_filters(leadfields, field, model), model.noises_, strict=True
+            )
+        ],
         noise_variance=model.noise_variance_,
         energy=model.energy_,
         history=model.history_,
         certificate=model.certificate_,
         log_evidence=model_log_evidence(
             model.energy_,
-            n_channels=np.average([len(own.Phi) for own in leadfields], weights=n),
-            n_effective=sum(n),
-            n_groups=leadfields[0].n_positions,
+            n_channels=np.average(ranks, weights=model.fit_.n_effective),
+            n_effective=model.n_effective_,
+            n_groups=leadfields[0].n_positions if weights is None else np.isfinite(weights).sum(),
             n_active=len(model.places_),
             n_free=9,  # place and prior
+            log_volume=sum(
+                d * noise.log_volume(run.data.stretches)
+                for d, noise, run in zip(ranks, model.noises_, runs, strict=True)
+            ),
         ),
         n_effective=model.n_effective_,
+        noises=model.noises_,
         evidence=model.log_evidence_,
         cluster=_overlapping(model.places_, model.place_covariance_),
         place_covariance=model.place_covariance_,
         field_covariance=model.fit_.spread.field.numpy(),
         on_wall=model.fit_.on_wall.numpy(),
         field_error=error,
+        weight=model.weights_,
         growth=model.growth_,
         stationarity=model.stationarity_,
     )
 
 
-def _whitened(run: FitRun, loose: Any, rank: Any) -> LeadField:
-    """Whiten the lead field for the data, and say what is fitted to what."""
-    data = run.data
-    leadfield = make_leadfield(
-        run.forward, data.info, run.noise_cov, nave=data.nave, loose=loose, rank=rank, data=data
-    )
-    n, rank = data.n_samples, len(leadfield.Phi)
-    logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {rank}")
-    return leadfield
+def _unbiased(filter_: SourceFilter, noise: Noise) -> SourceFilter:
+    """Whiten by the covariance whose inverse is unbiased, to which the noise variance refers."""
+    size = noise.inflation(len(filter_.whitener)) ** 0.5
+    return replace(filter_, whitener=filter_.whitener / size)
 
 
 def _place_filters(
@@ -198,6 +234,15 @@ def _tell_of_errors(error: NDArray[np.float64]) -> None:
             f"forward is known to {error.max():.0%} only (near the inner skull, most often); the "
             "estimate allows for it. Give bem and trans, or a finer BEM, to know it better."
         )
+
+
+def _largest(
+    weights: NDArray[np.float64] | None, active: NDArray[np.bool_], cluster: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Give the largest weight in the cluster of each source on the grid, by which it is judged."""
+    if weights is None:
+        return np.zeros(len(cluster))
+    return pd.Series(weights[active]).groupby(cluster).transform("max").to_numpy(np.float64)
 
 
 def _renumbered(cluster: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,13 +10,14 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar
 from numpy.typing import NDArray
 
-from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
+from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noises
 from meg_vae.meg.epochs_runs import EpochsRun
 from meg_vae.meg.estimates import active_positions, source_estimate
 from meg_vae.meg.field_of_runs import FieldOfRuns
 
 if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
+    from meg_vae.model.noise import Noise
 
 CHUNK = 10  # samples in one task of a process
 
@@ -35,15 +36,16 @@ def resample_places(
     weights = [resampling_weights(len(run.whitened), n_bootstrap, rng) for run in runs]
     own = np.concatenate([run.own for run in runs], axis=2)
     axis, peaks = directions(inverse.filter_, own)
-    start = _start(inverse, runs)
     averages = [np.tensordot(w, run.whitened, 1) for w, run in zip(weights, runs, strict=True)]
     field, leadfield = FieldOfRuns([run.field for run in runs]), runs[0].leadfield
     independent = np.array([run.n_independent for run in runs])
     counts = (inverse.n_effective_ * independent / independent.sum()).tolist()
+    start = _start(inverse, runs, leadfield.forward["source_rr"], field.spacing)
+    known = list(zip(counts, learnt_noises(inverse), strict=True))
     model = field, leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
     parts = ([own[some] for own in averages] for some in tasks)
-    work = (delayed(_fit_task)(*model, part, counts, start, peaks) for part in parts)
+    work = (delayed(_fit_task)(*model, part, known, start, peaks) for part in parts)
     found: list[_Sample] = []
     bar = ProgressBar(len(tasks), mesg="Bootstrap")
     for part in Parallel(n_jobs=n_jobs, return_as="generator", mmap_mode="c")(work):
@@ -74,17 +76,23 @@ def resample_places(
 _Sample = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
-def _start(inverse: VAEInverse, runs: list[EpochsRun]) -> dict[str, Any]:
+def _start(
+    inverse: VAEInverse, runs: list[EpochsRun], rr: NDArray[np.float64], spacing: float
+) -> dict[str, Any]:
     """Where the samples start: the sources of the fit, in noise of nearly twice the variance."""
+    from meg_vae.model.sliding.prior import place_prior
+
     given, filter_ = inverse.noise_variance, inverse.filter_
+    prior, least = place_prior(rr, inverse.position_weights_, spacing, inverse.min_log_evidence)
     twice = 2 - np.mean([1 / len(run.whitened) for run in runs])
     size, axes = np.linalg.eigh(filter_.prior)
     return {
         "places": filter_.positions.rr_head,
         "factors": axes * np.sqrt(size.clip(0))[:, None, :],
-        "noise": float(np.mean(inverse.noise_variance_) * twice),
+        "variance": float(np.mean(inverse.noise_variance_) * twice),
         "learn": isinstance(given, str),
-        "least": inverse.min_log_evidence,
+        "least": least,
+        "prior": prior,
     }
 
 
@@ -93,27 +101,36 @@ def _fit_task(
     rr: NDArray[np.float64],
     Phis: list[NDArray[np.float64]],
     averages: list[NDArray[np.float64]],
-    counts: list[float],
+    known: list[tuple[float, Noise]],
     start: dict[str, Any],
     instants: NDArray[np.int64],
 ) -> list[_Sample]:
     """Fit a few samples, in a process of its own or not."""
     import torch
 
+    from meg_vae.model.bootstrap import restrict
     from meg_vae.model.exact.dictionary import Dictionary
     from meg_vae.model.sliding.field import Field
     from meg_vae.model.sliding.fit import refit_places
     from meg_vae.model.sliding.recorded import Recorded
 
     dictionaries = [Dictionary(np.array(Phi), 3) for Phi in Phis]
-    errors = None if field.is_exact else field.errors
-    columns = Field(field, field.spacing, errors, field.confine)
+    prior, confine = start["prior"], field.confine
     grid = torch.as_tensor(np.array(rr))
+    if prior is not None:
+        allowed = torch.as_tensor(prior.allowed)
+        if len(allowed) < len(grid):
+            grid, dictionaries = grid[allowed], [restrict(own, allowed) for own in dictionaries]
+        confine = prior.within(confine)
+    errors = None if field.is_exact else field.errors
+    columns = Field(field, field.spacing, errors, confine)
     ends = np.cumsum([len(Phi) for Phi in Phis])[:-1]
     out = []
     for sample in zip(*averages, strict=True):
-        parts = zip(dictionaries, sample, counts, strict=True)
-        recorded = [Recorded(own, torch.as_tensor(np.array(X)), n) for own, X, n in parts]
+        recorded = [
+            Recorded(own, torch.as_tensor(np.array(X)), n, noise, [X.shape[1]])
+            for own, X, (n, noise) in zip(dictionaries, sample, known, strict=True)
+        ]
         fit = refit_places(columns, grid, recorded, **start)
         maps = np.split(fit.inverse_map.numpy(), ends, 2)
         U = np.concatenate([own @ X for own, X in zip(maps, sample, strict=True)], 2)

@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from mne.utils import ProgressBar, logger, use_log_level, warn
 from numpy.typing import NDArray
 
-from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources
+from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noises
 from meg_vae.meg.epochs_runs import EpochsRun, epochs_of_runs, prepare_epochs
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
 from meg_vae.meg.place_bootstrap import resample_places
@@ -104,6 +104,8 @@ class SourceBootstrap:
         source or nearly; a random part of them is held against all positions at the end. A grid
         cell's own variance, spacing² / 12 in each direction, is added to the covariance of a
         position.
+
+        The samples are judged with the weights of the fit.
         """
         self._fitted()
         if n_bootstrap != int(n_bootstrap) or n_bootstrap < 2:
@@ -136,12 +138,14 @@ def _run(
     rng = np.random.default_rng(random_state)
     weights = model.resampling_weights(len(whitened), n_bootstrap, rng)
     checked = rng.choice(n_bootstrap, min(CHECKED, n_bootstrap), replace=False)
-    options = _options(inverse, *whitened.shape[::2])
+    allowed, options = _options(inverse, leadfield.n_positions, *whitened.shape[::2])
     filter_, everywhere = inverse.filter_, np.arange(leadfield.n_positions)
     places = active_positions(leadfield.forward, everywhere)
     sought = _rows_of(filter_.positions, places)
     axis, peaks = directions(filter_, own)
     dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
+    if len(allowed) < len(everywhere):
+        dictionary = model.restrict(dictionary, torch.as_tensor(allowed))
     _ = dictionary.eigenvalues, dictionary.as_type(torch.float32)  # before threads share them
 
     def sample(which: slice | NDArray[np.int64]) -> torch.Tensor:
@@ -151,20 +155,22 @@ def _run(
         pilots = sample(slice(0, PILOTS))
         near = threads(delayed(model.likely_positions)(dictionary, X, options) for X in pilots)
         likely = torch.stack(near).any(0)
-        likely[sought] = True
+        likely[np.searchsorted(allowed, sought)] = True
         few = likely.nonzero()[:, 0]
         logger.info(f"Fitting {n_bootstrap} samples on {len(few)} of {len(likely)} positions")
         tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
         instants = torch.as_tensor(peaks)
-        found = _fit_all(model.restrict(dictionary, few), tasks, sample, instants, options, n_jobs)
+        own_options = options.only(few)
+        restricted = model.restrict(dictionary, few)
+        found = _fit_all(restricted, tasks, sample, instants, own_options, n_jobs)
         missed = np.array(
             threads(
                 delayed(model.missed_evidence)(dictionary, few, X, options) for X in sample(checked)
             )
         )
     _warn_of_missed(missed, options.min_log_evidence)
-    kept = [few.numpy()[one.kept] for one in found]
-    probability = np.bincount(np.concatenate(kept), minlength=len(likely)) / len(found)
+    kept = [allowed[few.numpy()[one.kept]] for one in found]
+    probability = np.bincount(np.concatenate(kept), minlength=len(everywhere)) / len(found)
     rr_mm = 1e3 * places.rr_mri
     weights = leadfield.weights.reshape(len(rr_mm), -1, 1)
     replicates = [
@@ -183,18 +189,30 @@ def _run(
     )
 
 
-def _options(inverse: VAEInverse, n_epochs: int, n_samples: int) -> Options:
-    """Fit the samples as the inverse was fitted, to noise of nearly twice the variance."""
+def _options(
+    inverse: VAEInverse, n_positions: int, n_epochs: int, n_samples: int
+) -> tuple[NDArray[np.int64], Options]:
+    """Positions that are not excluded, and how to fit the samples on them.
+
+    They are fitted as the inverse was, to noise of nearly twice the variance.
+    """
+    import torch
+
     from meg_vae.model.bootstrap import Options
+    from meg_vae.model.weights import counted
 
     noise = inverse.noise_variance
-    return Options(
+    weights, least = counted(inverse.position_weights_, inverse.min_log_evidence)
+    allowed = np.flatnonzero(np.ones(n_positions) if weights is None else np.isfinite(weights))
+    return allowed, Options(
         noise_variance=noise if isinstance(noise, str) else noise * (2 - 1 / n_epochs),
         orientation=inverse.orientation,
-        min_log_evidence=inverse.min_log_evidence,
+        min_log_evidence=least,
         tol=inverse.tol,
         max_iter=inverse.max_iter,
         n_effective=min(inverse.n_effective_, n_samples),
+        noise=learnt_noises(inverse)[0],
+        weights=None if weights is None else torch.as_tensor(weights[allowed]),
     )
 
 

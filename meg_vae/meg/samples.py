@@ -1,8 +1,11 @@
-"""How many independent samples a recording holds."""
+"""How many samples a recording holds, and a covariance was computed from."""
 
 from __future__ import annotations
 
+import math
+
 import mne
+from mne.utils import logger
 
 
 def band_limited_samples(n_samples: int, info: mne.Info) -> float:
@@ -23,3 +26,26 @@ def band_limited_samples(n_samples: int, info: mne.Info) -> float:
     """
     lowpass = info["lowpass"] or info["sfreq"] / 2
     return min(n_samples, max(1.0, n_samples * min(1.0, 2 * lowpass / info["sfreq"])))
+
+
+def noise_samples(noise_cov: mne.Covariance) -> float:
+    """Tell from how many samples a noise covariance was estimated.
+
+    Parameters
+    ----------
+    noise_cov : mne.Covariance
+        The noise covariance; its ``nfree`` counts samples at the rate of the data.
+
+    Returns
+    -------
+    n : float
+        Infinity, which is said, where ``nfree`` does not tell: an ad hoc covariance comes from no
+        sample, and one of a simulation is exact.
+    """
+    if noise_cov["nfree"] > 1:
+        return float(noise_cov["nfree"])
+    logger.info(
+        f"noise_cov does not say from how many samples it was computed (nfree="
+        f"{noise_cov['nfree']}), and is taken for exact"
+    )
+    return math.inf

@@ -34,24 +34,38 @@ RESULTS = (
     "history_",
     "certificate_",
     "n_effective_",
+    "noise_samples_",
+    "noise_autocorrelation_",
     "growth_",
     "stationarity_",
     "position_covariance_",
     "field_covariance_",
     "field_error_",
+    "weights_",
+    "position_weights_",
 )
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     """Give the state of a file of an earlier format what the present one has."""
     if state["version"] < 3:
-        state = _with_places(state)
-    if state["version"] < 4:  # of one run
-        state = {**state, "version": 4, "filters": [state["filter"]]}
-    return state
+        state = _off_the_grid(state)
+    return _of_one_run(state) if state["version"] < 4 else state
 
 
-def _with_places(state: dict[str, Any]) -> dict[str, Any]:
+def _of_one_run(state: dict[str, Any]) -> dict[str, Any]:
+    """Bring a file of format 3 to format 4.
+
+    There was one run; its noise was taken for white, and its covariance for exact.
+    """
+    n = len(state["filter"]["positions"]["vertno"])
+    white = {"noise_samples_": np.array([np.inf]), "noise_autocorrelation_": np.ones((1, 1))}
+    none = {"weights_": np.zeros(n), "position_weights_": None}
+    results = state["results"] | white | none
+    return state | {"version": 4, "results": results, "filters": [state["filter"]]}
+
+
+def _off_the_grid(state: dict[str, Any]) -> dict[str, Any]:
     """Bring a file of format 2, of sources on the grid, to format 3."""
     results, kept = dict(state["results"]), dict(state["filter"])
     order = results.pop("_order")

@@ -10,6 +10,7 @@ import mne
 from meg_vae.meg.inverse import VAEInverse
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.storage import read_state
+from meg_vae.meg.weights import Weights
 
 
 def vae_inverse(
@@ -19,6 +20,7 @@ def vae_inverse(
     *,
     loose: Loose = "auto",
     rank: Any = None,
+    weights: Weights = None,
     pick_ori: str | None = None,
     verbose: bool | str | int | None = None,
 ) -> mne.SourceEstimate:
@@ -36,6 +38,8 @@ def vae_inverse(
         Weight of the dipoles across the cortical normal.
     rank : None | "info" | "full" | dict | int
         As in `mne.compute_rank`.
+    weights : array_like, shape (n_positions,) | list of array_like | SourceEstimate | None
+        Prior weights of the positions in nats, as for `VAEInverse.fit`.
     pick_ori : None | "normal" | "vector"
         Amplitudes, the component along the cortical normal, or vectors.
     verbose : bool | str | int | None
@@ -47,7 +51,7 @@ def vae_inverse(
         In A·m, sparse. `VAEInverse` gives the evidence, the uncertainty and the certificate too.
     """
     inverse = VAEInverse(loose=loose, rank=rank, verbose=verbose)
-    return inverse.fit(evoked, forward, noise_cov).apply(evoked, pick_ori)
+    return inverse.fit(evoked, forward, noise_cov, weights=weights).apply(evoked, pick_ori)
 
 
 def read_vae_inverse(fname: str | Path) -> VAEInverse:

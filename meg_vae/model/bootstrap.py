@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from meg_vae.model.evidence import possible_gain
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import weighted_columns
 from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.misfit import Certainty
+from meg_vae.model.noise import Noise
 from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
 
@@ -30,6 +32,10 @@ class Options:
         Its options.
     n_effective : float
         Independent samples that the evidence counts.
+    noise : Noise
+        How the noise goes on in the samples, which follow each other, and how well it is known.
+    weights : Tensor, shape (n_groups,) | None
+        Prior weights in nats as they count, finite; None where all are the same.
     """
 
     noise_variance: float | str
@@ -38,6 +44,47 @@ class Options:
     tol: float
     max_iter: int
     n_effective: float
+    noise: Noise
+
+    def independent(self, X: Tensor) -> Tensor:
+        """Turn the samples (..., d, n) of data into independent ones."""
+        return self.noise.independent(X, [X.shape[-1]])
+
+    def certainty(self, dictionary: Dictionary) -> Certainty:
+        """Tell how far the covariance of the noise is known."""
+        return self.noise.certainty(self.n_effective, dictionary.n_channels)
+
+    weights: Tensor | None = None
+
+    def only(self, positions: Tensor) -> Options:
+        """Give the options for some positions.
+
+        Parameters
+        ----------
+        positions : Tensor of int, shape (m,)
+            Which.
+
+        Returns
+        -------
+        options : Options
+            Theirs.
+        """
+        return self if self.weights is None else replace(self, weights=self.weights[positions])
+
+    def worth(self, gain: Tensor) -> Tensor:
+        """Give evidence and weight of each position together.
+
+        Parameters
+        ----------
+        gain : Tensor, shape (n_groups,)
+            Log evidence in nats.
+
+        Returns
+        -------
+        worth : Tensor, shape (n_groups,)
+            In nats.
+        """
+        return gain if self.weights is None else torch.where(gain > 0, gain + self.weights, 0.0)
 
     def solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
         """Minimise the energy of one or more samples.
@@ -57,10 +104,11 @@ class Options:
         return solve(
             dictionary,
             X,
-            noise_variance=self.noise_variance,
+            noise_variance=self.noise.variance(self.noise_variance, dictionary.n_channels),
             orientation=self.orientation,
             tol=self.tol,
             max_iter=self.max_iter,
+            certainty=self.certainty(dictionary),
         )
 
     def select(self, dictionary: Dictionary, solution: Solution, X: Tensor) -> Selection:
@@ -89,6 +137,8 @@ class Options:
             n_effective=self.n_effective,
             min_log_evidence=self.min_log_evidence,
             tol=self.tol / 10,
+            certainty=self.certainty(dictionary),
+            weights=self.weights,
         )
 
 
@@ -167,6 +217,7 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
         Positions with a source that is reported, that could take the place of one at a loss of
         `SWAP` nats or less, or that could add half of what is asked of a source.
     """
+    X = options.independent(X)
     solution = options.solve(dictionary, X)
     chosen = options.select(dictionary, solution, X)
     noise = _spread(chosen.noise_variance, dictionary.n_channels)
@@ -174,8 +225,9 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
 
     def gain_beside(stay: Tensor) -> Tensor:
         model = chosen.kept[stay], chosen.factor[stay], noise
-        n = options.n_effective
-        return possible_gain(dictionary, *model, X, full=full, n_effective=n)
+        n, share = options.n_effective, options.certainty(dictionary).share
+        gain = possible_gain(dictionary, *model, X, full=full, n_effective=n, share=share)
+        return options.worth(gain)
 
     everyone = torch.ones_like(chosen.kept, dtype=torch.bool)
     gain = gain_beside(everyone)
@@ -213,10 +265,11 @@ def fit_replicates(
     replicates : list of Replicate
         One per data set.
     """
-    solution = options.solve(dictionary, X)
+    seen = options.independent(X)
+    solution = options.solve(dictionary, seen)
     replicates = []
     for k, one in enumerate(X):
-        chosen = options.select(dictionary, _item(solution, k), one)
+        chosen = options.select(dictionary, _item(solution, k), seen[k])
         columns = dictionary.columns(chosen.kept) * dictionary.norms[chosen.kept, None]
         decoder = weighted_columns(columns, chosen.factor[None])[0]
         noise = _spread(chosen.noise_variance, len(decoder))
@@ -257,11 +310,13 @@ def missed_evidence(
     Returns
     -------
     missed : float
-        The most log evidence that a position left out could add to the sources found, in nats.
+        The most log evidence, with its weight, that a position left out could add to the sources
+        found, in nats.
         The fit missed no source that would be reported where it is below ``min_log_evidence``.
     """
-    few = restrict(dictionary, positions)
-    chosen = options.select(few, options.solve(few, X), X)
+    few, own = restrict(dictionary, positions), options.only(positions)
+    X = options.independent(X)
+    chosen = own.select(few, own.solve(few, X), X)
     gain = possible_gain(
         dictionary,
         positions[chosen.kept],
@@ -270,6 +325,7 @@ def missed_evidence(
         X,
         full=options.orientation == "full" and dictionary.n_orient > 1,
         n_effective=options.n_effective,
+        share=options.certainty(dictionary).share,
     )
     gain[positions] = 0.0
-    return float(gain.max())
+    return float(options.worth(gain).max())

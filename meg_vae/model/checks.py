@@ -99,6 +99,30 @@ def check_stretches(stretches: Sequence[int] | None, n_samples: int) -> None:
         )
 
 
+def check_noise_samples(n_noise: float, noise_variance: float | str) -> None:
+    """Refuse a number of samples of noise that is none, or that the noise variance cannot use.
+
+    Parameters
+    ----------
+    n_noise : float
+        Samples that the covariance of the noise was estimated from; infinity where it is known.
+    noise_variance : float | str
+        Option of the noise variance.
+
+    Raises
+    ------
+    ValueError
+        If it is not positive, or the option is for noise that no covariance describes.
+    """
+    if not n_noise > 0:
+        raise ValueError(f"n_noise={n_noise!r} must be a number of samples, or infinity.")
+    if np.isfinite(n_noise) and noise_variance in ("per_channel", "anneal"):
+        raise ValueError(
+            f"noise_variance={noise_variance!r} takes the noise for independent in each channel, "
+            "so that no covariance was estimated; leave n_noise out, or use 'learn'."
+        )
+
+
 def check_data(X: ArrayLike, n_channels: int) -> NDArray[np.float64]:
     """Turn data into a finite float64 matrix that fits a dictionary.
 

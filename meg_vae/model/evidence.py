@@ -12,7 +12,7 @@ from meg_vae.model.exact.certificate import group_blocks, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.entry import best_variance
 from meg_vae.model.exact.point import Candidates, evaluate
-from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.misfit import growth, removal_change
 from meg_vae.model.solve import data_factor
 
 
@@ -36,7 +36,7 @@ def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
 
 
 def source_log_evidence(
-    encoder: OptimalEncoder, F: Tensor, n_orient: int, n_effective: float
+    encoder: OptimalEncoder, F: Tensor, n_orient: int, n_effective: float, share: float = 0.0
 ) -> Tensor:
     r"""Log evidence lost by taking out each source alone.
 
@@ -48,11 +48,13 @@ def source_log_evidence(
     encoder : OptimalEncoder
         The posterior over the active dipoles.
     F : Tensor, shape (n_channels, k)
-        Factor of the data covariance, C = F Fᵀ.
+        Factor of the data covariance, C = F Fᵀ; of weighted data where ``share`` is not 0.
     n_orient : int
         Dipoles per position.
     n_effective : float
         Number of independent samples; fewer than time points where the data are filtered.
+    share : float
+        As in `meg_vae.model.misfit`.
 
     Returns
     -------
@@ -60,12 +62,17 @@ def source_log_evidence(
         In nats; positive where the data need the source.
     """
     K, M = _weighted_pulls(encoder, F)
-    change = removal_change(diagonal_blocks(K, n_orient), diagonal_blocks(M, n_orient))
+    change = removal_change(diagonal_blocks(K, n_orient), diagonal_blocks(M, n_orient), share)
     return n_effective / 2 * change
 
 
 def cluster_log_evidence(
-    encoder: OptimalEncoder, F: Tensor, n_orient: int, n_effective: float, cluster: Tensor
+    encoder: OptimalEncoder,
+    F: Tensor,
+    n_orient: int,
+    n_effective: float,
+    cluster: Tensor,
+    share: float = 0.0,
 ) -> Tensor:
     """Log evidence lost by taking out each whole cluster of sources.
 
@@ -76,13 +83,15 @@ def cluster_log_evidence(
     encoder : OptimalEncoder
         The posterior over the active dipoles.
     F : Tensor, shape (n_channels, k)
-        Factor of the data covariance, C = F Fᵀ.
+        Factor of the data covariance, C = F Fᵀ; of weighted data where ``share`` is not 0.
     n_orient : int
         Dipoles per position.
     n_effective : float
         Number of independent samples.
     cluster : Tensor of int, shape (n_active,)
         Number of the cluster that each source belongs to.
+    share : float
+        As in `meg_vae.model.misfit`.
 
     Returns
     -------
@@ -94,7 +103,7 @@ def cluster_log_evidence(
     for number in cluster.unique():
         members = cluster == number
         dipoles = members.repeat_interleave(n_orient)
-        change = removal_change(K[dipoles][:, dipoles], M[dipoles][:, dipoles])
+        change = removal_change(K[dipoles][:, dipoles], M[dipoles][:, dipoles], share)
         evidence[members] = n_effective / 2 * change
     return evidence
 
@@ -173,58 +182,24 @@ def source_covariance(encoder: OptimalEncoder, factor: Tensor) -> Tensor:
     return factor @ diagonal_blocks(encoder.covariance, factor.shape[-1]) @ factor.mT
 
 
-def effective_samples(residual: Tensor, dictionary: Dictionary) -> float:
-    r"""Count the independent samples in noise, from the autocorrelation of a residual.
-
-    .. math:: n_\mathrm{eff} = \frac{n}{1 + 2 \sum_{k=1}^{n-1} (1 - k/n)\, ρ_k^2}
-
-    The data enter the energy through their covariance C alone. For stationary noise whose samples
-    have the correlation matrix T, an entry of C fluctuates as if it were the mean over
-    (tr T)² / tr T² independent samples (Bartlett 1946; Satterthwaite 1946, who matches two
-    moments), which is the formula above. Noise that is white up to a frequency f, at a sampling
-    frequency f_s, has n · 2f / f_s of them.
-
-    The autocorrelation ρ is that of the fields of the sources, φ_gᵀ(X − ΦU) pooled over all
-    columns of unit-norm groups, which is where the evidence looks: background activity of the
-    brain is slower than the noise of the sensors, and a mean over channels would drown it.
-
-    Parameters
-    ----------
-    residual : Tensor, shape (n_channels, n_samples)
-        What a fit leaves unexplained, in the order of time.
-    dictionary : Dictionary
-        Φ, prepared.
-
-    Returns
-    -------
-    n_effective : float
-        From 1 to ``n_samples``; ``n_samples`` where the residual is zero.
-    """
-    n, weight = residual.shape[1], dictionary.eigenvalues
-    seen = weight.sqrt()[:, None] * (dictionary.basis.T @ residual)
-    power = torch.fft.rfft(seen, 2 * n, dim=1).abs().square().sum(0)
-    covariance = torch.fft.irfft(power, 2 * n)[:n]
-    if not covariance[0] > 0:
-        return float(n)
-    age = torch.arange(1, n, dtype=residual.dtype, device=residual.device)
-    rho = covariance[1:] / covariance[0] / (1 - age / n)  # the mean over the pairs that there are
-    spread = ((1 - age / n) * rho.square()).sum()
-    # Where nothing is correlated, chance alone gives ρ² one over pairs times directions.
-    chance = (n - 1) / n * weight.square().sum() / weight.sum() ** 2
-    return float(n / (1 + 2 * (spread - chance).clamp_min(0.0)))
-
-
 def model_log_evidence(
-    energy: float, n_channels: float, n_effective: float, n_groups: int, n_active: int, n_free: int
+    energy: float,
+    n_channels: float,
+    n_effective: float,
+    n_groups: int,
+    n_active: int,
+    n_free: int,
+    log_volume: float = 0.0,
 ) -> float:
     r"""Log evidence of a whole fit, to choose between dictionaries for the same data.
 
     .. math::
-        \log p(X) \approx -\tfrac{n}{2} (J + d \log 2π) - \tfrac{p k}{2} \log n - \log \binom{N}{k}
+        \log p(X) \approx -\tfrac{n}{2} (J + d \log 2π) - \tfrac{d}{2} \log|T|
+        - \tfrac{p k}{2} \log n - \log \binom{N}{k}
 
     The first term is the type-II likelihood at its optimum. It has no Occam factor for the k
     variances that were fitted, nor for their choice among N positions, so a finer source space or
-    a freer orientation could only win; the other two are those of the extended Bayesian
+    a freer orientation could only win; the last two are those of the extended Bayesian
     information criterion (Chen & Chen 2008) with p parameters a source. The noise variance is left
     out: it costs every model of the same data the same.
 
@@ -242,6 +217,9 @@ def model_log_evidence(
         k, those with a source.
     n_free : int
         p, parameters of the prior of one source.
+    log_volume : float
+        d log|T|, T the covariance in time; of several runs the sum. As
+        `meg_vae.model.noise.Noise.log_volume` gives it for a channel.
 
     Returns
     -------
@@ -249,6 +227,7 @@ def model_log_evidence(
         In nats. Differences mean something only between fits of identical whitened data.
     """
     likelihood = -n_effective / 2 * (energy + n_channels * math.log(2 * math.pi))
+    likelihood -= log_volume / 2
     choice = math.lgamma(n_groups + 1) - math.lgamma(n_active + 1)
     choice -= math.lgamma(n_groups - n_active + 1)
     return likelihood - n_active * n_free / 2 * math.log(n_effective) - choice
@@ -263,6 +242,7 @@ def possible_gain(
     *,
     full: bool,
     n_effective: float,
+    share: float = 0.0,
 ) -> Tensor:
     """Log evidence that each position of a dictionary could add to a model.
 
@@ -282,6 +262,8 @@ def possible_gain(
         Whether a new source learns its orientation.
     n_effective : float
         Independent samples.
+    share : float
+        As in `meg_vae.model.misfit`.
 
     Returns
     -------
@@ -291,25 +273,24 @@ def possible_gain(
     F = data_factor(X)[None]
     columns = dictionary.columns(positions) * dictionary.norms[positions, None]
     noise = noise.expand(dictionary.n_channels)[None]
-    point = evaluate(Candidates(columns, F, full, "none"), factor[None], noise)
+    point = evaluate(Candidates(columns, F, full, "none", share=share), factor[None], noise)
     T, weights = pulling_rows(point.L, point.B)
     gain = torch.zeros_like(dictionary.norms)
     for part in torch.arange(dictionary.n_groups, device=gain.device).split(4096):
         K, M = (blocks[0] for blocks in group_blocks(T, weights, dictionary.columns(part)))
-        gain[part] = n_effective / 2 * _best_fall(K, M, full)
+        gain[part] = n_effective / 2 * _best_fall(K, M, full, share)
     gain[positions] = 0.0
     return gain.masked_fill(dictionary.silent, 0.0)
 
 
-def _best_fall(K: Tensor, M: Tensor, full: bool) -> Tensor:
+def _best_fall(K: Tensor, M: Tensor, full: bool, share: float) -> Tensor:
     """Give the most by which one position alone, entering from nothing, lowers J."""
     if full:
         floor = K.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(K.shape[1]).to(K)
         L = torch.linalg.cholesky(K + 1e-12 * floor + torch.finfo(K.dtype).tiny)
         half = torch.linalg.solve_triangular(L, M, upper=False)
         ratio = torch.linalg.eigvalsh(torch.linalg.solve_triangular(L, half.mT, upper=False))
-        ratio = ratio.clamp_min(1.0)
-        return (ratio - 1 - ratio.log()).sum(1)
+        return growth(ratio, share)
     gamma = best_variance(K, M)[:, None]
     k, V = torch.linalg.eigh(K)
     m = (V.mT @ M @ V).diagonal(dim1=1, dim2=2)

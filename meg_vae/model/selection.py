@@ -1,12 +1,12 @@
 """Keep the sources that the data speak for: backward elimination by log evidence.
 
 One generator between two positions gives a source to each of them and splits its evidence. Such
-neighbours are judged together, by what is lost when all of them are taken out.
+neighbours are judged together, by what is lost when all of them are taken out. A prior weight of
+their positions counts like evidence, that of a cluster being the largest of its members'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 from meg_vae.model.encoders import optimal_encoder
 from meg_vae.model.evidence import (
     cluster_log_evidence,
-    effective_samples,
     likeness,
     source_log_evidence,
 )
@@ -24,6 +23,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
 from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.misfit import EXACT, Certainty
 from meg_vae.model.solve import LEARN, data_factor, in_range
 
 COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
@@ -76,17 +76,25 @@ class _Judged:
     cluster: Tensor
     joint: Tensor
     tied: Tensor  # bool, shape (m, m): not to be taken out together
+    weights: Tensor  # of all given, in nats
+
+    @property
+    def own_worth(self) -> Tensor:
+        """Evidence and weight of each source."""
+        return self.own + self.weights[self.kept]
+
+    @property
+    def joint_worth(self) -> Tensor:
+        """Evidence and largest weight of its cluster."""
+        most = self.joint.new_full((len(self.kept),), -torch.inf)
+        most.scatter_reduce_(0, self.cluster, self.weights[self.kept], "amax")
+        return self.joint + most[self.cluster]
 
 
-def independent_samples(
-    dictionary: Dictionary,
-    positions: Tensor,
-    factor: Tensor,
-    noise: Tensor,
-    X: Tensor,
-    stretches: Sequence[int],
-) -> float:
-    """Count the independent samples in what some sources leave of the data, X − ΦU.
+def residual(
+    dictionary: Dictionary, positions: Tensor, factor: Tensor, noise: Tensor, X: Tensor
+) -> Tensor:
+    """Find what sources at positions of a dictionary leave of data, X − ΦU.
 
     Parameters
     ----------
@@ -100,18 +108,15 @@ def independent_samples(
         Noise variance.
     X : Tensor, shape (n_channels, n_samples)
         Data.
-    stretches : sequence of int
-        Lengths of the stretches of consecutive samples in X.
 
     Returns
     -------
-    n : float
-        The sum of `meg_vae.model.evidence.effective_samples` over the stretches.
+    residual : Tensor, shape (n_channels, n_samples)
+        The difference to the posterior mean.
     """
     columns = dictionary.columns(positions) * dictionary.norms[positions, None]
     decoder = weighted_columns(columns, factor[None])[0]
-    residual = X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
-    return sum(effective_samples(part, dictionary) for part in residual.split(list(stretches), 1))
+    return X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
 
 
 def select_sources(
@@ -124,12 +129,10 @@ def select_sources(
     n_effective: float,
     min_log_evidence: float,
     tol: float,
-    stretches: Sequence[int] | None = None,
+    certainty: Certainty = EXACT,
+    weights: Tensor | None = None,
 ) -> Selection:
     """Keep the sources of a solution that carry enough evidence.
-
-    Where the samples follow each other in time, their independent ones are counted in what the
-    sources with enough evidence leave of the data, and those that then have too little go too.
 
     Parameters
     ----------
@@ -142,13 +145,15 @@ def select_sources(
     noise_variance, orientation : float | str, str
         As it was solved with.
     n_effective : float
-        Independent samples, at most.
+        Independent samples.
     min_log_evidence : float
         Evidence below which a source goes, in nats.
     tol : float
         To which the rest is settled.
-    stretches : sequence of int | None
-        Lengths of the stretches of consecutive samples in X; None takes all as independent.
+    certainty : Certainty
+        How far the covariance of the noise is known.
+    weights : Tensor, shape (n_groups,) | None
+        Prior weights in nats, as `meg_vae.model.weights.counted` gives them.
 
     Returns
     -------
@@ -160,25 +165,32 @@ def select_sources(
     F = data_factor(X)[None]
     seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
     columns = seen.columns(found) * seen.norms[found, None]
-    candidates = Candidates(columns, F, orientation == "full" and dictionary.n_orient > 1, learn)
-    factor, noise = solution.factor[found], solution.noise_variance
-    n, enough = n_effective, {"min_log_evidence": min_log_evidence, "tol": tol}
-    if stretches is not None:
-        n = min(n, independent_samples(dictionary, found, factor, noise, X, stretches))
-    chosen = select(candidates, factor, noise.expand(F.shape[1]), n_effective=n, **enough)
-    if stretches is not None:
-        left, noise = found[chosen.kept], chosen.noise_variance
-        own = noise if learn == "per_channel" else noise[0]
-        n = min(n, independent_samples(dictionary, left, chosen.factor, own, X, stretches))
-        again = select(candidates.only(chosen.kept), chosen.factor, noise, n_effective=n, **enough)
-        chosen = replace(again, kept=chosen.kept[again.kept])
-    return replace(chosen, kept=found[chosen.kept])
+    full = orientation == "full" and dictionary.n_orient > 1
+    candidates = Candidates.of(columns, F, full, learn, certainty)
+    counting = torch.zeros_like(seen.norms) if weights is None else weights
+    chosen = select(
+        candidates,
+        solution.factor[found],
+        solution.noise_variance.expand(F.shape[1]),
+        counting[found],
+        n_effective=n_effective,
+        min_log_evidence=min_log_evidence,
+        tol=tol,
+    )
+    chosen = replace(chosen, kept=found[chosen.kept])
+    if weights is None:
+        return chosen
+    from meg_vae.model.moves import Weighing, weighed  # which select anew
+
+    asked = n_effective, min_log_evidence, tol
+    return weighed(chosen, Weighing(dictionary, X, seen, candidates, weights, *asked))
 
 
 def select(
     candidates: Candidates,
     factor: Tensor,
     noise: Tensor,
+    weights: Tensor,
     *,
     n_effective: float,
     min_log_evidence: float,
@@ -199,6 +211,8 @@ def select(
         Their prior factors.
     noise : Tensor, shape (n_channels,)
         Noise variance.
+    weights : Tensor, shape (n_active,)
+        Prior weights in nats; 0 without an opinion.
     n_effective : float
         Independent samples.
     min_log_evidence : float
@@ -213,7 +227,7 @@ def select(
     """
     kept = torch.arange(len(factor), device=factor.device)
     point = evaluate(candidates, factor[None], noise[None])
-    now = _judge(kept, candidates, point, n_effective)
+    now = _judge(kept, candidates, point, n_effective, weights)
     spared = torch.zeros_like(kept, dtype=torch.bool)  # of all given
     while True:
         go = _weakest(now, spared[now.kept], min_log_evidence)
@@ -236,10 +250,13 @@ def select(
             now = after
 
 
-def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: float) -> _Judged:
+def _judge(
+    kept: Tensor, candidates: Candidates, point: Point, n_effective: float, weights: Tensor
+) -> _Judged:
     """Find the evidence of each source and of its cluster."""
     o = candidates.Phi.shape[2]
     encoder, F = optimal_encoder(point.P[0], point.noise[0]), candidates.F[0]
+    weighted, share = point.L[0] @ point.B[0], candidates.share
     alike = likeness(encoder, point.P[0], F, point.noise[0], o)
     cluster = _connected(alike > SAME)
     m = len(kept)
@@ -250,10 +267,11 @@ def _judge(kept: Tensor, candidates: Candidates, point: Point, n_effective: floa
         kept=kept,
         candidates=candidates,
         point=point,
-        own=source_log_evidence(encoder, F, o, n_effective),
+        own=source_log_evidence(encoder, weighted, o, n_effective, share),
         cluster=cluster,
-        joint=cluster_log_evidence(encoder, F, o, n_effective, cluster),
+        joint=cluster_log_evidence(encoder, weighted, o, n_effective, cluster, share),
         tied=(size > COUPLED * length[:, None] * length) | (cluster[:, None] == cluster),
+        weights=weights,
     )
 
 
@@ -271,10 +289,11 @@ def _connected(linked: Tensor) -> Tensor:
 
 def _weakest(now: _Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
     """Choose what goes next, weakest first: whole weak clusters, and single weak members."""
-    hopeless = now.joint < min_log_evidence
-    weak = hopeless | ((now.own < min_log_evidence) & ~spared)
+    own, joint = now.own_worth, now.joint_worth
+    hopeless = joint < min_log_evidence
+    weak = hopeless | ((own < min_log_evidence) & ~spared)
     go = torch.zeros_like(weak)
-    for g in torch.where(hopeless, now.joint, now.own).argsort().tolist():
+    for g in torch.where(hopeless, joint, own).argsort().tolist():
         members = (now.cluster == now.cluster[g]) if hopeless[g] else _only(g, weak)
         if weak[g] and not go[g] and not now.tied[members][:, go].any():
             go |= members
@@ -300,15 +319,15 @@ def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judge
     alive = point.active[0]
     if not alive.all():
         kept, candidates, point = kept[alive], candidates.only(alive), point.only(alive)
-    return _judge(kept, candidates, point, n_effective)
+    return _judge(kept, candidates, point, n_effective, now.weights)
 
 
 def _split(now: _Judged, go: Tensor, after: _Judged, min_log_evidence: float) -> Tensor:
     """Find clusters that had enough evidence and lost it with the member that went."""
-    joint = now.joint.new_zeros(len(now.kept))
-    joint[torch.isin(now.kept, after.kept)] = after.joint
+    joint = torch.full_like(now.joint, -torch.inf)
+    joint[torch.isin(now.kept, after.kept)] = after.joint_worth
     lost = torch.zeros_like(go)
-    for number in now.cluster[go & (now.joint >= min_log_evidence)].unique():
+    for number in now.cluster[go & (now.joint_worth >= min_log_evidence)].unique():
         members = now.cluster == number
         if joint[members].max() < min_log_evidence:
             lost |= members

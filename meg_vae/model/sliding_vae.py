@@ -12,9 +12,11 @@ from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
+from meg_vae.model.sliding.prior import place_prior, weights_at
 from meg_vae.model.sliding.recorded import Recorded, listed, recorded_runs
-from meg_vae.model.solve import LEARN, solve
+from meg_vae.model.solve import LEARN
 from meg_vae.model.spacing import typical_spacing
+from meg_vae.model.weights import check_weights
 
 
 class SlidingVAE:
@@ -48,7 +50,8 @@ class SlidingVAE:
     noise_variance_ : float | ndarray, shape (n_channels,)
         λ.
     energy_, grid_energy_ : float
-        Energy per sample J of the fit, and of the minimum on the grid, in nats × 2.
+        Energy per independent sample J of the fit, and of the minimum on the grid in the same
+        samples, in nats × 2.
     history_ : ndarray, shape (n_steps,)
         J after every accepted step on the grid; of several runs the mean of their own, by their
         independent samples.
@@ -59,9 +62,14 @@ class SlidingVAE:
         the grid, in a place.
     growth_ : float
         The certificate over the continuum: log evidence in nats that a further source could add, at
-        the best place on the grid or between; over several runs along the pooled best prior.
+        the best place on the grid or between; with weights, evidence and weight together. Over
+        several runs it is counted along the pooled best prior.
+    weights_ : ndarray, shape (n_sources,)
+        Prior weight in nats at each place; it is in none of the evidences, nor in ``energy_``.
     n_effective_ : float
-        Independent samples that the evidence counts.
+        Independent samples that the evidence counts, of all runs together.
+    noises_ : list of `meg_vae.model.noise.Noise`
+        How the noise of each run goes on in time.
 
     Examples
     --------
@@ -102,7 +110,9 @@ class SlidingVAE:
         errors: Callable[[Places], ArrayLike] | None = None,
         confine: Callable[[Places], Places] | None = None,
         n_effective: float | Sequence[float] | None = None,
+        n_noise: float | Sequence[float] = np.inf,
         stretches: Sequence[int] | Sequence[Sequence[int] | None] | None = None,
+        weights: ArrayLike | None = None,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -127,8 +137,19 @@ class SlidingVAE:
             grid.
         n_effective : float | list of float | None
             Independent samples, at most, of each run; None counts the columns of X.
+        n_noise : float | list of float
+            Samples, at the rate of the data, from which the covariance was estimated that X was
+            whitened with, of all runs or of each; infinity where it is known.
         stretches : sequence of int | list of these | None
-            As for `SparseVAE.fit`, of each run.
+            Lengths of the stretches of consecutive time points in X, which add up to its samples,
+            of each run: it is learnt how the noise goes on in them. None takes the samples as
+            independent.
+        weights : array_like, shape (n_positions,) | None
+            Log prior odds of a source at each position of the grid, in nats, relative to the
+            others; between them as in `meg_vae.model.sliding.prior`. A source stays, and enters,
+            when log evidence and weight together are ``min_log_evidence`` or more, and its place
+            minimises J − (2/n) w(r). A weight counts up to ``min_log_evidence − 1``. −inf excludes
+            a position, and places nearer to it than to others.
 
         Returns
         -------
@@ -141,18 +162,19 @@ class SlidingVAE:
             If a shape, an entry or an option is wrong.
         """
         places, spacing = self._check(grid)
+        given = None if weights is None else check_weights(weights, len(places))
+        prior, least = place_prior(places, given, spacing, self.min_log_evidence)
         box = places.min(0), places.max(0)
-        columns = Field(field, spacing, errors, confine or (lambda r: np.clip(r, *box)))
-        grid = torch.as_tensor(places)
-        recorded = recorded_runs(columns, grid, X, dictionary, n_effective, stretches)
+        walls = confine or (lambda r: np.clip(r, *box))
+        inside = walls if prior is None else prior.within(walls)
+        columns, grid = Field(field, spacing, errors, inside), torch.as_tensor(places)
+        own = (dictionary, n_effective, n_noise, stretches)
+        recorded = recorded_runs(columns, grid, X, *own, noise_variance=self.noise_variance)
+        if prior is not None and len(prior.allowed) < len(places):
+            allowed = torch.as_tensor(prior.allowed)
+            grid, recorded = grid[allowed], [one.only(allowed) for one in recorded]
         solutions = [
-            solve(
-                one.dictionary,
-                one.X,
-                noise_variance=self.noise_variance,
-                tol=self.tol,
-                max_iter=self.max_iter,
-            )
+            one.on_grid(self.noise_variance, tol=self.tol, max_iter=self.max_iter)
             for one in recorded
         ]
         found = fit_places(
@@ -161,15 +183,17 @@ class SlidingVAE:
             recorded,
             solutions,
             learn=str(self.noise_variance) in LEARN,
-            least=self.min_log_evidence,
+            least=least,
+            prior=prior,
         )
         share = [one.n / sum(one.n for one in recorded) for one in recorded]
         steps = max(len(solution.history) for solution in solutions)
         rows = [np.append(a.history, [a.energy] * (steps - len(a.history))) for a in solutions]
         self.history_ = share @ np.array(rows)
-        self.grid_energy_ = float(self.history_[-1])
+        self.grid_energy_ = found.start_energy
         self.certificate_ = max(float(solution.certificate) for solution in solutions)
         self._keep(found, recorded)
+        self.weights_ = weights_at(self.places_, places, given, spacing)
         return self
 
     def _check(self, grid: ArrayLike) -> tuple[NDArray[np.float64], float]:
@@ -206,7 +230,8 @@ class SlidingVAE:
         self.energy_ = self.fit_.energy
         self.stationarity_ = self.fit_.stationarity
         self.growth_ = self.fit_.offer
-        self.n_effective_ = self.fit_.n_effective
+        self.n_effective_ = sum(self.fit_.n_effective)
+        self.noises_ = self.fit_.noises
         self._sizes = [one.dictionary.n_channels for one in recorded]
         self.U_ = self.transform([one.X.numpy() for one in recorded])
 

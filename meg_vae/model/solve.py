@@ -24,6 +24,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
 from meg_vae.model.exact.rounds import FLOOR, Solution, minimise
 from meg_vae.model.exact.sweeps import sweep
+from meg_vae.model.misfit import EXACT, Certainty
 
 SWEEPS = 12  # over all positions, before the descent
 LEARN = {
@@ -88,6 +89,7 @@ def solve(
     tol: float = 1e-3,
     max_iter: int = 2000,
     n_jobs: int | None = None,
+    certainty: Certainty = EXACT,
 ) -> Solution:
     """Find row-sparse activity that explains data, by minimising the profile J of the linear VAE.
 
@@ -108,6 +110,8 @@ def solve(
         Most accepted steps of the descent.
     n_jobs : int | None
         Processes that share a batch on the CPU, as in joblib; None is one.
+    certainty : Certainty
+        How far the covariance of the noise is known.
 
     Returns
     -------
@@ -145,6 +149,7 @@ def solve(
         full=orientation == "full",
         tol=tol,
         max_iter=max_iter,
+        certainty=certainty,
     )
     solution = join(_shared(work, F / scale[:, None, None], scale, n_jobs))
     solution = silence(solution, silent, noise_variance, dictionary.n_channels)
@@ -222,17 +227,26 @@ def _solve_chunk(
     full: bool,
     tol: float,
     max_iter: int,
+    certainty: Certainty,
 ) -> Solution:
     """Solve items of a batch whose data have unit mean power, and go back to their units."""
     started = time.perf_counter()
     d = dictionary.n_channels
-    gamma, noise = _dense_start(dictionary, F, scale, noise_variance, learn)
+    gamma, noise = _dense_start(dictionary, F, scale, noise_variance, learn, certainty.spare)
     seconds = time.perf_counter() - started
     noise = noise[:, None].expand(len(F), d).contiguous()
     found = minimise(
-        dictionary, F, gamma, noise, learn=learn, full=full, tol=tol, max_iter=max_iter
+        dictionary,
+        F,
+        gamma,
+        noise,
+        learn=learn,
+        full=full,
+        tol=tol,
+        max_iter=max_iter,
+        certainty=certainty,
     )
-    volume = 2 * d * scale.log()  # of the change of units
+    volume = 2 * (d - certainty.spare) * scale.log()  # of the change of units
     noise = found.noise_variance * scale[:, None] ** 2
     return Solution(
         factor=found.factor * (scale[:, None] / dictionary.norms)[..., None, None],
@@ -250,7 +264,12 @@ def _collapsed(solution: Solution, X: Tensor) -> bool:
 
 
 def _dense_start(
-    dictionary: Dictionary, F: Tensor, scale: Tensor, noise_variance: float | str, learn: str
+    dictionary: Dictionary,
+    F: Tensor,
+    scale: Tensor,
+    noise_variance: float | str,
+    learn: str,
+    spare: float,
 ) -> tuple[Tensor, Tensor]:
     """Run the sweeps from an equal prior, at one noise variance or at falling ones."""
     gamma = (~dictionary.silent).to(F).repeat(len(F), 1) * dictionary.n_channels
@@ -258,7 +277,8 @@ def _dense_start(
     if noise_variance != "anneal":
         start = torch.full_like(scale, START_NOISE)
         noise = start if isinstance(noise_variance, str) else noise_variance / scale**2
-        return sweep(dictionary, F, gamma, noise, n_sweeps=SWEEPS, learn=learn != "none")
+        free = learn != "none"
+        return sweep(dictionary, F, gamma, noise, n_sweeps=SWEEPS, learn=free, spare=spare)
     for level in np.geomspace(START_NOISE, FLOOR, ANNEAL_STEPS):
         noise = torch.full_like(scale, float(level))
         gamma, noise = sweep(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from meg_vae.model.bootstrap import restrict
 from meg_vae.model.checks import (
     check_data,
+    check_noise_samples,
     check_noise_variance,
     check_option,
     check_positive,
@@ -23,11 +26,14 @@ from meg_vae.model.evidence import model_log_evidence, source_covariance
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import weighted_columns
 from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.noise import Noise
 from meg_vae.model.row_sparse import RowSparseModel
 from meg_vae.model.selection import Selection, select_sources
 from meg_vae.model.solve import solve
 from meg_vae.model.train import train
+from meg_vae.model.weights import check_weights, counted
 
+AGAIN = 3  # fits at most, each with the noise learnt from what the one before left
 VISIBLE = 1e-8  # part of the largest γ below which gradient training has let a position go
 
 
@@ -78,7 +84,8 @@ class SparseVAE(RowSparseModel):
         Largest violation of stationarity over all positions at the end of that history; NaN for
         gradient training, which gives none.
     source_log_evidence_ : ndarray, shape (n_groups,)
-        Log evidence lost by taking out that position alone, in nats; 0 where inactive.
+        Log evidence lost by taking out that position alone, in nats; 0 where inactive. Weights are
+        in none of the evidences, nor in the energy.
     cluster_ : ndarray of int, shape (n_groups,)
         Number of the cluster of each active position, from 0, and −1 where inactive. Those of one
         cluster share one generator: they are alike in their fields and in their time courses.
@@ -137,7 +144,9 @@ class SparseVAE(RowSparseModel):
         X: ArrayLike,
         *,
         n_effective: float | None = None,
+        n_noise: float = np.inf,
         stretches: Sequence[int] | None = None,
+        weights: ArrayLike | None = None,
     ) -> SparseVAE:
         """Fit the decoder and the noise to data.
 
@@ -150,10 +159,17 @@ class SparseVAE(RowSparseModel):
         n_effective : float | None
             Independent samples that the evidence counts; None counts the columns of X. It may be
             more than these where X is a factor of the covariance of many samples.
+        n_noise : float
+            Samples, at the rate of the data, from which the covariance was estimated that X was
+            whitened with; infinity where it is known.
         stretches : sequence of int | None
-            Lengths of the stretches of consecutive time points in X, which add up to its samples.
-            The evidence of the sources then counts only the independent samples, by the
-            autocorrelation of the residual. None takes the samples as independent.
+            Lengths of the stretches of consecutive time points in X, which add up to its samples:
+            it is learnt how the noise goes on in them. None takes the samples as independent.
+        weights : array_like, shape (n_groups,) | None
+            Log prior odds of a source at each position, in nats, relative to the others: a source
+            stays, and enters, when log evidence and weight together are ``min_log_evidence`` or
+            more, and moves where they are larger. A weight counts up to ``min_log_evidence − 1``,
+            so that none makes a source by itself; −inf excludes a position. None is 0 everywhere.
 
         Returns
         -------
@@ -168,25 +184,37 @@ class SparseVAE(RowSparseModel):
         self._check_options()
         dictionary, checked = self._prepare(Phi, X, self.device)
         data = torch.as_tensor(checked, device=dictionary.Phi.device)
-        n = data.shape[1]
         if n_effective is not None:
             check_positive("n_effective", n_effective)
-        check_stretches(stretches, n)
-        solution = (
-            self._solve(dictionary, data)
-            if self.solver == "exact"
-            else self._train(dictionary, data)
-        )
-        n_model = float(n if n_effective is None else n_effective)
-        chosen = self._select(dictionary, solution, data, n_model, stretches)
+        check_stretches(stretches, data.shape[1])
+        check_noise_samples(n_noise, self.noise_variance)
+        if self.solver == "gradient" and np.isfinite(n_noise):
+            raise ValueError(f"n_noise={n_noise!r} needs solver='exact'.")
+        given = None if weights is None else check_weights(weights, dictionary.n_groups)
+        judged = counted(given, self.min_log_evidence)
+        most = float(data.shape[1] if n_effective is None else n_effective)
+        noise, seen, n = Noise(float(n_noise)), data, most
+        for again in range(AGAIN):
+            solution, n_allowed = self._minimum(dictionary, seen, noise, n, judged[0])
+            chosen = self._select(dictionary, solution, seen, noise, n, judged)
+            if stretches is None or again == AGAIN - 1:
+                break
+            left = data - self._decoder @ (self._encoder.W_z @ data)
+            learnt = noise.learnt(left, stretches, dictionary)
+            if learnt.alike(noise):
+                break
+            noise, seen = learnt, learnt.independent(data, stretches)
+            n = min(most, float(seen.shape[1]))
+        self.noise_, self.n_effective_ = noise, n
         o = self.n_orient
         self.log_evidence_ = model_log_evidence(
             self.energy_,
             n_channels=len(chosen.noise_variance),
-            n_effective=n_model,
-            n_groups=dictionary.n_groups,
+            n_effective=n,
+            n_groups=n_allowed,
             n_active=len(chosen.kept),
             n_free=o * (o + 1) // 2 if self.orientation == "full" else 1,
+            log_volume=len(chosen.noise_variance) * noise.log_volume(stretches),
         )
         self.history_ = _numpy(solution.history)
         self.certificate_ = float(solution.certificate)
@@ -203,11 +231,32 @@ class SparseVAE(RowSparseModel):
         if self.solver == "gradient" and self.noise_variance == "per_channel":
             raise ValueError("noise_variance='per_channel' needs solver='exact'.")
 
-    def _solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
+    def _minimum(
+        self,
+        dictionary: Dictionary,
+        X: Tensor,
+        noise: Noise,
+        n: float,
+        weights: NDArray[np.float64] | None,
+    ) -> tuple[Solution, int]:
+        """Minimise over the positions that are not excluded; and how many these are."""
+        if weights is None or np.isfinite(weights).all():
+            return self._solve(dictionary, X, noise, n), dictionary.n_groups
+        allowed = torch.as_tensor(np.flatnonzero(np.isfinite(weights)), device=X.device)
+        few = self._solve(restrict(dictionary, allowed), X, noise, n)
+        factor = few.factor.new_zeros(dictionary.n_groups, *few.factor.shape[1:])
+        factor[allowed] = few.factor
+        return replace(few, factor=factor), len(allowed)
+
+    def _solve(self, dictionary: Dictionary, X: Tensor, noise: Noise, n: float) -> Solution:
+        if self.solver == "gradient":
+            return self._train(dictionary, X)
+        d = dictionary.n_channels
         return solve(
             dictionary,
             X,
-            noise_variance=self.noise_variance,
+            noise_variance=noise.variance(self.noise_variance, d),
+            certainty=noise.certainty(n, d),
             orientation=self.orientation,
             tol=self.tol,
             max_iter=self.max_iter,
@@ -249,10 +298,12 @@ class SparseVAE(RowSparseModel):
         dictionary: Dictionary,
         solution: Solution,
         X: Tensor,
-        n_effective: float,
-        stretches: Sequence[int] | None,
+        noise: Noise,
+        n: float,
+        judged: tuple[NDArray[np.float64] | None, float],
     ) -> Selection:
         """Keep the sources with evidence, and what later calls need of them."""
+        weights, least = judged
         self._Phi = dictionary.Phi * dictionary.norms.repeat_interleave(self.n_orient)
         chosen = select_sources(
             dictionary,
@@ -260,17 +311,18 @@ class SparseVAE(RowSparseModel):
             X,
             noise_variance=self.noise_variance,
             orientation=self.orientation,
-            n_effective=n_effective,
-            min_log_evidence=self.min_log_evidence,
+            n_effective=n,
+            min_log_evidence=least,
             tol=self.tol / 10,
-            stretches=stretches,
+            certainty=noise.certainty(n, dictionary.n_channels),
+            weights=None if weights is None else torch.as_tensor(weights, device=X.device),
         )
-        self.n_effective_ = chosen.n_effective
         self._active = chosen.kept
         self._factor = chosen.factor
-        noise = chosen.noise_variance
+        variance = chosen.noise_variance
         per_channel = self.noise_variance == "per_channel"
-        self._noise = noise if per_channel else noise[0]
+        self._noise = variance if per_channel else variance[0]
+        variance = variance / noise.inflation(dictionary.n_channels)
         self._decoder = weighted_columns(
             dictionary.columns(self._active) * dictionary.norms[self._active, None],
             self._factor[None],
@@ -284,7 +336,7 @@ class SparseVAE(RowSparseModel):
         cluster[self._active] = chosen.cluster
         joint = torch.zeros_like(solution.gamma)
         joint[self._active] = chosen.cluster_log_evidence
-        self.noise_variance_ = _numpy(noise) if per_channel else float(noise[0])
+        self.noise_variance_ = _numpy(variance) if per_channel else float(variance[0])
         self.gamma_ = _numpy(factor.square().sum((1, 2)) / self.n_orient)
         self.w_x_ = _numpy(torch.linalg.vector_norm(factor, dim=2).flatten())
         self.active_ = self.gamma_ > 0

@@ -166,7 +166,20 @@ def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
         "Energy J of these sources": f"{inverse.energy_:.6g}",
         "Independent samples": f"{inverse.n_effective_:.4g}, counted by the evidence",
     }
-    return facts | _between(inverse)
+    return facts | _weights(inverse) | _between(inverse)
+
+
+def _weights(inverse: VAEInverse) -> dict[str, str]:
+    """Say what prior weights were given, where there were any."""
+    given = inverse.position_weights_
+    if given is None:
+        return {}
+    finite = given[np.isfinite(given)]
+    excluded = f", {len(given) - len(finite)} excluded" if len(finite) < len(given) else ""
+    return {
+        "Prior weights": f"{finite.min():.3g} to {finite.max():.3g} nats at {len(given)} positions"
+        f"{excluded}, added where sources are judged"
+    }
 
 
 def _between(inverse: VAEInverse) -> dict[str, str]:
@@ -214,6 +227,7 @@ def python_code(inverse: VAEInverse, *, exact: bool = False) -> str:
         name if n_runs == 1 else f"[{', '.join(f'{name}{k + 1}' for k in range(n_runs))}]"
         for name in ("evoked", "forward")
     )
+    model += "" if inverse.position_weights_ is None else ", weights=weights"
     return (
         "from meg_vae import VAEInverse\n\n"
         f"inverse = VAEInverse({', '.join(given)}).fit({data}, {forwards}, noise_cov{model})\n"

@@ -45,6 +45,9 @@ class Method:
         it is told 5.
     by_trial : bool
         Whether it models single trials: it then also gets ``nave``, the number of averages.
+    weighted : bool
+        Whether it takes prior weights of the positions: where some are given, it also gets
+        ``weights``, an array in nats.
     package, module : str
         The package that it needs beyond those of meg_vae, as it is installed and as it is
         imported; "" if none.
@@ -60,6 +63,7 @@ class Method:
     run: Callable[..., mne.SourceEstimate | list[mne.Dipole]]
     oracle: str = ""
     by_trial: bool = False
+    weighted: bool = False
     package: str = ""
     module: str = ""
 

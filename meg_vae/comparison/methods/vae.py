@@ -11,6 +11,7 @@ from meg_vae.comparison.methods.conversions import along_normals, is_fixed
 from meg_vae.comparison.methods.registry import AM, Method, register
 from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.inverse import VAEInverse
+from meg_vae.meg.weights import Weights
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
 
 _KNOBS = (
@@ -27,9 +28,10 @@ def _at_places(
     *,
     loose: float | str,
     rank: Any,
+    weights: Weights = None,
 ) -> list[mne.Dipole]:
     """Find sources in and between the positions; ``loose`` is for those that lie on them."""
-    return VAEInverse(rank=rank).fit(evoked, forward, noise_cov).dipoles()
+    return VAEInverse(rank=rank).fit(evoked, forward, noise_cov, weights=weights).dipoles()
 
 
 def _on_grid(prior: float | str | None = None, orientation: str | None = None) -> Any:
@@ -42,11 +44,12 @@ def _on_grid(prior: float | str | None = None, orientation: str | None = None) -
         *,
         loose: float | str,
         rank: Any,
+        weights: Weights = None,
     ) -> mne.SourceEstimate:
         own = loose if prior is None else prior
         options = {} if orientation is None else {"orientation": orientation}
         inverse = VAEInverse(positions="grid", loose=own, rank=rank, **options)
-        inverse.fit(evoked, forward, noise_cov)
+        inverse.fit(evoked, forward, noise_cov, weights=weights)
         if not is_fixed(forward, own):
             return inverse.apply(evoked, "vector")
         stc = inverse.apply(evoked)
@@ -68,6 +71,7 @@ def _enter(name: str, title: str, knobs: str, run: Any) -> None:
             knobs=_KNOBS + knobs,
             reference=_WIPF,
             run=run,
+            weighted=True,
         )
     )
 

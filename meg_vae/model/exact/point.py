@@ -6,7 +6,7 @@ leading batch dimension: one item is one right-hand side on the same dictionary.
 
 What the candidates cannot reach is noise alone. With one noise variance, the data and the columns
 can therefore be described in the span of the columns, exactly, and the rest of the data enters by
-its power only.
+its power only, or by its inner products where the covariance of the noise was estimated.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from meg_vae.model.misfit import Certainty, misfit, weights_root
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,27 @@ class Candidates:
         Whether each position learns a full covariance instead of one variance.
     learn : str
         "none", "scalar" or "per_channel": which noise variances are free.
-    n_rest : int
-        Directions left out because no candidate reaches them.
-    rest : Tensor, shape () or (batch,)
-        Power of the data in those directions.
+    n_rest : float
+        Directions left out because no candidate reaches them, less those that λ does not count.
+    rest : Tensor, shape (), (batch,) or (batch, k, k)
+        Power of the data in those directions, or their inner products where ``share`` is not 0.
+    share : float
+        Share of the data among all samples that tell of the noise, `meg_vae.model.misfit`; 0 where
+        its covariance is known.
     """
 
     Phi: Tensor
     F: Tensor
     full: bool
     learn: str
-    n_rest: int = 0
+    n_rest: float = 0
     rest: Tensor = torch.zeros(())
+    share: float = 0.0
+
+    @classmethod
+    def of(cls, Phi: Tensor, F: Tensor, full: bool, learn: str, certainty: Certainty) -> Candidates:
+        """Take all directions of the data, with noise that is known so far."""
+        return cls(Phi, F, full, learn, n_rest=-certainty.spare, share=certainty.share)
 
     def only(self, keep: Tensor) -> Candidates:
         """Restrict to some of the candidates.
@@ -69,12 +80,13 @@ class Candidates:
         """
         Q = torch.linalg.qr(self.Phi.flatten(1)).Q
         F = Q.mT @ self.F
+        left = self.F - Q @ F
         return replace(
             self,
             Phi=(Q.mT @ self.Phi.flatten(1)).unflatten(1, self.Phi.shape[1:]),
-            F=compressed(F),
+            F=F if self.share else compressed(F),
             n_rest=self.n_rest + len(Q) - Q.shape[1],
-            rest=self.rest + (self.F - Q @ F).square().sum((1, 2)),
+            rest=self.rest + (left.mT @ left if self.share else left.square().sum((1, 2))),
         )
 
 
@@ -110,9 +122,11 @@ class Point:
     L : Tensor, shape (batch, n_channels, n_channels)
         Cholesky factor of Σ.
     B : Tensor, shape (batch, n_channels, k)
-        L⁻¹F.
+        L⁻¹FR, the data weighted as derivatives want them; R = I where the noise is known.
     J : Tensor, shape (batch,)
         The energy.
+    rest : Tensor, shape (batch,)
+        Power of the weighted data in the directions left out.
     """
 
     R: Tensor
@@ -121,6 +135,7 @@ class Point:
     L: Tensor
     B: Tensor
     J: Tensor
+    rest: Tensor
 
     @property
     def active(self) -> Tensor:
@@ -228,14 +243,16 @@ def evaluate(candidates: Candidates, R: Tensor, noise: Tensor) -> Point:
     P = weighted_columns(candidates.Phi, R)
     L, failed = torch.linalg.cholesky_ex(P @ P.mT + torch.diag_embed(noise))
     B = torch.linalg.solve_triangular(L, candidates.F, upper=False)
-    J = 2 * L.diagonal(dim1=1, dim2=2).log().sum(1) + B.square().sum((1, 2))
+    J = 2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
     if candidates.n_rest:
-        J = J + candidates.n_rest * noise[:, 0].log() + candidates.rest / noise[:, 0]
-    return Point(
-        R,
-        noise,
-        P,
-        L,
-        B,
-        J.masked_fill(failed > 0, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf),
-    )
+        J = J + candidates.n_rest * noise[:, 0].log()
+    rest = candidates.rest.expand(len(J)) if not candidates.share else candidates.rest
+    if candidates.share:
+        products = B.mT @ B + rest / noise[:, :1, None]
+        root = weights_root(products, candidates.share)
+        J, B = J + misfit(products, candidates.share), B @ root
+        rest = (root * (rest @ root)).sum((1, 2)) if rest.ndim else rest.expand(len(J))
+    else:
+        J = J + B.square().sum((1, 2)) + rest / noise[:, 0]
+    J = J.masked_fill(failed > 0, torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return Point(R, noise, P, L, B, J, rest)

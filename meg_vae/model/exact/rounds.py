@@ -14,6 +14,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.entry import let_in
 from meg_vae.model.exact.point import Candidates, Point, evaluate
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.misfit import Certainty
 
 START = 128  # strongest positions after the sweeps, settled first
 CANDIDATES = 256  # positions that may enter in one round
@@ -69,6 +70,7 @@ def minimise(
     full: bool,
     tol: float,
     max_iter: int,
+    certainty: Certainty,
 ) -> Solution:
     """Descend from a dense start until the certificate over all positions is below ``tol``.
 
@@ -90,6 +92,8 @@ def minimise(
         Target of the certificate.
     max_iter : int
         Most accepted steps.
+    certainty : Certainty
+        How far the covariance of the noise is known.
 
     Returns
     -------
@@ -100,7 +104,8 @@ def minimise(
     o = dictionary.n_orient
     eye = torch.eye(o, dtype=torch.float64, device=F.device)
     chosen = _strongest(gamma, gamma > 0, START)
-    candidates = Candidates(dictionary.columns(chosen), F, full and o > 1, learn)
+    columns = dictionary.columns(chosen)
+    candidates = Candidates.of(columns, F, full and o > 1, learn, certainty)
     point = evaluate(candidates, gamma[:, chosen, None, None].sqrt() * eye, noise)
     trace = Trace([point.J], max_iter)
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])

@@ -10,7 +10,9 @@ K = RᵀΦᵀΣ⁻¹ΦR and M = RᵀΦᵀΣ⁻¹CΣ⁻¹ΦR the energy changes b
 
 The noise is one more variance component, with the identity for its columns. K∘M without the second
 half is the average information of restricted maximum likelihood (Gilmour, Thompson & Cullis 1995),
-which is positive semidefinite where the Hessian is not.
+which is positive semidefinite where the Hessian is not. Where the covariance of the noise was
+estimated, C is that of the weighted data, and the second derivative is that of the tangent, which
+lies above the energy.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from meg_vae.model.exact.point import Candidates, Point, weighted_columns
 from meg_vae.model.exact.small import eigh
+from meg_vae.model.misfit import removal_change
 
 
 def symmetric_basis(n_orient: int, like: Tensor) -> Tensor:
@@ -79,27 +82,6 @@ def _diagonal_blocks(matrix: Tensor, n_orient: int) -> Tensor:
     return blocks
 
 
-def removal_change(K: Tensor, M: Tensor) -> Tensor:
-    """Change of J when one position alone is taken out, log|I − K| + tr((I − K)⁻¹M).
-
-    Parameters
-    ----------
-    K, M : Tensor, shape (..., o, o)
-        Diagonal blocks of the position, weighted by its prior.
-
-    Returns
-    -------
-    change : Tensor, shape (...,)
-        Positive where the position is needed; twice the evidence per sample that it carries, in
-        nats.
-    """
-    values, vectors = eigh(K)
-    values = values.clamp_max(1 - torch.finfo(K.dtype).eps)
-    projected = (vectors.mT @ M @ vectors).diagonal(dim1=-2, dim2=-1)
-    change: Tensor = (torch.log1p(-values) + projected / (1 - values)).sum(-1)
-    return change
-
-
 def slopes(candidates: Candidates, point: Point) -> Slopes:
     """Differentiate the energy twice.
 
@@ -127,13 +109,15 @@ def slopes(candidates: Candidates, point: Point) -> Slopes:
         gradient = torch.einsum("zgab,kab->zgk", G, basis).flatten(1)
         self_term = _block_diagonal(_self_term(G, point.R, basis))
         removal = removal_change(
-            K.diagonal(dim1=1, dim2=2)[..., None, None], M.diagonal(dim1=1, dim2=2)[..., None, None]
+            K.diagonal(dim1=1, dim2=2)[..., None, None],
+            M.diagonal(dim1=1, dim2=2)[..., None, None],
+            candidates.share,
         )
     else:
         basis = None
         gradient = G.diagonal(dim1=2, dim2=3).sum(2)
         self_term = torch.diag_embed(gradient.clamp_min(0.0))
-        removal = removal_change(K_blocks, M_blocks)
+        removal = removal_change(K_blocks, M_blocks, candidates.share)
     average, fisher = _pairs(K, M, o, basis), _pairs(K, K, o, basis)
     if candidates.learn != "none":
         gradient, average, fisher, self_term = _with_noise(
@@ -245,7 +229,7 @@ def _with_noise(
             T.sum(1, keepdim=True) for T in (cross_average, cross_fisher)
         )
         own_average, own_fisher = (T.sum((1, 2), keepdim=True) for T in (own_average, own_fisher))
-        rest = (candidates.rest / point.noise[:, 0])[:, None]  # of directions that see noise alone
+        rest = (point.rest / point.noise[:, 0])[:, None]  # of directions that see noise alone
         own = own + candidates.n_rest - rest
         own_average, own_fisher = own_average + rest[..., None], own_fisher + candidates.n_rest
     return (

@@ -47,6 +47,7 @@ def sweep(
     n_sweeps: int,
     learn: bool,
     prune: float = PRUNE,
+    spare: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Run sweeps from a given prior.
 
@@ -66,6 +67,8 @@ def sweep(
         Whether the noise variance moves too.
     prune : float
         Positions below this part of the largest γ are let go.
+    spare : float
+        Channels that the noise variance does not count.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def sweep(
     """
     Phi, data, rest = _strongest_directions(dictionary, F, gamma, noise)
     rank, dtype = Phi.shape[0], Phi.dtype
-    n_rest = dictionary.n_channels - rank
+    n_rest = dictionary.n_channels - rank - spare
     kept = torch.arange(dictionary.n_groups, device=Phi.device)
     small = gamma.to(dtype)
     best = torch.full_like(noise, torch.inf)
@@ -128,7 +131,7 @@ def _strongest_directions(
     return dictionary.projected(rank, dtype), data.to(dtype), rest
 
 
-def _noise_ratio(T: Tensor, weights: Tensor, noise: Tensor, rest: Tensor, n_rest: int) -> Tensor:
+def _noise_ratio(T: Tensor, weights: Tensor, noise: Tensor, rest: Tensor, n_rest: float) -> Tensor:
     """Tr Σ⁻¹CΣ⁻¹ / tr Σ⁻¹, from the rows of T and the directions left out."""
     traces = (weights @ T.square().sum(2, keepdim=True)).double()[..., 0]
     return (traces[:, 1] + rest / noise**2) / (traces[:, 0] + n_rest / noise)

@@ -1,4 +1,7 @@
-"""Which sources stay: weak and spare ones go, and what grows enters."""
+"""Which sources stay: weak and spare ones go, and what grows enters.
+
+They are judged by their log evidence and the prior weight of their place together.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.misfit import removal_change
 from meg_vae.model.sliding.descent import FIRM, ROUGH, Effort, settle
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid, best_prior, highest, pull
@@ -16,29 +19,35 @@ from meg_vae.model.sliding.sources import Data, Sources, Term, principal_axes, w
 ALIKE = 0.7  # squared correlation of two sources' fields, above which one may stand for both
 SURE = 3.0  # times the evidence asked for, above which a source unlike all others is not tried
 WIDER = 1.0  # nats by which a further direction of a prior must raise the evidence
+BETTER = 0.1  # nats by which another place must be better for a source to move there
 
 
 def log_evidence(data: Data, sources: Sources) -> Tensor:
-    """Evidence in nats that each source carries, the others held: (n/2)[log|I − K| + tr(…)]."""
+    """Evidence in nats that each source carries, the others held: half the change of n J."""
     m, o = sources.live.shape
 
     def change(term: Term, P: Tensor) -> Tensor:
         A = torch.linalg.solve_triangular(term.L, P, upper=False)
         A = A.reshape(len(A), m, o).permute(1, 2, 0)
-        seen = A @ term.B
-        return removal_change(A @ A.mT, seen @ seen.mT)
+        seen = A @ (term.B @ term.root)
+        return removal_change(A @ A.mT, seen @ seen.mT, term.share)
 
     parts = zip(whiten(data, sources).runs, data.parts(sources.patterns), strict=True)
     lost = data.over_runs(change(term, P) for term, P in parts)
     return data.n / 2 * lost - sources.shift.square().sum(1) / 2
 
 
+def worth(data: Data, sources: Sources) -> Tensor:
+    """Log evidence and prior weight of each source together, in nats."""
+    return log_evidence(data, sources) + data.weight(sources.places)
+
+
 def without_weak(
     data: Data, sources: Sources, field: Field, least: float, effort: Effort
 ) -> Sources:
-    """Take out sources that carry less than ``least`` nats, half of them at a time."""
+    """Take out sources that are worth less than ``least`` nats, half of them at a time."""
     while len(sources):
-        evidence = log_evidence(data, sources)
+        evidence = worth(data, sources)
         weak = (evidence < least).nonzero()[:, 0]
         if not len(weak):
             break
@@ -51,7 +60,7 @@ def without_weak(
 def without_spare(data: Data, sources: Sources, field: Field, least: float) -> Sources:
     """Take out sources that the others make up for, once they have settled without them."""
     while len(sources) > 1:
-        evidence, energy = log_evidence(data, sources), whiten(data, sources).energy
+        evidence, energy = worth(data, sources), whiten(data, sources).energy
         alone = (likeness(sources) <= ALIKE).all(1) & (evidence > SURE * least)
         for k in evidence.argsort().tolist():
             if alone[k]:
@@ -100,9 +109,9 @@ def widened(data: Data, sources: Sources, field: Field) -> Sources:
 def with_growing(
     data: Data, sources: Sources, field: Field, grid: Grid, least: float
 ) -> tuple[Sources, float]:
-    """Let in a source where it would raise the evidence most, if by ``least`` nats or more.
+    """Let in a source where it is worth most, if ``least`` nats or more.
 
-    Gives the sources, and the evidence in nats that the best place has to offer.
+    Gives the sources, and what the best place has to offer in nats.
     """
     place, height, factor = highest(pull(data, sources), field, grid)
     offer = data.n / 2 * float(height)
@@ -113,6 +122,26 @@ def with_growing(
     more = settle(data, new, field, FIRM)
     gain = data.n / 2 * float(before - whiten(data, more).energy)
     return (more if gain >= least else sources), offer
+
+
+def with_better_places(data: Data, sources: Sources, field: Field, grid: Grid) -> Sources:
+    """Move a source to a place, however far, where evidence and prior weight together are larger.
+
+    Without weights there is none that a descent and a growing source would not find.
+    """
+    if data.prior is None:
+        return sources
+    own, energy = worth(data, sources), whiten(data, sources).energy
+    for k in own.argsort().tolist():
+        rest = sources.only(torch.arange(len(sources)) != k)
+        place, height, factor = highest(pull(data, rest), field, grid)
+        if not data.n / 2 * float(height) > own[k] + BETTER:
+            continue
+        new = rest.join(Sources.at(field, place, factor, sources.noise))
+        other = settle(data, new, field, FIRM)
+        if data.n / 2 * float(energy - whiten(data, other).energy) > BETTER:
+            return other
+    return sources
 
 
 def rough_start(data: Data, sources: Sources, field: Field, least: float) -> Sources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,22 +11,22 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from meg_vae.model.evidence import effective_samples
-from meg_vae.model.exact.point import compressed
 from meg_vae.model.exact.rounds import FLOOR, Solution
 from meg_vae.model.exact.threads import few_threads
-from meg_vae.model.selection import independent_samples
+from meg_vae.model.noise import Noise
+from meg_vae.model.selection import residual
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.laplace import Spread, spread
+from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
 from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
 from meg_vae.model.solve import data_factor
 
 HIDDEN = 1e-3  # of the noise: power of the data in directions that are left out as noise alone
-AGAIN = 0.98  # the sources are judged anew where the independent samples fall below this part
+AGAIN = 3  # times that the noise is learnt anew from what the sources leave
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class Fit:
     """Sources at their own places.
 
     ``places`` (m, q); ``shift`` (m, e), the weights of the field's errors there; ``factors``
-    (m, o, o); ``noise_variance`` (d,); ``energy`` J; ``stationarity``, the largest derivative left;
-    ``offer``, the evidence in nats that a further source at any place could add; ``log_evidence``
-    (m,) and ``on_wall`` (m,); ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to
-    activity, in each run by the columns of its channels; ``n_effective`` samples.
+    (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places; ``stationarity``,
+    the largest derivative left; ``offer``, what a further source at any place could be worth in
+    nats, evidence and prior weight together; ``log_evidence`` (m,) and ``on_wall`` (m,);
+    ``spread``, how sure all is; ``inverse_map`` (m, o, d) from data to activity, in each run by the
+    columns of its channels; ``n_effective`` samples of each run, and its ``noises``, how they go on
+    in time; ``start_energy`` J of the minimum on the grid in the same samples, NaN where there was
+    none.
     """
 
     places: Tensor
@@ -50,7 +54,9 @@ class Fit:
     on_wall: Tensor
     inverse_map: Tensor
     spread: Spread
-    n_effective: float
+    n_effective: list[float]
+    noises: list[Noise]
+    start_energy: float = math.nan
 
     def ordered(self, order: Tensor) -> Fit:
         """Put the sources in another order, shape (m,)."""
@@ -64,12 +70,13 @@ class Fit:
 class _RunView:
     """One run in the directions that are worth looking at.
 
-    ``basis`` (d, p); ``scale`` (d,), square root of the noise that the data were divided by;
-    ``columns`` (p, n, o) of the grid in these directions.
+    ``basis`` (d, p); ``variance`` (d,), the noise that λ is a factor on; ``scale`` (d,), that the
+    channels were divided by; ``columns`` (p, n, o) of the grid in these directions.
     """
 
     run: Run
     basis: Tensor
+    variance: Tensor
     scale: Tensor
     columns: Tensor
 
@@ -78,15 +85,26 @@ class _RunView:
         """The directions among the channels as they are, (d, p)."""
         return self.basis / self.scale[:, None]
 
+    @property
+    def log_volume(self) -> Tensor:
+        """What the energy lost by that division, in the channels that λ counts."""
+        return 2 * self.scale.log().mean() * self.run.size
+
 
 @dataclass(frozen=True)
 class _View:
-    """Data, field and grid in the directions that are worth looking at."""
+    """Data, field and grid in the directions that are worth looking at; λ to start from."""
 
     data: Data
     field: Field
     grid: Grid
     runs: list[_RunView]
+    noise: Tensor
+
+    def energy(self, sources: Sources) -> float:
+        """J in the channels as they are, without the prior of places."""
+        volume = self.data.over_runs(one.log_volume for one in self.runs)
+        return float(whiten(replace(self.data, prior=None), sources).energy + volume)
 
 
 def fit_places(
@@ -97,25 +115,33 @@ def fit_places(
     *,
     learn: bool,
     least: float,
+    prior: PlacePrior | None = None,
 ) -> Fit:
     """Let the sources of minima on a grid find their places, the same in all runs.
 
     The grid has the positions ``places`` (n, q), and the minima, one of each run, one variance for
-    the columns of a position. Sources carry ``least`` nats or more.
+    the columns of a position. Sources are worth ``least`` nats or more, with the weights of places
+    in ``prior``. In stretches of consecutive samples it is learnt how the noise goes on, and
+    independent samples count.
     """
-    recorded = [_counted(*both) for both in zip(recorded, solutions, strict=True)]
-    noise = [solution.noise_variance for solution in solutions]
-    view, start_noise = _view(field, places, recorded, noise, learn)
+    pairs = list(zip(recorded, solutions, strict=True))
+    variances = [solution.noise_variance / one.inflation for one, solution in pairs]
+    runs = [_learnt_on_grid(*pair) for pair in pairs]
+    view = _view(field, places, runs, variances, learn, prior)
+    start = _united(view, places, runs, solutions)
     with few_threads(batch=1):
-        start = _united(view, places, recorded, solutions, start_noise)
         settled = slide(view.data, start, view.field, view.grid, least)
-        counted = _counted_anew(view, settled.sources, recorded)
-        if sum(counted) < AGAIN * view.data.n:
-            runs = zip(view.data.runs, counted, strict=True)
-            data = replace(view.data, runs=tuple(replace(run, n=n) for run, n in runs))
-            view = replace(view, data=data)
-            settled = refine(view.data, settled.sources, view.field, view.grid, least)
-        return _result(view, settled)
+        for _ in range(AGAIN):
+            again = _learnt_anew(view, settled.sources, runs)
+            if all(new.noise.alike(old.noise) for new, old in zip(again, runs, strict=True)):
+                break
+            runs = again
+            view = _view(field, places, runs, variances, learn, prior)
+            found = settled.sources
+            sources = Sources.at(view.field, found.places, found.factors, found.noise)
+            settled = refine(view.data, sources, view.field, view.grid, least)
+        on_grid = Sources.at(view.field, start.places, start.factors, view.noise)
+        return replace(_result(view, settled, runs), start_energy=view.energy(on_grid))
 
 
 def refit_places(
@@ -125,110 +151,108 @@ def refit_places(
     *,
     places: ArrayLike,
     factors: ArrayLike,
-    noise: float,
+    variance: float,
     learn: bool,
     least: float,
+    prior: PlacePrior | None = None,
 ) -> Fit:
     """Let sources with places (m, q) and factors (m, o, o) settle in other data of the field."""
-    given = torch.tensor(noise, dtype=recorded[0].X.dtype)
-    view, start_noise = _view(field, grid, recorded, [given] * len(recorded), learn)
+    given = torch.tensor(variance, dtype=recorded[0].X.dtype)
+    view = _view(field, grid, recorded, [given] * len(recorded), learn, prior)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
     with few_threads(batch=1):
-        start = Sources.at(view.field, r, A, start_noise)
+        start = Sources.at(view.field, r, A, view.noise)
         sources = settle(view.data, start, view.field, FIRM)
         settled = refine(view.data, sources, view.field, view.grid, least)
-        return _result(view, settled)
+        return _result(view, settled, recorded)
 
 
-def _counted(one: Recorded, solution: Solution) -> Recorded:
-    """Count the independent samples in what a minimum on the grid leaves of a run."""
+def _learnt_on_grid(one: Recorded, solution: Solution) -> Recorded:
+    """Learn how the noise of a run goes on from what the minimum on the grid leaves."""
     if one.stretches is None:
         return one
     found = solution.gamma.nonzero()[:, 0]
     given = (found, solution.factor[found], solution.noise_variance)
-    n = independent_samples(one.dictionary, *given, one.X, one.stretches)
-    return replace(one, n=min(one.n, n))
+    return one.learnt(residual(one.dictionary, *given, one.X))
 
 
-def _counted_anew(view: _View, sources: Sources, recorded: Sequence[Recorded]) -> list[float]:
-    """Count the independent samples in what sources leave of each run."""
-    counted = []
+def _learnt_anew(view: _View, sources: Sources, recorded: Sequence[Recorded]) -> list[Recorded]:
+    """Learn how the noise of each run goes on from what sources leave."""
+    learnt = []
     terms = whiten(view.data, sources).runs
     columns = view.data.parts(sources.patterns)
     for one, seen, term, P in zip(recorded, view.runs, terms, columns, strict=True):
-        n = one.n
-        if one.stretches is not None:
-            explained = P @ (P.T @ torch.cholesky_solve(seen.directions.T @ one.X, term.L))
-            left = one.X - seen.scale[:, None] * (seen.basis @ explained)
-            parts = left.split(list(one.stretches), 1)
-            n = min(n, sum(effective_samples(part, one.dictionary) for part in parts))
-        counted.append(n)
-    return counted
+        explained = P @ (P.T @ torch.cholesky_solve(seen.directions.T @ one.X, term.L))
+        learnt.append(one.learnt(one.X - seen.scale[:, None] * (seen.basis @ explained)))
+    return learnt
 
 
 def _united(
-    view: _View,
-    places: Tensor,
-    recorded: Sequence[Recorded],
-    solutions: Sequence[Solution],
-    noise: Tensor,
+    view: _View, places: Tensor, recorded: Sequence[Recorded], solutions: Sequence[Solution]
 ) -> Start:
     """Unite the minima of all runs: a position's prior is the mean of those in the runs."""
     found = torch.cat([solution.gamma.nonzero()[:, 0] for solution in solutions]).unique()
-    shares = zip(view.data.weights, solutions, strict=True)
-    factors = torch.cat([w**0.5 * solution.factor[found] for w, solution in shares], 2)
+    weights = zip(view.data.weights, solutions, strict=True)
+    factors = torch.cat([w**0.5 * solution.factor[found] for w, solution in weights], 2)
     columns = []
     for one, seen in zip(recorded, view.runs, strict=True):
         own = one.dictionary.columns(found) * one.dictionary.norms[found, None]
         columns.append(torch.einsum("dp,dmo->pmo", seen.directions, own))
-    return Start(places[found], torch.cat(columns), factors, noise)
+    return Start(places[found], torch.cat(columns), factors, view.noise)
 
 
 def _view(
     field: Field,
     places: Tensor,
     recorded: Sequence[Recorded],
-    noise: Sequence[Tensor],
+    variances: Sequence[Tensor],
     learn: bool,
-) -> tuple[_View, Tensor]:
-    """Leave out directions in which the field is lost in the noise; and the noise to start from."""
-    seen = [_run_view(one, own) for one, own in zip(recorded, noise, strict=True)]
-    powers = [float(data_factor(one.X).square().sum()) / len(one.X) for one in recorded]
-    own_channels = noise[0].ndim > 0  # what is learnt is then a factor on all of them
-    data = Data(tuple(one.run for one in seen), learn)
-    mean = data.over_runs(torch.tensor(powers, dtype=torch.float64).unbind())
-    data = replace(data, floor=FLOOR * (1.0 if own_channels else float(mean)))
-    start = noise[0].new_ones(()) if own_channels else data.over_runs(noise)
-    directions = torch.block_diag(*(one.directions for one in seen))
+    prior: PlacePrior | None,
+) -> _View:
+    """Leave out directions in which the field is lost in the noise."""
+    views, powers = zip(
+        *(_run_view(one, own) for one, own in zip(recorded, variances, strict=True)), strict=True
+    )
+    data = Data(tuple(one.run for one in views), learn, prior=prior)
+    data = replace(data, floor=FLOOR * float(data.over_runs(powers)))
+    own_channels = variances[0].ndim > 0  # what is learnt is then a factor on all of them
+    noise = variances[0].new_ones(()) if own_channels else data.over_runs(variances)
+    directions = torch.block_diag(*(one.directions for one in views))
     norms = [one.dictionary.norms / recorded[0].dictionary.norms for one in recorded]
-    columns = [one.columns * k[:, None].float() for one, k in zip(seen, norms, strict=True)]
+    columns = [one.columns * k[:, None].float() for one, k in zip(views, norms, strict=True)]
     grid = Grid(places, torch.cat(columns))  # of each position at the scale of the first run's
-    return _View(data, field.through(directions), grid, seen), start
+    return _View(data, field.through(directions), grid, list(views), noise)
 
 
-def _run_view(one: Recorded, noise: Tensor) -> _RunView:
-    """Leave out directions of one run in which its field is lost in the noise."""
-    dictionary, F = one.dictionary, data_factor(one.X)
+def _run_view(one: Recorded, variance: Tensor) -> tuple[_RunView, Tensor]:
+    """Leave out directions of one run in which its field is lost; and the power that λ may have.
+
+    The rows are divided by √(ν / L), so that λ is a factor on the covariance whose inverse is
+    unbiased, of each run its own; and by the noise of each channel where it has one.
+    """
+    dictionary = one.dictionary
     d, o = dictionary.n_channels, dictionary.n_orient
-    if noise.ndim:  # one variance a channel
-        scale = noise.sqrt()
+    X, n = one.independent()
+    known = one.noise.certainty(n, d)
+    relative = variance if variance.ndim else torch.ones_like(X[:, 0])
+    scale = (one.inflation * relative).sqrt()
+    F = data_factor(X) / scale[:, None]
+    run = Run(F, n, n_rest=-known.spare, share=known.share)
+    if variance.ndim:
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
-        run = Run(compressed(F / scale[:, None]), one.n)
-        return _RunView(run, torch.eye(d, dtype=F.dtype), scale, columns)
-    values = dictionary.eigenvalues
+        view = _RunView(run, torch.eye(d, dtype=F.dtype), relative, scale, columns)
+        return view, variance.new_ones(())
+    power, values = F.square().sum(), dictionary.eigenvalues
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
-    seen = left * float(F.square().sum()) > HIDDEN * d * float(noise)
-    rank = max(int(seen.sum()), min(d, o))
+    rank = max(int((left * power > HIDDEN * d * variance).sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
-    run = Run(F, one.n).in_directions(basis)
-    run = replace(run, F=compressed(run.F))
-    columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o)
-    return _RunView(run, basis, torch.ones_like(F[:, 0]), columns)
+    columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o) / float(scale[0])
+    return _RunView(run.in_directions(basis), basis, relative, scale, columns), power / d
 
 
-def _result(view: _View, settled: Settled) -> Fit:
+def _result(view: _View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
     """Describe the sources in all directions of the data."""
-    sources, data = settled.sources.seen(), view.data
+    sources, data = settled.sources.seen(), replace(view.data, prior=None)
     at = whiten(data, sources)
     m, o = sources.live.shape
     encoders = [
@@ -237,19 +261,19 @@ def _result(view: _View, settled: Settled) -> Fit:
     ]
     back = torch.block_diag(*(one.directions for one in view.runs)).T
     own = spread(data, sources, view.field.unit)
-    steepest, on_wall = stationarity(data, sources, view.field)
-    volume = data.over_runs(2 * one.scale.log().sum() for one in view.runs)
+    steepest, on_wall = stationarity(view.data, sources, view.field)
     return Fit(
         places=sources.places,
         shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves
         factors=sources.factors,
-        noise_variance=sources.noise * torch.cat([one.scale for one in view.runs]).square(),
-        energy=float(at.energy + volume),
+        noise_variance=sources.noise * torch.cat([one.variance for one in view.runs]),
+        energy=view.energy(sources),
         stationarity=steepest,
         offer=settled.offer,
         log_evidence=settled.log_evidence,
         on_wall=on_wall,
         inverse_map=(sources.factors @ torch.cat(encoders, 1).unflatten(0, (m, o))) @ back,
         spread=replace(own, modes=own.modes @ back),
-        n_effective=data.n,
+        n_effective=[run.n for run in data.runs],
+        noises=[one.noise for one in recorded],
     )

@@ -1,28 +1,32 @@
 r"""Where a further source would lower the energy, and by how much.
 
 With S = LᵀΣ⁻¹L and Q = LᵀΣ⁻¹CΣ⁻¹L at a place and μ the eigenvalues of S⁻¹Q, the best full prior
-there, entering from nothing, lowers J by Σ_{μ>1} (μ − 1 − log μ): the growth of the place. It is
-largest where the data least agree with the model, so that its maximum over all places is a
-certificate.
+there, entering from nothing, lowers J by Σ_{μ>1} (μ − 1 − log μ) or, where the covariance of the
+noise was estimated, by a little less: the growth of the place. It is largest where the data least
+agree with the model, so that its maximum over all places is a certificate. Where places have prior
+weights w, what counts is its height, growth and (2/n) w(r) together.
 
 Over several runs a prior AAᵀ lowers J by
 
 .. math::
     \sum_r \tfrac{n_r}{n} [\operatorname{tr}((I + A^T S_r A)^{-1} A^T Q_r A) - \log|I + A^T S_r A|],
 
-whose maximum has no closed form. The means S̄ and Q̄ over the runs tell whether anything grows (some
-μ > 1) and give the directions and ratios of A; its scale is the one that lowers the exact sum most.
+where in a run of share c > 0 the trace becomes −log|I − c (I + AᵀSA)⁻¹AᵀQA| / c. Its maximum has
+no closed form. The means S̄ and Q̄ over the runs tell whether anything grows (some μ > 1) and give
+the directions and ratios of A; its scale is the one that lowers the exact sum most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from meg_vae.model.misfit import best_variance, growth
 from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
 CHUNK = 2048  # positions at a time
@@ -42,15 +46,19 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pull:
-    """What data and model pull at: of each run rows Σ^-½ and FᵀΣ⁻¹, from which S and Q follow.
+    """What data and model pull at: of each run rows Σ^-½ and RᵀFᵀΣ⁻¹, from which S and Q follow.
 
-    ``weights`` are the shares n_r / n, ``sizes`` the channels of each run.
+    ``weights`` are n_r / n, ``sizes`` the channels of each run and ``shares`` those of
+    `meg_vae.model.misfit`; ``prior`` holds the weights of places, if any, and n counts samples.
     """
 
     root: list[Tensor]
     seen: list[Tensor]
     weights: list[float]
     sizes: list[int]
+    shares: list[float]
+    prior: PlacePrior | None
+    n: float
 
     def blocks(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """S and Q of each run at the fields (m, d, o) of some places, each (runs, m, o, o)."""
@@ -61,9 +69,18 @@ class Pull:
         found = [own.to(part) @ part for own, part in zip(rows, parts, strict=True)]
         return torch.stack([x.mT @ x for x in found])
 
-    def shares(self, like: Tensor) -> Tensor:
-        """Give the weights in a shape that multiplies a tensor (runs, ...)."""
-        return like.new_tensor(self.weights).reshape(-1, *[1] * (like.ndim - 1))
+    def each(self, S: Tensor, Q: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """S, Q and share, run by run."""
+        return zip(S, Q, self.shares, strict=True)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the runs of values (runs, ...)."""
+        weights = values.new_tensor(self.weights).reshape(-1, *[1] * (values.ndim - 1))
+        return (weights * values).sum(0)
+
+    def lifted(self, growth: Tensor, places: Tensor) -> Tensor:
+        """Add to a growth what the weights of its places add."""
+        return growth if self.prior is None else growth + 2 / self.n * self.prior.at(places)
 
 
 def pull(data: Data, sources: Sources) -> Pull:
@@ -72,8 +89,9 @@ def pull(data: Data, sources: Sources) -> Pull:
     for term in whiten(data, sources).runs:
         eye = torch.eye(len(term.L), dtype=term.L.dtype)
         root.append(torch.linalg.solve_triangular(term.L, eye, upper=False))
-        seen.append(term.B.T @ root[-1])
-    return Pull(root, seen, data.weights, [len(run.F) for run in data.runs])
+        seen.append((term.B @ term.root).T @ root[-1])
+    sizes, shares = [len(run.F) for run in data.runs], [run.share for run in data.runs]
+    return Pull(root, seen, data.weights, sizes, shares, data.prior, data.n)
 
 
 def excess(S: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,15 +106,9 @@ def excess(S: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
     return values.flip(-1), torch.linalg.solve_triangular(L.mT, vectors, upper=True).flip(-1)
 
 
-def growth(values: Tensor) -> Tensor:
-    """Fall of J by the best full prior, from the eigenvalues μ."""
-    above = values.clamp_min(1.0)
-    return (above - 1 - above.log()).sum(-1)
-
-
-def best_factor(values: Tensor, vectors: Tensor) -> Tensor:
-    """Factor of that prior, (…, o, o)."""
-    return vectors * (values.clamp_min(1.0) - 1).sqrt()[..., None, :]
+def best_factor(values: Tensor, vectors: Tensor, share: float = 0.0) -> Tensor:
+    """Factor of the prior that grows most, (…, o, o)."""
+    return vectors * best_variance(values, share).sqrt()[..., None, :]
 
 
 def best_prior(at: Pull, fields: Tensor, n_directions: int | None = None) -> tuple[Tensor, Tensor]:
@@ -111,20 +123,33 @@ def _best_of(
     at: Pull, S: Tensor, Q: Tensor, n_directions: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Growth (m,) and factor (m, o, o) from S and Q of each run, (runs, m, o, o)."""
-    share = at.shares(S)
-    values, vectors = excess((share * S).sum(0), (share * Q).sum(0))
-    values, vectors = values[..., :n_directions], vectors[..., :n_directions]
-    factor = best_factor(values, vectors)
     if len(S) == 1:
-        return growth(values), factor
-    size, axes = torch.linalg.eigh(factor.mT @ S @ factor)  # (runs, m, o)
-    power = (axes.mT @ (factor.mT @ Q @ factor) @ axes).diagonal(dim1=-2, dim2=-1)
-    best, scale = torch.zeros_like(values[..., 0]), torch.zeros_like(values[..., 0])
-    for t in SCALES.to(values):
-        fall = (t * power / (1 + t * size) - torch.log1p(t * size.clamp_min(0.0))).sum(-1)
-        fall = (at.shares(fall) * fall).sum(0)
-        best, scale = torch.where(fall > best, fall, best), torch.where(fall > best, t, scale)
-    return best, factor * scale.sqrt()[..., None, None]
+        values, vectors = (x[..., :n_directions] for x in excess(S[0], Q[0]))
+        return growth(values, at.shares[0]), best_factor(values, vectors, at.shares[0])
+    values, vectors = (x[..., :n_directions] for x in excess(at.mean(S), at.mean(Q)))
+    factor = best_factor(values, vectors, min(at.shares))  # no pooled μ exceeds 1 / c of the least
+    A, falls = factor.double(), []
+    for s, q, c in at.each(S.double(), Q.double()):  # a difference over a small share
+        falls.append(_falls(A.mT @ s @ A, A.mT @ q @ A, c))
+    best, which = at.mean(torch.stack(falls)).max(0)
+    scale = torch.where(best > 0, SCALES[which], 0.0)
+    return best.clamp_min(0.0), factor * scale.sqrt()[..., None, None]
+
+
+def _falls(S: Tensor, Q: Tensor, share: float) -> Tensor:
+    """Fall of J_r by a prior at all its scales t, (scales, m), from AᵀSA and AᵀQA.
+
+    log|I + tS| / c − log|I + t(S − cQ)| / c − log|I + tS| where c > 0.
+    """
+    t = SCALES[:, None, None]
+    size, axes = torch.linalg.eigh(S)  # (m, o)
+    size = size.clamp_min(0.0)
+    volume = torch.log1p(t * size)
+    if not share:
+        power = (axes.mT @ Q @ axes).diagonal(dim1=-2, dim2=-1)
+        return (t * power / (1 + t * size) - volume).sum(-1)
+    left = torch.log1p(t * torch.linalg.eigvalsh(S - share * Q).clamp_min(0.0))
+    return (((volume - left) / share) - volume).sum(-1)
 
 
 def grid_growth(at: Pull, grid: Grid) -> Tensor:
@@ -147,16 +172,17 @@ def _grid_squares(rows: list[Tensor], columns: Tensor, sizes: list[int]) -> Tens
 
 
 def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Climb from places to maxima of the growth between them.
+    """Climb from places to maxima of the height between them.
 
-    Gives the places, their growth and the factors of the best priors there.
+    Gives the places, their height and the factors of the best priors there.
     """
     best, factor, slope = _growth_at(at, field, places)
     for _ in range(CLIMBS if len(places) else 0):
         size = torch.linalg.vector_norm(slope, dim=1, keepdim=True).clamp_min(1e-300)
         tries = torch.stack([field.within(places + s * field.unit * slope / size) for s in STEPS])
         seen = field.exact().expand(tries.flatten(0, 1)).values
-        found = best_prior(at, seen)[0].unflatten(0, tries.shape[:2])
+        found = at.lifted(best_prior(at, seen)[0], tries.flatten(0, 1))
+        found = found.unflatten(0, tries.shape[:2])
         top, which = found.max(0)
         better = top > best * (1 + 1e-4)
         if not better.any():
@@ -168,30 +194,34 @@ def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _growth_at(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Growth at places, the factor A of the best prior, and the gradient of the growth with it."""
+    """Height at places, the factor A of the best prior, and the gradient of the height with it."""
     here = field.exact().expand(places)
     S, Q = at.blocks(here.values)
-    height, A = _best_of(at, S, Q)
+    rise, A = _best_of(at, S, Q)
     toward = here.gradient.movedim(3, 1) @ A[:, None]  # (m, q, d, o), along which LA moves
     still = (here.values @ A)[:, None]
     eye = torch.eye(S.shape[-1], dtype=S.dtype)
     parts = zip(toward.split(at.sizes, 2), still.split(at.sizes, 2), at.root, at.seen, strict=True)
     slopes = []
-    for (moving, own, root, seen), s, q in zip(parts, S, Q, strict=True):
+    for (moving, own, root, seen), (s, q, c) in zip(parts, at.each(S, Q), strict=True):
         dS, dQ = ((rows @ moving).mT @ (rows @ own) for rows in (root, seen))  # (m, q, o, o)
-        T = torch.linalg.inv(eye + A.mT @ s @ A)[:, None]
-        change = (dQ - dS - dS @ T @ (A.mT @ q @ A)[:, None]) @ T
+        size, power = A.mT @ s @ A, A.mT @ q @ A
+        T = torch.linalg.inv(eye + size)
+        H = torch.linalg.inv(eye + size - c * power)
+        change = dQ @ H[:, None] - dS @ (T + H @ power @ T)[:, None]
         slopes.append(2 * change.diagonal(dim1=-2, dim2=-1).sum(-1))
-    slope = torch.stack(slopes)
-    return height, A, (at.shares(slope) * slope).sum(0)
+    slope = at.mean(torch.stack(slopes))
+    if at.prior is not None:
+        slope = slope + 2 / at.n * at.prior.derivatives(places)[0]
+    return at.lifted(rise, places), A, slope
 
 
 def highest(at: Pull, field: Field, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the place of largest growth: on the grid, and climbed from its best positions.
+    """Find the place of largest height: on the grid, and climbed from its best positions.
 
-    Gives a place (1, q), its growth (1,), and the factor (1, o, o) of the best prior there.
+    Gives a place (1, q), its height (1,), and the factor (1, o, o) of the best prior there.
     """
-    found = grid_growth(at, grid)
+    found = at.lifted(grid_growth(at, grid), grid.places)
     starts = _apart(grid.places, found, 4 * field.unit)
     places, height, factor = climb(at, field, grid.places[starts])
     best = height.argmax(0, keepdim=True)

@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from meg_vae.model.checks import check_data, check_positive, check_stretches
+from meg_vae.model.bootstrap import restrict
+from meg_vae.model.checks import (
+    check_data,
+    check_noise_samples,
+    check_positive,
+    check_stretches,
+)
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.field import Field
+from meg_vae.model.solve import solve
 
 
 @dataclass(frozen=True)
 class Recorded:
     """What was recorded in one run.
 
-    ``dictionary`` holds the field of its sensors on the grid, ``X`` (d, n_samples) the data; ``n``
-    independent samples at most, fewer where ``stretches`` of consecutive ones are not.
+    ``dictionary`` holds the field of its sensors on the grid, ``X`` (d, n_samples) the data, with
+    ``n`` independent samples at most; ``noise`` is what is known of the noise, and how it goes on
+    is learnt where ``stretches`` of consecutive samples are given.
     """
 
     dictionary: Dictionary
     X: Tensor
     n: float
+    noise: Noise = field(default_factory=Noise)
     stretches: Sequence[int] | None = None
+
+    def independent(self) -> tuple[Tensor, float]:
+        """Give independent samples, (d, n_independent), and how many count."""
+        X = self.noise.independent(self.X, self.stretches)
+        return X, self.n if self.stretches is None else min(self.n, float(X.shape[1]))
+
+    @property
+    def inflation(self) -> float:
+        """Factor on the covariance of the noise, with which its inverse is unbiased."""
+        return self.noise.inflation(self.dictionary.n_channels)
+
+    def on_grid(self, noise_variance: float | str, **options: Any) -> Solution:
+        """Find the minimum on the grid."""
+        return solve(
+            self.dictionary,
+            self.X,
+            noise_variance=self.noise.variance(noise_variance, self.dictionary.n_channels),
+            certainty=self.noise.certainty(self.n, self.dictionary.n_channels),
+            **options,
+        )
+
+    def learnt(self, residual: Tensor) -> Recorded:
+        """Learn how the noise goes on from what sources leave of the data."""
+        if self.stretches is None:
+            return self
+        return replace(self, noise=self.noise.learnt(residual, self.stretches, self.dictionary))
+
+    def only(self, positions: Tensor) -> Recorded:
+        """Keep some positions of the grid."""
+        return replace(self, dictionary=restrict(self.dictionary, positions))
 
 
 def listed(X: Any) -> list[Any]:
@@ -36,7 +77,14 @@ def listed(X: Any) -> list[Any]:
 
 
 def recorded_runs(
-    field: Field, grid: Tensor, X: Any, dictionary: Any, n_effective: Any, stretches: Any
+    columns: Field,
+    grid: Tensor,
+    X: Any,
+    dictionary: Any,
+    n_effective: Any,
+    n_noise: Any,
+    stretches: Any,
+    noise_variance: float | str,
 ) -> list[Recorded]:
     """Check the data of `SlidingVAE.fit`, and bring them into one shape."""
     runs = listed(X)
@@ -52,21 +100,26 @@ def recorded_runs(
 
     dictionaries = of_each("dictionary", dictionary)
     if dictionary is None:
-        dictionaries = _dictionaries(field, grid, [np.shape(one)[:1] for one in runs])
+        dictionaries = _dictionaries(columns, grid, [np.shape(one)[:1] for one in runs])
     counts, stretches = of_each("n_effective", n_effective), of_each("stretches", stretches)
+    shared = np.ndim(n_noise) == 0
+    behind = [n_noise] * len(runs) if shared else of_each("n_noise", n_noise)
     out = []
-    for one, own, n, parts in zip(runs, dictionaries, counts, stretches, strict=True):
+    for one, own, n, known, parts in zip(
+        runs, dictionaries, counts, behind, stretches, strict=True
+    ):
         data = torch.as_tensor(check_data(one, own.n_channels))
         samples = float(data.shape[1] if n is None else n)
         check_positive("n_effective", samples)
         check_stretches(parts, data.shape[1])
-        out.append(Recorded(own, data, samples, parts))
+        check_noise_samples(known, noise_variance)
+        out.append(Recorded(own, data, samples, Noise(float(known)), parts))
     return out
 
 
-def _dictionaries(field: Field, grid: Tensor, shapes: list[tuple[int, ...]]) -> list[Dictionary]:
+def _dictionaries(columns: Field, grid: Tensor, shapes: list[tuple[int, ...]]) -> list[Dictionary]:
     """Evaluate the field on the grid, and take the channels of the runs apart."""
-    values = field.exact().expand(grid).values  # (n, d, o)
+    values = columns.exact().expand(grid).values  # (n, d, o)
     d, o = values.shape[1:]
     sizes = [d] if len(shapes) == 1 else [size for shape in shapes for size in shape]
     if sum(sizes) != d:

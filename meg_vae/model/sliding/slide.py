@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.slopes import removal_change
+from meg_vae.model.misfit import noise_alone, removal_change
 from meg_vae.model.sliding.choice import (
     log_evidence,
     rough_start,
     widened,
+    with_better_places,
     with_growing,
     without_spare,
     without_weak,
@@ -55,8 +56,8 @@ class Settled:
 
 
 def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> Settled:
-    """Find the sources, each with ``least`` nats of evidence or more; at 0 none goes."""
-    if least > 0:
+    """Find the sources, each worth ``least`` nats or more; without weights none goes at 0."""
+    if least > 0 or data.prior is not None:
         begun = _begin(data, start, field.exact(), least)
         sources = Sources.at(field, begun.places, begun.factors, begun.noise)
     else:
@@ -67,17 +68,21 @@ def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> S
 def refine(data: Data, sources: Sources, field: Field, grid: Grid, least: float) -> Settled:
     """Let sources go and enter by their evidence until nothing changes, and settle them."""
     asked = least if least > 0 else math.inf
+    judged = least > 0 or data.prior is not None
     for _ in range(MOST):
-        if least > 0:
+        if judged:
             sources = without_weak(data, sources, field, least, FIRM)
             sources = without_spare(data, sources, field, least)
         sources = widened(data, sources, field)
-        more, offer = with_growing(data, sources, field, grid, asked)
+        moved = with_better_places(data, sources, field, grid)
+        more, offer = with_growing(data, moved, field, grid, asked)
         if more is sources:
             break
         sources = more
     sources = settle(data, settle_noise(data, sources), field, Effort())
-    if least > 0:
+    if data.prior is not None:  # what has no field may have crept into a prior, and stops a step
+        sources = settle(data, sources.seen(), field, Effort())
+    if judged:
         sources = without_weak(data, sources, field, least, Effort())
     return Settled(sources, log_evidence(data, sources), offer)
 
@@ -88,10 +93,13 @@ def _begin(data: Data, start: Start, field: Field, least: float) -> Sources:
     power = patterns.square().sum((1, 2))
     group = _groups(start.places, power, MERGE * field.unit)
     evidence = _group_evidence(data, patterns, start.noise, group)
-    some = (evidence >= HOPELESS * least).nonzero()
-    member = (group == some).to(power)
+    member = (group == group.unique()[:, None]).to(power)
     weight = member * power
     places = weight / weight.sum(1, keepdim=True) @ start.places
+    some = evidence + data.weight(places) >= HOPELESS * least
+    member, places = member[some], places[some]
+    if data.prior is not None:
+        places = field.within(places)
     prior = torch.einsum("gm,mab,mcb->gac", member, start.factors, start.factors)
     size, axes = torch.linalg.eigh(prior)
     factors = axes * size.clamp_min(0.0).sqrt()[:, None, :]
@@ -99,12 +107,13 @@ def _begin(data: Data, start: Start, field: Field, least: float) -> Sources:
 
 
 def settle_noise(data: Data, sources: Sources) -> Sources:
-    """Learn the noise where there is no source: λ is the mean power of the data."""
+    """Learn the noise where there is no source: λ is the mean power of the weighted data."""
     if not data.learn or len(sources):
         return sources
-    power = data.over_runs(run.F.square().sum() + run.rest for run in data.runs)
-    size = data.over_runs(power.new_tensor(len(run.F) + run.n_rest) for run in data.runs)
-    return replace(sources, noise=(power / size).clamp_min(max(data.floor, 1e-300)))
+    products = [run.F.T @ run.F + run.rest for run in data.runs]
+    sizes, shares = [run.size for run in data.runs], [run.share for run in data.runs]
+    noise = noise_alone(products, sizes, shares, data.weights)
+    return replace(sources, noise=noise.clamp_min(max(data.floor, 1e-300)))
 
 
 def _groups(places: Tensor, power: Tensor, reach: float) -> Tensor:
@@ -127,8 +136,10 @@ def _group_evidence(data: Data, patterns: Tensor, noise: Tensor, group: Tensor) 
     def change(run: Run, P: Tensor) -> Tensor:
         term = run.term(P, noise)
         A = torch.linalg.solve_triangular(term.L, P, upper=False)
-        seen = A.T @ term.B
-        parts = [removal_change(A[:, g].T @ A[:, g], seen[g] @ seen[g].T) for g in members]
+        seen = A.T @ term.B @ term.root
+        parts = [
+            removal_change(A[:, g].T @ A[:, g], seen[g] @ seen[g].T, run.share) for g in members
+        ]
         return torch.stack(parts)
 
     columns = data.parts(patterns.movedim(0, 1).flatten(1))

@@ -11,7 +11,8 @@ K = Σ⁻¹ and M = Σ⁻¹CΣ⁻¹,
 tr(M Σ̇_i K Σ̇_j) alone is the average information of restricted maximum likelihood (Gilmour, Thompson
 & Cullis 1995), positive semidefinite everywhere; tr(K Σ̇_i K Σ̇_j) is the expected (Fisher) one.
 A prior moves as Γ ← A exp(E) Aᵀ among its columns and turns into directions that it has not. Of
-several runs all these are sums over runs, each with its own Σ, C and rows of Ṗ.
+several runs all these are sums over runs, each with its own Σ, C and rows of Ṗ. Where the
+covariance of the noise was estimated, C is that of the weighted data, and the weights follow.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from meg_vae.model.misfit import removal_change
 from meg_vae.model.sliding.sources import Data, Run, Sources, Term, whiten
 
 VISIBLE = 0.1  # nats × 2 that an error of the field must be worth to be learnt
@@ -158,15 +160,19 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     gradient[own] += prior * _values(sources, moving)
     curvature[own, own] += _bends(sources, moving, pull, unit) + prior.diag()
     average[own, own] += prior.diag()
+    if data.prior is not None:
+        lean = data.prior.derivatives_of_energy(sources.places, moving.free, unit, data.n)
+        gradient[own] += lean[0]
+        curvature[own, own] += lean[1]
     return Slopes(at.energy, gradient, curvature, average, removal, moving)
 
 
 def _part(run: Run, term: Term, Z: Tensor, noise: Tensor, layout: _Layout, learn: bool) -> _Part:
     """Differentiate the energy of one run along its live and moved columns Z (d, r + Q)."""
     r, par, col, n = layout.r, layout.par, layout.col, layout.n
-    inverse = torch.cholesky_inverse(term.L)
+    inverse, F = torch.cholesky_inverse(term.L), run.F @ term.root
     KZ = inverse @ Z
-    FKZ = run.F.T @ KZ
+    FKZ = F.T @ KZ
     K, M = Z.T @ KZ, FKZ.T @ FKZ
     G = K - M
     gradient = _summed(2 * G[r:, :r].gather(1, col[:, None])[:, 0], par, n)
@@ -174,13 +180,15 @@ def _part(run: Run, term: Term, Z: Tensor, noise: Tensor, layout: _Layout, learn
     average = (average + average.T) / 2
     bend = 2 * G[r:, r:] * (col[:, None] == col)
     curvature = 2 * average - fisher + _summed(_summed(bend, par, n).T, par, n)
+    if run.share:  # the weights of the data follow the parameters
+        curvature = curvature - run.share * _pairs(M, M, r, par, col, n)
     if learn:
         gradient, curvature, average = _with_noise(
-            run, noise, inverse, KZ, FKZ, layout, (gradient, curvature, average)
+            (run, term, noise), (inverse, F), (KZ, FKZ), layout, (gradient, curvature, average)
         )
-    removal = torch.log1p(-K.diagonal()[:r].clamp_max(1 - 1e-15))
-    removal = removal + M.diagonal()[:r] / (1 - K.diagonal()[:r].clamp_max(1 - 1e-15))
-    pull = 2 * (KZ - inverse @ (run.F @ FKZ))[:, :r]
+    k, m = (x.diagonal()[:r, None, None] for x in (K, M))
+    removal = removal_change(k, m, run.share)
+    pull = 2 * (KZ - inverse @ (F @ FKZ))[:, :r]
     return _Part(gradient, curvature, average, removal, pull)
 
 
@@ -233,29 +241,35 @@ def _values(sources: Sources, moving: Directions) -> Tensor:
 
 
 def _with_noise(
-    run: Run,
-    noise: Tensor,
-    inverse: Tensor,
-    KZ: Tensor,
-    FKZ: Tensor,
+    given: tuple[Run, Term, Tensor],
+    whitening: tuple[Tensor, Tensor],
+    pulled: tuple[Tensor, Tensor],
     layout: _Layout,
     parts: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Border all with log λ, which moves Σ by λI."""
+    """Border all of one run with log λ, which moves Σ by λI."""
+    (run, term, lam), (inverse, F), (KZ, FKZ) = given, whitening, pulled
     r, par, col, n = layout.r, layout.par, layout.col, layout.n
     gradient, curvature, average = parts
-    KF = inverse @ run.F
+    KF = inverse @ F
     MZ = KF @ FKZ
-    fisher_c = 2 * noise * (KZ[:, :r][:, col] * KZ[:, r:]).sum(0)
-    average_c = noise * (MZ[:, :r][:, col] * KZ[:, r:] + MZ[:, r:] * KZ[:, :r][:, col]).sum(0)
-    fisher_c, average_c = _summed(fisher_c, par, n), _summed(average_c, par, n)
-    rest = run.rest / noise
-    own = noise * (inverse.diagonal().sum() - KF.square().sum()) + run.n_rest - rest
-    own_fisher = noise**2 * inverse.square().sum() + run.n_rest
-    own_average = noise**2 * (KF * (inverse @ KF)).sum() + rest
+    rest = term.root.T @ (run.rest / lam).expand_as(term.root) @ term.root
+    moved = lam * KF.T @ KF + rest  # by how much the weighted products G fall
+    fisher_c = 2 * lam * (KZ[:, :r][:, col] * KZ[:, r:]).sum(0)
+    average_c = lam * (MZ[:, :r][:, col] * KZ[:, r:] + MZ[:, r:] * KZ[:, :r][:, col]).sum(0)
+    follow_c = 2 * run.share * (FKZ[:, :r][:, col] * (moved @ FKZ[:, r:])).sum(0)
+    fisher_c, average_c, follow_c = (_summed(x, par, n) for x in (fisher_c, average_c, follow_c))
+    own = lam * inverse.diagonal().sum() + run.n_rest - moved.trace()
+    own_fisher = lam**2 * inverse.square().sum() + run.n_rest
+    own_average = lam**2 * (KF * (inverse @ KF)).sum() + rest.trace()
+    follow = run.share * moved.square().sum()
     return (
         torch.cat([gradient, own[None]]),
-        _bordered(curvature, 2 * average_c - fisher_c, 2 * own_average - own_fisher + own),
+        _bordered(
+            curvature,
+            2 * average_c - fisher_c - follow_c,
+            2 * own_average - own_fisher + own - follow,
+        ),
         _bordered(average, average_c, own_average),
     )
 

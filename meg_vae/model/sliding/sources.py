@@ -4,7 +4,10 @@ x | z ~ N(Σ_k L(r_k) A_k z_k, λI) with Γ_k = A_k A_kᵀ. It is linear in z, s
 and the profile J = log|Σ| + tr(CΣ⁻¹), Σ = λI + Σ_k P_k P_kᵀ, P_k = L(r_k) A_k, stay in closed form.
 The field is kept to first order about an anchor near each place, and evaluated anew when the place
 has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e(r), the prior of c
-adds ‖c‖² / n to J.
+adds ‖c‖² / n to J; where places have prior weights w, these add −(2/n) Σ_k w(r_k).
+
+Where the covariance of the noise was estimated, tr(CΣ⁻¹) gives way to the misfit of
+`meg_vae.model.misfit`.
 
 Several runs, between which the sensors moved, share places, priors, errors and noise, each with the
 field L_r of its own sensors: J = Σ_r (n_r / n) J_r. The channels of all of them stand one above the
@@ -15,20 +18,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from meg_vae.model.misfit import misfit, weights_root
 from meg_vae.model.sliding.field import Expansion, Field, rotation
+from meg_vae.model.sliding.prior import PlacePrior
 
 
 @dataclass(frozen=True)
 class Term:
-    """The energy J_r of one run, with Cholesky factor ``L`` of its Σ and ``B`` = L⁻¹F."""
+    """The energy J_r of one run, with Cholesky factor ``L`` of its Σ and ``B`` = L⁻¹F.
+
+    ``products`` G = FᵀΣ⁻¹F (k, k) are of all directions, and ``share`` is that of the run.
+    """
 
     energy: Tensor
     L: Tensor
     B: Tensor
+    products: Tensor
+    share: float
+
+    @cached_property
+    def root(self) -> Tensor:
+        """Factor R (k, k) of the weights of the data: derivatives are those for FR."""
+        return weights_root(self.products, self.share)
 
 
 @dataclass(frozen=True)
@@ -36,37 +52,49 @@ class Run:
     """The data of one run, in the directions that the field of its sensors reaches.
 
     ``F``, shape (d, k), is a factor of C = F Fᵀ; ``n`` counts independent samples; ``n_rest``
-    directions hold noise alone, of power ``rest``.
+    further directions hold noise alone, with the inner products ``rest``, shape (k, k) or zero;
+    ``share`` is that of `meg_vae.model.misfit`, 0 where the covariance of the noise is known.
     """
 
     F: Tensor
     n: float
-    n_rest: int = 0
-    rest: float = 0.0
+    n_rest: float = 0.0
+    rest: Tensor = torch.zeros(())
+    share: float = 0.0
+
+    @property
+    def size(self) -> float:
+        """Channels that λ counts."""
+        return len(self.F) + self.n_rest
 
     def in_directions(self, basis: Tensor) -> Run:
         """Describe the data in the columns of ``basis``; what it leaves out is noise alone."""
         inside = basis.T @ self.F
-        left = float(self.F.square().sum() - inside.square().sum())
+        left = self.F - basis @ inside
         n_rest = self.n_rest + basis.shape[0] - basis.shape[1]
-        return replace(self, F=inside, n_rest=n_rest, rest=self.rest + max(left, 0.0))
+        return replace(self, F=inside, n_rest=n_rest, rest=self.rest + left.T @ left)
 
     def term(self, P: Tensor, noise: Tensor) -> Term:
-        """J_r = log|Σ| + tr(CΣ⁻¹), Σ = PPᵀ + λI; infinite where Σ is not positive definite."""
+        """J_r = log|Σ| + misfit, Σ = PPᵀ + λI; infinite where Σ is not positive definite."""
         L, failed = torch.linalg.cholesky_ex(P @ P.T + noise * torch.eye(len(P), dtype=P.dtype))
         B = torch.linalg.solve_triangular(L, self.F, upper=False)
-        J = 2 * L.diagonal().log().sum() + B.square().sum()
-        J = J + self.n_rest * noise.log() + self.rest / noise
-        return Term(torch.where(failed > 0, torch.inf, J), L, B)
+        products = B.T @ B + self.rest / noise
+        J = 2 * L.diagonal().log().sum() + self.n_rest * noise.log() + misfit(products, self.share)
+        return Term(torch.where(failed > 0, torch.inf, J), L, B, products, self.share)
 
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a fit: its runs, and whether λ is free (``learn``), above ``floor``."""
+    """The data of a fit: its runs, and what holds for all of them.
+
+    ``learn`` says whether λ is free, above ``floor``; ``prior`` holds the weights of places, if
+    any.
+    """
 
     runs: tuple[Run, ...]
     learn: bool = True
     floor: float = 0.0
+    prior: PlacePrior | None = None
 
     @property
     def n(self) -> float:
@@ -75,8 +103,12 @@ class Data:
 
     @property
     def weights(self) -> list[float]:
-        """Share n_r / n of each run."""
+        """Weight n_r / n of each run."""
         return [run.n / self.n for run in self.runs]
+
+    def weight(self, places: Tensor) -> Tensor:
+        """Prior weights in nats at places (m, q)."""
+        return places.new_zeros(len(places)) if self.prior is None else self.prior.at(places)
 
     def parts(self, stacked: Tensor) -> tuple[Tensor, ...]:
         """Rows of each run, of what holds the channels of all one above the other."""
@@ -208,4 +240,6 @@ def whiten(data: Data, sources: Sources) -> Whitened:
     parts = zip(data.runs, data.parts(sources.patterns), strict=True)
     runs = tuple(run.term(P, sources.noise) for run, P in parts)
     J = data.over_runs(one.energy for one in runs) + sources.shift.square().sum() / data.n
+    if data.prior is not None:
+        J = J - 2 / data.n * data.weight(sources.places).sum()
     return Whitened(torch.where(torch.isfinite(J), J, torch.inf), runs)

@@ -1,0 +1,120 @@
+"""Runs whitened for a fit, in as many directions as their noise covariances are known for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mne.utils import logger, warn
+
+from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.runs import FitRun
+from meg_vae.meg.samples import noise_samples
+
+if TYPE_CHECKING:
+    from meg_vae.model.noise import Noise
+
+M = TypeVar("M")
+
+FEWEST = 10  # directions that are looked at in any case
+
+
+def whitened(run: FitRun, loose: Any, rank: Any) -> LeadField:
+    """Whiten the lead field of a run for its data, and say what is fitted to what.
+
+    Parameters
+    ----------
+    run : FitRun
+        The run.
+    loose, rank : object
+        As for `VAEInverse`.
+
+    Returns
+    -------
+    leadfield : LeadField
+        In all directions of the data.
+    """
+    data = run.data
+    leadfield = make_leadfield(
+        run.forward, data.info, run.noise_cov, nave=data.nave, loose=loose, rank=rank, data=data
+    )
+    n, rank = data.n_samples, len(leadfield.Phi)
+    logger.info(f"Fitting {leadfield.n_positions} positions to {n} samples of rank {rank}")
+    return leadfield
+
+
+def samples(run: FitRun) -> dict[str, Any]:
+    """Count the samples of the data of a run, and those behind its noise covariance.
+
+    Parameters
+    ----------
+    run : FitRun
+        The run.
+
+    Returns
+    -------
+    samples : dict
+        ``n_effective``, ``n_noise`` and ``stretches``, as `SparseVAE.fit` takes them.
+    """
+    data, n_noise = run.data, noise_samples(run.noise_cov)
+    if data.stretches is None:  # nothing tells how the noise goes on, but for the low-pass
+        n_noise *= data.n_independent / data.n_samples
+    return {"n_effective": data.n_independent, "n_noise": n_noise, "stretches": data.stretches}
+
+
+def fit_in_known_directions(
+    fit: Callable[[list[LeadField]], tuple[M, list[Noise]]],
+    leadfields: list[LeadField],
+    n_noise: Sequence[float],
+) -> tuple[list[LeadField], M]:
+    """Fit in as many directions of each run as its noise covariance is known for.
+
+    It takes twice as many independent samples as directions to whiten with a loss of a half (Reed,
+    Mallett & Brennan 1974); how many are independent, the first fit learns.
+
+    Parameters
+    ----------
+    fit : callable
+        Gives a model and the noise that it learnt of each run.
+    leadfields : list of LeadField
+        In all directions, of each run.
+    n_noise : list of float
+        Samples behind the covariance of each run.
+
+    Returns
+    -------
+    leadfields : list of LeadField
+        In the directions of the fit.
+    model : object
+        The fit.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a covariance has too few samples for all directions.
+    """
+    ranks = [len(own.Phi) for own in leadfields]
+    for _ in range(2):
+        model, noises = fit(leadfields)
+        known = [noise.n_independent / 2 for noise in noises]
+        many = [
+            len(own.Phi) > max(half, FEWEST) for own, half in zip(leadfields, known, strict=True)
+        ]
+        if not any(many):
+            break
+        leadfields = [
+            own.reduced(max(int(half), FEWEST)) if too_many else own
+            for own, half, too_many in zip(leadfields, known, many, strict=True)
+        ]
+    else:
+        model, _ = fit(leadfields)
+    for k, (own, rank, half) in enumerate(zip(leadfields, ranks, known, strict=True)):
+        if len(own.Phi) < rank:
+            which = f"run {k + 1} of {len(ranks)}: " if len(ranks) > 1 else ""
+            warn(
+                f"{which}noise_cov was estimated from {n_noise[k]:.0f} samples, of which about "
+                f"{2 * half:.0f} are independent, for {rank} channels: only the {len(own.Phi)} "
+                "directions that the lead field fills most are looked at. Estimate it from "
+                f"{2 * rank} independent samples or more."
+            )
+    return leadfields, model

@@ -1,0 +1,71 @@
+"""Noise: what is known of it beside its variance λ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.in_time import LONGEST, autocorrelation, independent, log_volume, seen_by
+from meg_vae.model.misfit import Certainty, certainty, degrees_of_freedom
+
+
+def _white() -> Tensor:
+    return torch.eye(1, LONGEST, dtype=torch.float64)[0]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How noise goes on in time, and from how many samples its covariance is known.
+
+    Attributes
+    ----------
+    n_samples : float
+        Samples that the covariance was estimated from, at the rate of the data; infinity where it
+        is known.
+    r : Tensor, shape (LONGEST,)
+        Autocorrelation.
+    """
+
+    n_samples: float = math.inf
+    r: Tensor = field(default_factory=_white)
+
+    @property
+    def n_independent(self) -> float:
+        """Samples that count as independent in the covariance (Bartlett 1946), n / (1 + 2Σρ²)."""
+        return self.n_samples / (1 + 2 * float(self.r[1:].square().sum()))
+
+    def learnt(self, residual: Tensor, stretches: Sequence[int], dictionary: Dictionary) -> Noise:
+        """Learn how it goes on from what sources leave of consecutive samples."""
+        rows, n_rows = seen_by(residual, dictionary)
+        return Noise(self.n_samples, autocorrelation(rows.split(list(stretches), 1), n_rows))
+
+    def alike(self, other: Noise) -> bool:
+        """Whether both go on in nearly the same way."""
+        return float((self.r - other.r).abs().max()) < 0.02
+
+    def independent(self, X: Tensor, stretches: Sequence[int] | None) -> Tensor:
+        """Turn consecutive samples (..., d, n) into independent ones; others already are."""
+        return X if stretches is None else independent(X, stretches, self.r)
+
+    def log_volume(self, stretches: Sequence[int] | None) -> float:
+        """Logarithm of the volume that a channel lost when its samples became independent."""
+        return 0.0 if stretches is None else log_volume(stretches, self.r)
+
+    def certainty(self, n: float, n_channels: int) -> Certainty:
+        """Tell how far the covariance is known to n independent samples of d channels."""
+        return certainty(n, n_channels, self.n_independent)
+
+    def inflation(self, n_channels: int) -> float:
+        """Factor ν / L on the covariance, with which its inverse is unbiased."""
+        if math.isinf(self.n_independent):
+            return 1.0
+        return self.n_independent / degrees_of_freedom(self.n_independent, n_channels)
+
+    def variance(self, given: float | str, n_channels: int) -> float | str:
+        """Noise variance to hold in the model where one is given, relative to that covariance."""
+        return given if isinstance(given, str) else self.inflation(n_channels) * given
