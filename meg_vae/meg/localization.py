@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     M = TypeVar("M", SlidingVAE, SparseVAE)
 
 FEWEST = 10  # directions that are looked at in any case
+ROUNDS, NEARLY = 3, 0.8  # fits in ever fewer directions, until these are nearly as few as known
 VAGUE = 0.1  # relative error of the lead field at a source, from which on it is told
 
 
@@ -207,21 +208,21 @@ def _fitted(
     It takes twice as many independent samples as directions to whiten with a loss of a half (Reed,
     Mallett & Brennan 1974); how many are independent, the first fit learns.
     """
-    n_channels = len(leadfield.Phi)
-    for _ in range(2):
+    whole, n_channels = leadfield, len(leadfield.Phi)
+    known = rank = min(n_noise / 2, n_channels)
+    for _ in range(ROUNDS):
+        rank = max(int(known), FEWEST) if known < n_channels else n_channels
+        leadfield = whole.reduced(rank) if rank < n_channels else whole
         model = fit(leadfield)
-        known = model.noise_.n_independent / 2
-        if len(leadfield.Phi) <= known or len(leadfield.Phi) <= FEWEST:
+        known = min(known, model.noise_.n_independent / 2)
+        if known >= NEARLY * rank or rank <= FEWEST:
             break
-        leadfield = leadfield.reduced(max(int(known), FEWEST))
-    else:
-        model = fit(leadfield)
-    if len(leadfield.Phi) < n_channels:
+    if rank < n_channels:
         warn(
             f"noise_cov was estimated from {n_noise:.0f} samples, of which about "
-            f"{2 * known:.0f} are independent, for {n_channels} channels: only the "
-            f"{len(leadfield.Phi)} directions that the lead field fills most are looked at. "
-            f"Estimate it from {2 * n_channels} independent samples or more."
+            f"{model.noise_.n_independent:.0f} are independent, for {n_channels} channels: only the "
+            f"{rank} directions that the lead field fills most are looked at. Estimate it from "
+            f"{2 * n_channels} independent samples or more."
         )
     return leadfield, model
 
