@@ -195,9 +195,10 @@ def _whitened(
 def _samples(data: FitData, noise_cov: mne.Covariance) -> dict[str, Any]:
     """Count the samples of the data, and those behind the noise covariance."""
     n_noise = noise_samples(noise_cov)
-    if data.stretches is None:  # nothing tells how the noise goes on, but for the low-pass
-        n_noise *= data.n_independent / data.n_samples
-    return {"n_effective": data.n_independent, "n_noise": n_noise, "stretches": data.stretches}
+    if data.stretches is not None:  # how the noise goes on is learnt
+        return {"n_noise": n_noise, "stretches": data.stretches}
+    n = data.n_independent  # nothing tells, but for the low-pass
+    return {"n_effective": n, "n_noise": n_noise * n / data.n_samples}
 
 
 def _fitted(
@@ -220,9 +221,9 @@ def _fitted(
     if rank < n_channels:
         warn(
             f"noise_cov was estimated from {n_noise:.0f} samples, of which about "
-            f"{model.noise_.n_independent:.0f} are independent, for {n_channels} channels: only the "
-            f"{rank} directions that the lead field fills most are looked at. Estimate it from "
-            f"{2 * n_channels} independent samples or more."
+            f"{model.noise_.n_independent:.0f} are independent, for {n_channels} channels: only "
+            f"the {rank} directions that the lead field fills most are looked at. Estimate it "
+            f"from {2 * n_channels} independent samples or more."
         )
     return leadfield, model
 
