@@ -166,7 +166,23 @@ def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
         "Energy J of these sources": f"{inverse.energy_:.6g}",
         "Independent samples": f"{inverse.n_effective_:.4g}, counted by the evidence",
     }
-    return facts | _weights(inverse) | _between(inverse)
+    return facts | _noise(inverse) | _weights(inverse) | _between(inverse)
+
+
+def _noise(inverse: VAEInverse) -> dict[str, str]:
+    """Say how the noise goes on, and how well its covariance is known."""
+    r = inverse.noise_autocorrelation_
+    past = np.flatnonzero(np.abs(r) < np.exp(-1))
+    lag = f", below 1/e after {past[0]} samples" if len(past) else ""
+    white = not r[1:].any()
+    facts = {
+        "Noise in time": "white" if white else f"autocorrelation {r[1]:.2f} at one sample{lag}"
+    }
+    n = inverse.noise_samples_
+    if np.isfinite(n):
+        independent = n / (1 + 2 * np.square(r[1:]).sum())
+        facts["Samples of the noise covariance"] = f"{n:.0f}, about {independent:.0f} independent"
+    return facts
 
 
 def _weights(inverse: VAEInverse) -> dict[str, str]:
