@@ -31,6 +31,7 @@ from meg_vae import SparseAutoencoder
 from meg_vae.model.encoders import optimal_encoder
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.rounds import minimise
+from meg_vae.model.misfit import EXACT
 from meg_vae.model.solve import data_factor
 
 NOISE = 1e-8  # λ, relative to the data's mean power; the same for all
@@ -116,6 +117,7 @@ def vae_from(problem: Problem, seed: int) -> End:
         full=False,
         tol=1e-5,
         max_iter=3000,
+        certainty=EXACT,
     )
     w_x = found.factor[0, :, 0, 0]
     active = w_x > 0

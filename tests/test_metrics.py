@@ -61,7 +61,10 @@ def leadfield_of(gain=None):
     }
     names = [f"MEG {k:03d}" for k in range(len(gain))]
     sensors = Sensors.of(mne.create_info(names, 100.0, "mag"), names)
-    return LeadField(gain, np.eye(len(gain)), sensors, np.ones(len(LINE)), 1, 1, forward)
+    eye, n = np.eye(len(gain)), len(gain)
+    cov = mne.Covariance(np.ones(n), names, [], [], nfree=0)
+    parts = (gain, eye, sensors, np.ones(len(LINE)), 1, 1, forward)
+    return LeadField(*parts, projector=eye, noise_cov=cov, rank={"mag": n})
 
 
 def case_of(values, true=(5,), *, sparse=True, radius=10.0, courses=COURSE, X=None):

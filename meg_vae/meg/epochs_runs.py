@@ -15,7 +15,6 @@ from meg_vae.meg.data import EvokedData
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.runs import naming_run, of_each
-from meg_vae.meg.samples import band_limited_samples
 from meg_vae.meg.weights import check_same_positions
 
 if TYPE_CHECKING:
@@ -36,15 +35,12 @@ class EpochsRun:
         The epochs, for the noise of their average.
     own : ndarray, shape (n_sources, n_orient, n_times)
         Activity of the fit's sources in the average, A·m.
-    n_independent : float
-        Samples that the low-pass leaves.
     """
 
     leadfield: LeadField
     field: ContinuousField | None
     whitened: NDArray[np.float64]
     own: NDArray[np.float64]
-    n_independent: float
 
 
 def epochs_of_runs(
@@ -143,7 +139,6 @@ def prepare_epochs(
         field=ContinuousField(leadfield, epochs.info, bem, trans) if free else None,
         whitened=np.einsum("rd,edt->ert", leadfield.whitener, data[:, picks]),
         own=filter_.activity(epochs.average(picks=leadfield.ch_names)),
-        n_independent=band_limited_samples(len(epochs.times), epochs.info),
     )
 
 

@@ -111,7 +111,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         the low-pass leaves: to compare forward models on identical data and noise covariance.
     n_effective_ : float
         Independent samples of the data, which the evidence counts: the directions of time that hold
-        noise, and no more than the low-pass leaves.
+        noise; of a recording or a covariance, what the low-pass leaves.
     noise_autocorrelation_ : ndarray, shape (n_runs, n_lags)
         Autocorrelation of the noise of each run as the residual shows it, from 1 at lag 0, by
         samples.
@@ -199,8 +199,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             the same positions.
         noise_cov : mne.Covariance | path-like | list of these
             Noise covariance of single trials; it is divided by the number of averages: ``nave`` of
-            an evoked response, the number of epochs, 1 for a recording or a covariance. A list
-            holds that of each run.
+            an evoked response, the number of epochs, 1 for a recording or a covariance. It counts
+            as an estimate from ``nfree`` samples at the rate of the data, or as exact where that
+            is 0. A list holds that of each run.
         info : mne.Info | list of mne.Info | None
             Measurement info of the data, needed with a covariance alone; of each run, or one.
         bem : path-like | mne.bem.ConductorModel | None
@@ -232,7 +233,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         -----
         RuntimeWarning
             If no source is found, the noise is none that a recording has, or the noise covariance
-            has another rank than the data.
+            has another rank than the data or is known from fewer than twice as many independent
+            samples as channels.
         """
         check_options(self.noise_variance, self.min_log_evidence)
         check_option("positions", self.positions, ("free", "grid"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 FEWEST = 10  # directions that are looked at in any case
+ROUNDS, NEARLY = 3, 0.8  # fits in ever fewer directions, until these are nearly as few as known
 
 
 def whitened(run: FitRun, loose: Any, rank: Any) -> LeadField:
@@ -56,10 +57,11 @@ def samples(run: FitRun) -> dict[str, Any]:
     samples : dict
         ``n_effective``, ``n_noise`` and ``stretches``, as `SparseVAE.fit` takes them.
     """
-    data, n_noise = run.data, noise_samples(run.noise_cov)
+    data, n, n_noise = run.data, None, noise_samples(run.noise_cov)
     if data.stretches is None:  # nothing tells how the noise goes on, but for the low-pass
-        n_noise *= data.n_independent / data.n_samples
-    return {"n_effective": data.n_independent, "n_noise": n_noise, "stretches": data.stretches}
+        n = data.n_independent
+        n_noise *= n / data.n_samples
+    return {"n_effective": n, "n_noise": n_noise, "stretches": data.stretches}
 
 
 def fit_in_known_directions(
@@ -93,28 +95,33 @@ def fit_in_known_directions(
     RuntimeWarning
         If a covariance has too few samples for all directions.
     """
-    ranks = [len(own.Phi) for own in leadfields]
-    for _ in range(2):
-        model, noises = fit(leadfields)
-        known = [noise.n_independent / 2 for noise in noises]
-        many = [
-            len(own.Phi) > max(half, FEWEST) for own, half in zip(leadfields, known, strict=True)
+    whole = leadfields
+    channels = [len(own.Phi) for own in whole]
+    known = [min(n / 2, d) for n, d in zip(n_noise, channels, strict=True)]
+    for _ in range(ROUNDS):
+        ranks = [
+            max(int(half), FEWEST) if half < d else d
+            for half, d in zip(known, channels, strict=True)
         ]
-        if not any(many):
-            break
         leadfields = [
-            own.reduced(max(int(half), FEWEST)) if too_many else own
-            for own, half, too_many in zip(leadfields, known, many, strict=True)
+            own.reduced(rank) if rank < d else own
+            for own, rank, d in zip(whole, ranks, channels, strict=True)
         ]
-    else:
-        model, _ = fit(leadfields)
-    for k, (own, rank, half) in enumerate(zip(leadfields, ranks, known, strict=True)):
-        if len(own.Phi) < rank:
+        model, noises = fit(leadfields)
+        known = [
+            min(half, noise.n_independent / 2) for half, noise in zip(known, noises, strict=True)
+        ]
+        if all(
+            half >= NEARLY * rank or rank <= FEWEST for half, rank in zip(known, ranks, strict=True)
+        ):
+            break
+    for k, (rank, d) in enumerate(zip(ranks, channels, strict=True)):
+        if rank < d:
             which = f"run {k + 1} of {len(ranks)}: " if len(ranks) > 1 else ""
             warn(
                 f"{which}noise_cov was estimated from {n_noise[k]:.0f} samples, of which about "
-                f"{2 * half:.0f} are independent, for {rank} channels: only the {len(own.Phi)} "
-                "directions that the lead field fills most are looked at. Estimate it from "
-                f"{2 * rank} independent samples or more."
+                f"{noises[k].n_independent:.0f} are independent, for {d} channels: only the "
+                f"{rank} directions that the lead field fills most are looked at. Estimate it from "
+                f"{2 * d} independent samples or more."
             )
     return leadfields, model

@@ -40,6 +40,8 @@ class LeadField:
         Number of averages that the whitener assumes.
     forward : mne.Forward
         The forward model restricted to these channels, in the orientation used.
+    projector : ndarray, shape (n_channels, n_channels)
+        SSP projection of the data and of the noise covariance.
     noise_cov : mne.Covariance
         The noise covariance of single trials that the whitener was made of.
     rank : dict
@@ -53,6 +55,7 @@ class LeadField:
     n_orient: int
     nave: float
     forward: mne.Forward
+    projector: NDArray[np.float64]
     noise_cov: mne.Covariance
     rank: dict[str, int]
 
@@ -82,16 +85,18 @@ class LeadField:
         leadfield : LeadField
             The same in fewer whitened channels.
         """
-        back = np.linalg.pinv(self.whitener)
-        names = self.noise_cov.ch_names
-        cov = self.noise_cov.data
-        power = cov if self.noise_cov["diag"] else np.diag(cov)
-        scale = 1 / np.sqrt([power[names.index(name)] for name in self.ch_names])
-        seen = scale[:, None] * (back @ (self.whitener @ self.forward["sol"]["data"]))
+        names, cov = self.noise_cov.ch_names, self.noise_cov.data
+        cov = np.diag(cov) if self.noise_cov["diag"] else cov
+        picks = [names.index(name) for name in self.ch_names]
+        cov = cov[np.ix_(picks, picks)]
+        scale = 1 / np.sqrt(np.diag(cov))
+        seen = scale[:, None] * (self.projector @ self.forward["sol"]["data"])
         axes = np.linalg.eigh(seen @ seen.T)[1][:, ::-1][:, :rank]
-        some = (axes.T * scale) @ back
-        again = np.linalg.solve(np.linalg.cholesky(some @ some.T), some)
-        return replace(self, Phi=again @ self.Phi, whitener=again @ self.whitener)
+        some = (axes.T * scale) @ self.projector
+        root = np.linalg.cholesky(some @ cov @ some.T)
+        whitener = self.nave**0.5 * np.linalg.solve(root, some)
+        Phi = (whitener @ self.forward["sol"]["data"]) * self.weights
+        return replace(self, Phi=Phi, whitener=whitener)
 
 
 def whiten(
@@ -189,6 +194,8 @@ def make_leadfield(
         noise_cov, info, ch_names, rank=rank, pca=True, verbose="error"
     )
     whitener = nave**0.5 * whitener
+    projections = [*info["projs"], *noise_cov["projs"]]
+    projector = mne.proj.make_projector(projections, ch_names)[0]
     return LeadField(
         Phi=(whitener @ forward["sol"]["data"]) * weights,
         whitener=whitener,
@@ -197,6 +204,7 @@ def make_leadfield(
         n_orient=1 if mne.forward.is_fixed_orient(forward) else 3,
         nave=nave,
         forward=forward,
+        projector=projector,
         noise_cov=noise_cov,
         rank=rank,
     )

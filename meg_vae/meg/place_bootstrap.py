@@ -38,10 +38,8 @@ def resample_places(
     axis, peaks = directions(inverse.filter_, own)
     averages = [np.tensordot(w, run.whitened, 1) for w, run in zip(weights, runs, strict=True)]
     field, leadfield = FieldOfRuns([run.field for run in runs]), runs[0].leadfield
-    independent = np.array([run.n_independent for run in runs])
-    counts = (inverse.n_effective_ * independent / independent.sum()).tolist()
     start = _start(inverse, runs, leadfield.forward["source_rr"], field.spacing)
-    known = list(zip(counts, learnt_noises(inverse), strict=True))
+    known = [(inverse.n_effective_, noise) for noise in learnt_noises(inverse)]  # samples at most
     model = field, leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
     parts = ([own[some] for own in averages] for some in tasks)

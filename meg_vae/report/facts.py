@@ -166,7 +166,24 @@ def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
         "Energy J of these sources": f"{inverse.energy_:.6g}",
         "Independent samples": f"{inverse.n_effective_:.4g}, counted by the evidence",
     }
-    return facts | _weights(inverse) | _between(inverse)
+    return facts | _noise(inverse) | _weights(inverse) | _between(inverse)
+
+
+def _noise(inverse: VAEInverse) -> dict[str, str]:
+    """Say how the noise of each run goes on, and how well its covariance is known."""
+    goes_on, known = [], []
+    for r, n in zip(inverse.noise_autocorrelation_, inverse.noise_samples_, strict=True):
+        past = np.flatnonzero(np.abs(r) < np.exp(-1))
+        lag = f", below 1/e after {past[0]} samples" if len(past) else ""
+        white = not r[1:].any()
+        goes_on.append("white" if white else f"autocorrelation {r[1]:.2f} at one sample{lag}")
+        independent = n / (1 + 2 * np.square(r[1:]).sum())
+        counted = f"{n:.0f}, about {independent:.0f} independent"
+        known.append(counted if np.isfinite(n) else "not told")
+    facts = {"Noise in time": "; ".join(goes_on)}
+    if np.isfinite(inverse.noise_samples_).any():
+        facts["Samples of the noise covariance"] = "; ".join(known)
+    return facts
 
 
 def _weights(inverse: VAEInverse) -> dict[str, str]:
