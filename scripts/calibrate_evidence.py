@@ -4,13 +4,13 @@ The largest threshold at which a source is reported is noted in recordings that 
 families, all with the lead field and the noise covariance of MNE's sample subject (7,501 positions,
 and the places between them; the default options of `VAEInverse`):
 
-- *Gaussian*: white noise with the sample's covariance, 30 to 240 samples.
-- *filtered*: the same noise, low-passed at 40 Hz (which the recording's info tells), low-passed
-  at 20 Hz or shaped as 1/f (which it does not tell).
+- *Gaussian*: white noise with the sample's covariance, which is known, 30 to 240 samples.
+- *filtered*: the same noise, low-passed at 40 Hz, low-passed at 20 Hz or shaped as 1/f; how it goes
+  on is learnt.
 - *baseline*: the baselines (-0.2 to 0 s, low-passed at 40 Hz) of the sample's four averages.
   Whitened, they are mixed with random weights of unit norm and random signs, and a window of 0.1
   to 0.2 s is taken at random, backwards in half of the runs. All these runs come from the same four
-  stretches of data, so they are less independent than 200 recordings.
+  stretches of data, so they are less independent than as many recordings.
 - *windows*: the baselines as they are, five windows of each condition (five of 0.1 s, which
   overlap), 20 in all.
 """
@@ -35,7 +35,6 @@ from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
 
-from meg_vae.meg.samples import band_limited_samples
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
 from meg_vae.model.sliding_vae import SlidingVAE
 from meg_vae.viz.style import PALETTE
@@ -46,7 +45,7 @@ FAMILIES = {
     "baseline": "real baselines, mixed",
     "windows": "real baselines, as they are (20)",
 }
-FILTERS = ("low-pass 40 Hz, told", "low-pass 20 Hz, untold", "1/f, untold")
+FILTERS = ("low-pass 40 Hz", "low-pass 20 Hz", "1/f")
 SAMPLES = (30, 60, 120, 240)
 LOWEST, STEP = 9.0, 0.1  # nats: the first threshold, and how far above a source the next is
 STARTS = (-0.2, -0.175, -0.15, -0.125, -0.1)  # s, of the windows of 0.1 s
@@ -54,35 +53,35 @@ STARTS = (-0.2, -0.175, -0.15, -0.125, -0.1)  # s, of the windows of 0.1 s
 Runs = Annotated[int, typer.Option(help="Runs of each family.")]
 
 
-def noise(family: str, number: int, seed: int) -> tuple[np.ndarray, float, str]:
-    """Whitened noise of one run, its low-pass as far as it is told (Hz), and its kind."""
+def noise(family: str, number: int, seed: int) -> tuple[np.ndarray, str]:
+    """Whitened noise of one run, and its kind."""
     head = sample_head()
     d, sfreq, baselines = head.rank, head.sfreq, head.baselines
     rng = np.random.default_rng([seed, list(FAMILIES).index(family), number])
     n = SAMPLES[number % len(SAMPLES)]
     if family == "Gaussian":
-        return rng.standard_normal((d, n)), sfreq / 2, "white"
+        return rng.standard_normal((d, n)), "white"
     if family == "filtered":
         kind = FILTERS[number // len(SAMPLES) % len(FILTERS)]
-        return _filtered(kind, d, n, sfreq, rng), 40.0 if kind == FILTERS[0] else sfreq / 2, kind
+        return _filtered(kind, d, n, sfreq, rng), kind
     if family == "windows":
         X = baselines[number // len(STARTS)]
         first = round((STARTS[number % len(STARTS)] - STARTS[0]) * sfreq)
         kind = f"{CONDITIONS[number // len(STARTS)]}, from {STARTS[number % len(STARTS)]:g} s"
-        return X[:, first : first + round(0.1 * sfreq)], 40.0, kind
+        return X[:, first : first + round(0.1 * sfreq)], kind
     weights = rng.standard_normal(len(baselines))
     X = np.tensordot(weights / np.linalg.norm(weights), np.array(baselines), 1)
     n = int(rng.integers(round(0.1 * sfreq), X.shape[1] + 1))
     first = int(rng.integers(0, X.shape[1] - n + 1))
     X = X[:, first : first + n]
-    return np.ascontiguousarray(X[:, :: rng.choice([-1, 1])]), 40.0, "mixture"
+    return np.ascontiguousarray(X[:, :: rng.choice([-1, 1])]), "mixture"
 
 
 def _filtered(kind: str, d: int, n: int, sfreq: float, rng: np.random.Generator) -> np.ndarray:
     """Noise of unit variance whose spectrum is shaped, from the middle of a longer stretch."""
     margin = 600
     X = rng.standard_normal((d, n + 2 * margin))
-    if kind == "1/f, untold":
+    if kind == FILTERS[2]:
         f = np.fft.rfftfreq(X.shape[1], 1 / sfreq)
         X = np.fft.irfft(np.fft.rfft(X) / np.sqrt(np.maximum(f, 1.0)), X.shape[1])
     else:
@@ -95,12 +94,9 @@ def largest_evidence(family: str, number: int, seed: int) -> dict:
     """One run: the largest threshold at which a source is still reported."""
     torch.set_num_threads(1)
     head = sample_head()
-    X, lowpass, kind = noise(family, number, seed)
-    info = mne.create_info(1, head.sfreq, verbose="error")
-    with info._unlock():
-        info["lowpass"] = lowpass
-    n = X.shape[1]
-    known = {"dictionary": head.dictionary, "n_effective": band_limited_samples(n, info)}
+    X, kind = noise(family, number, seed)
+    n, real = X.shape[1], family in ("baseline", "windows")
+    known = {"dictionary": head.dictionary, "n_noise": head.n_noise if real else np.inf}
     known |= {"errors": head.field.errors, "confine": head.field.confine, "stretches": [n]}
     threshold, largest = LOWEST, 0.0
     while True:

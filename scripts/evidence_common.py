@@ -20,6 +20,7 @@ from meg_vae.datasets.simulation import event_related, place_sources, simulate
 from meg_vae.datasets.template import cortex_vertices
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.meg.samples import noise_samples
 from meg_vae.model.exact.dictionary import Dictionary
 
 Jobs = Annotated[int, typer.Option(help="Processes; -1 takes all processors.")]
@@ -32,13 +33,15 @@ class SampleHead:
     """Whitened lead field of MNE's sample subject, and the baselines of its four averages.
 
     ``dictionary`` is Φ of free orientation at the positions, ``field`` the lead field between them;
-    ``baselines`` (n_conditions, rank, n_samples) are whitened, sampled at ``sfreq`` Hz.
+    ``baselines`` (n_conditions, rank, n_samples) are whitened, sampled at ``sfreq`` Hz, by a
+    covariance of ``n_noise`` samples.
     """
 
     dictionary: Dictionary
     field: ContinuousField
     places: np.ndarray
     sfreq: float
+    n_noise: float
     baselines: list[np.ndarray]
 
     @property
@@ -61,6 +64,7 @@ def sample_head() -> SampleHead:
         field=ContinuousField(leadfield, info),
         places=leadfield.forward["source_rr"],
         sfreq=info["sfreq"],
+        n_noise=noise_samples(case.noise_cov),
         baselines=baselines,
     )
 

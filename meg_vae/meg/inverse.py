@@ -107,8 +107,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         were given. ``log_evidence`` in ``sources_``, ``energy_`` and ``log_evidence_`` are what the
         data say, without them.
     log_evidence_ : float
-        Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`, for as many samples as
-        the low-pass leaves: to compare forward models on identical data and noise covariance.
+        Log evidence of the whole model in nats, as in `meg_vae.SparseVAE`: to compare forward
+        models on identical data and noise covariance.
     n_effective_ : float
         Independent samples of the data, which the evidence counts: the directions of time that hold
         noise; of a recording or a covariance, what the low-pass leaves.
