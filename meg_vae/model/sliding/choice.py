@@ -100,7 +100,7 @@ def widened(data: Data, sources: Sources, field: Field) -> Sources:
     slot = (~sources.live).to(torch.int8).argmax(1)
     factors = sources.factors.clone()
     factors[torch.arange(len(sources)), :, slot] += new
-    wider = replace(sources, factors=principal_axes(factors))
+    wider = replace(sources, factors=principal_axes(factors)).seen()
     if not whiten(data, wider).energy < whiten(data, sources).energy:
         return sources
     return settle(data, wider, field, FIRM)

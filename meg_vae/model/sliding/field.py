@@ -74,7 +74,7 @@ class Field:
             gradient = gradient.unflatten(2, (o, q))
             errors = torch.einsum("dp,medo->mepo", self.basis, errors)
             drift = torch.einsum("dp,medoq->mepoq", self.basis, drift)
-        seen = _seen(values)
+        seen = seen_part(values)
         return Expansion(
             values @ seen,
             torch.einsum("mdaq,mao->mdoq", gradient, seen),
@@ -129,7 +129,7 @@ def _check(name: str, given: Tensor, shape: tuple[int | None, ...]) -> None:
         raise ValueError(f"{name} must have shape ({wanted}), got {tuple(given.shape)}.")
 
 
-def _seen(values: Tensor) -> Tensor:
+def seen_part(values: Tensor) -> Tensor:
     """Projections (m, o, o) onto the dipoles that are seen: MEG sees no radial one in a sphere.
 
     A prior along the others would grow without bound for a field that is an error of its own.

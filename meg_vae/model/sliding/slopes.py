@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.misfit import removal_change
+from meg_vae.model.sliding.field import seen_part
 from meg_vae.model.sliding.sources import Data, Run, Sources, Term, whiten
 
+TURNED = 1e-6  # of a prior's factor: moves of it that are smaller are none
 VISIBLE = 0.1  # nats × 2 that an error of the field must be worth to be learnt
 
 
@@ -97,6 +99,9 @@ def directions(data: Data, sources: Sources, unit: float) -> Directions:
     """
     A, live = sources.factors, sources.live
     pairs, real = factor_moves(A)
+    pairs = seen_part(sources.values)[:, None] @ pairs  # no turn towards what no sensor sees
+    size = torch.linalg.matrix_norm(pairs)
+    real = real & (size > TURNED * torch.linalg.matrix_norm(A)[:, None])
     moves = torch.cat(
         [
             unit * torch.einsum("mdoq,moa->mqda", sources.slope, A),
