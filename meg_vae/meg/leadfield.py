@@ -7,7 +7,7 @@ from typing import Any
 
 import mne
 import numpy as np
-from mne.utils import logger
+from mne.utils import logger, use_log_level
 from numpy.typing import NDArray
 
 from meg_vae.meg.channels import check_covariance, common_channels, evoked_data
@@ -195,7 +195,8 @@ def make_leadfield(
     )
     whitener = nave**0.5 * whitener
     projections = [*info["projs"], *noise_cov["projs"]]
-    projector = mne.proj.make_projector(projections, ch_names)[0]
+    with use_log_level("error"):
+        projector = mne.proj.make_projector(projections, ch_names)[0]
     return LeadField(
         Phi=(whitener @ forward["sol"]["data"]) * weights,
         whitener=whitener,
