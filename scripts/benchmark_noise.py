@@ -171,14 +171,17 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     y = np.arange(len(scores))
     axes[0].barh(y, 100 * scores["with_false_source"], color=PALETTE[1])
     axes[0].axvline(5, color="black", linestyle=":", linewidth=1)
-    axes[0].set(xlabel="noise alone with a false source (%)", xlim=(0, 100))
+    axes[0].text(5.3, -0.6, "1 in 20", va="center", fontsize=8)
+    axes[0].set(xlabel="noise alone with a false source (%)", xlim=(0, 25))
+    axes[0].set_ylabel("noise in time, and samples behind its covariance")
     axes[0].set_yticks(y, scores["noise"])
     axes[0].invert_yaxis()
     for k, level in enumerate(level for level in LEVELS if level is not None):
         style = {"color": PALETTE[k], "linestyle": "none"}
         axes[1].plot(scores[f"error_{level:g}_dB"], y, "os^"[k], label=f"{level:g} dB", **style)
-    axes[1].set(xlabel="mean error of three sources (mm)", xscale="log")
-    axes[1].xaxis.set_major_formatter("{x:g}")
+    axes[1].set(xlabel="mean error of three sources (mm)", xscale="log", xlim=(0.2, 2.2))
+    axes[1].set_xticks([0.2, 0.5, 1.0, 2.0], ["0.2", "0.5", "1", "2"])
+    axes[1].set_xticks([], minor=True)
     axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3, fontsize=8)
     for k, name in enumerate(("place", "amplitude")):
         style = {"color": PALETTE[k], "linestyle": "none"}

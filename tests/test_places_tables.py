@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+import benchmark_noise
 import benchmark_places
 import benchmark_places_dipole as dipole
 import benchmark_places_heads
@@ -172,3 +173,34 @@ def test_the_committed_costs_say_what_the_readme_says():
     assert table["places_over_grid_fit"].round(1).tolist() == [0.3, 0.8]
     assert table["seconds_field"].round(1).tolist() == [0.3, 0.3]
     assert (table["found"] == [3, 10]).all()
+
+
+class TestNoise:
+    """The benchmark of noise as it is."""
+
+    def test_the_committed_table_holds_what_is_said_of_it(self):
+        table = benchmark_noise.summary(committed("noise"))
+        by = table.set_index("noise")
+        assert list(by.index) == list(benchmark_noise.NOISES)
+        assert (by["with_false_source"] * by["alone"]).sum() == pytest.approx(6)
+        assert (by["with_false_source"] <= 2 / 24 + 1e-9).all()
+        assert (by["right_number"] == 1).all()
+        assert (by[["hits_0_dB", "hits_5_dB", "hits_10_dB"]] == 1).all(axis=None)
+        error = by["error_5_dB"]
+        assert error[benchmark_noise.KNOWN] == pytest.approx(0.42, abs=0.005)
+        assert error["white, 1,000"] == pytest.approx(0.46, abs=0.005)
+        assert 1.2 < error["white, 200"] / error[benchmark_noise.KNOWN] < 1.4
+        assert error.max() < 0.95
+        assert by["place_coverage"].between(0.935, 1).all()
+        assert by["amplitude_coverage"].between(0.895, 0.965).all()
+
+    def test_noise_is_of_the_kind_that_it_is_called(self):
+        rng = np.random.default_rng(0)
+        for kind, r in (("white", 0.0), ("AR 0.9", 0.9), ("low-pass", 0.75)):
+            E = benchmark_noise.coloured(kind, 40, 400, rng)
+            assert np.square(E).mean() == pytest.approx(1, abs=0.1)
+            assert (E[:, 1:] * E[:, :-1]).mean() == pytest.approx(r, abs=0.1)
+        here = benchmark_places_heads.head(TINY)
+        case, cov = benchmark_noise.recording(here, "white, 1,000", None, 0)
+        assert cov["nfree"] == 1000
+        assert case.truth == []
