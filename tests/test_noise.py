@@ -282,6 +282,8 @@ def test_places_in_coloured_noise_of_an_estimated_covariance():
 def test_samples_of_a_covariance():
     cov = mne.Covariance(np.eye(2), ["a", "b"], [], [], nfree=120)
     assert noise_samples(cov) == 120
+    diagonal = mne.Covariance(np.ones(2), ["a", "b"], [], [], nfree=120)
+    assert noise_samples(diagonal) == math.inf
     for unsaid in (0, 1):
         assert noise_samples(mne.Covariance(np.eye(2), ["a", "b"], [], [], unsaid)) == math.inf
 

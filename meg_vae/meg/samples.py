@@ -39,9 +39,12 @@ def noise_samples(noise_cov: mne.Covariance) -> float:
     Returns
     -------
     n : float
-        Infinity, which is said, where ``nfree`` does not tell: an ad hoc covariance comes from no
-        sample, and one of a simulation is exact.
+        Infinity where ``nfree`` does not tell, which is said: an ad hoc covariance comes from no
+        sample, and one of a simulation is exact; and for a diagonal one, whose variances are known
+        from few samples.
     """
+    if noise_cov["diag"]:
+        return math.inf
     if noise_cov["nfree"] > 1:
         return float(noise_cov["nfree"])
     logger.info(
