@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import lfilter
+from scipy.special import multigammaln as gammas
+from scipy.stats import multivariate_normal
 
 from meg_vae import SlidingVAE, SparseVAE
 from meg_vae.meg.samples import band_limited_samples, noise_samples
@@ -305,3 +307,26 @@ def test_noise_of_each_channel_has_no_estimated_covariance():
             SparseVAE(noise_variance=option).fit(*data, n_noise=100)
     with pytest.raises(ValueError, match="n_noise=100 needs solver='exact'"):
         SparseVAE(solver="gradient").fit(*data, n_noise=100)
+
+
+def test_the_constant_makes_a_density_of_the_energy():
+    """Without sources: the Gaussian one, and a matrix-t as far as λ counts the channels."""
+    rng = np.random.default_rng(0)
+    X = torch.as_tensor(rng.standard_normal((5, 8)))
+    r = torch.as_tensor(0.6 ** np.arange(LONGEST))
+    T = 0.6 ** np.abs(np.subtract.outer(np.arange(8), np.arange(8)))
+    for nu in (math.inf, 300.0):
+        noise = Noise(nu * (1 + 2 * float(r[1:].square().sum())), r)
+        Y = noise.independent(X, [8])
+        known, lam = noise.certainty(8, 5), 1.3 * noise.inflation(5)
+        J = (5 - known.spare) * math.log(lam) + float(misfit(Y.T @ Y / 8 / lam, known.share))
+        constant = noise.log_constant(8, 5, [8])
+        if math.isinf(nu):
+            kron = 1.3 * np.kron(np.eye(5), T)
+            truth = multivariate_normal(cov=kron).logpdf(X.numpy().ravel())
+        else:
+            S = Y.T @ Y / (1.3 * nu)
+            shape = gammas((nu + 8) / 2, 5) - gammas(nu / 2, 5) - 20 * np.log(np.pi * nu * 1.3)
+            density = shape - (nu + 8) / 2 * float(torch.logdet(torch.eye(8).double() + S))
+            truth = (density - 5 / 2 * np.linalg.slogdet(T)[1]) * (5 - known.spare) / 5
+        assert -8 / 2 * J + constant == pytest.approx(float(truth), rel=1e-9)

@@ -161,15 +161,16 @@ def at_places(
         certificate=model.certificate_,
         log_evidence=model_log_evidence(
             model.energy_,
-            n_channels=np.average(ranks, weights=model.fit_.n_effective),
+            sum(
+                noise.log_constant(n, d, run.data.stretches)
+                for noise, n, d, run in zip(
+                    model.noises_, model.fit_.n_effective, ranks, runs, strict=True
+                )
+            ),
             n_effective=model.n_effective_,
             n_groups=leadfields[0].n_positions if weights is None else np.isfinite(weights).sum(),
             n_active=len(model.places_),
             n_free=9,  # place and prior
-            log_volume=sum(
-                d * noise.log_volume(run.data.stretches)
-                for d, noise, run in zip(ranks, model.noises_, runs, strict=True)
-            ),
         ),
         n_effective=model.n_effective_,
         noises=model.noises_,

@@ -184,20 +184,18 @@ def source_covariance(encoder: OptimalEncoder, factor: Tensor) -> Tensor:
 
 def model_log_evidence(
     energy: float,
-    n_channels: float,
+    constant: float,
     n_effective: float,
     n_groups: int,
     n_active: int,
     n_free: int,
-    log_volume: float = 0.0,
 ) -> float:
     r"""Log evidence of a whole fit, to choose between dictionaries for the same data.
 
     .. math::
-        \log p(X) \approx -\tfrac{n}{2} (J + d \log 2π) - \tfrac{d}{2} \log|T|
-        - \tfrac{p k}{2} \log n - \log \binom{N}{k}
+        \log p(X) \approx -\tfrac{n}{2} J + c - \tfrac{p k}{2} \log n - \log \binom{N}{k}
 
-    The first term is the type-II likelihood at its optimum. It has no Occam factor for the k
+    The first two terms are the type-II likelihood at its optimum. It has no Occam factor for the k
     variances that were fitted, nor for their choice among N positions, so a finer source space or
     a freer orientation could only win; the last two are those of the extended Bayesian
     information criterion (Chen & Chen 2008) with p parameters a source. The noise variance is left
@@ -207,8 +205,8 @@ def model_log_evidence(
     ----------
     energy : float
         J, nats × 2 per sample.
-    n_channels : float
-        d, channels of the whitened data; of several runs their mean, as J is.
+    constant : float
+        c, of the density, `meg_vae.model.noise.Noise.log_constant`; of several runs the sum.
     n_effective : float
         n, independent samples.
     n_groups : int
@@ -217,17 +215,13 @@ def model_log_evidence(
         k, those with a source.
     n_free : int
         p, parameters of the prior of one source.
-    log_volume : float
-        d log|T|, T the covariance in time; of several runs the sum. As
-        `meg_vae.model.noise.Noise.log_volume` gives it for a channel.
 
     Returns
     -------
     log_evidence : float
         In nats. Differences mean something only between fits of identical whitened data.
     """
-    likelihood = -n_effective / 2 * (energy + n_channels * math.log(2 * math.pi))
-    likelihood -= log_volume / 2
+    likelihood = constant - n_effective / 2 * energy
     choice = math.lgamma(n_groups + 1) - math.lgamma(n_active + 1)
     choice -= math.lgamma(n_groups - n_active + 1)
     return likelihood - n_active * n_free / 2 * math.log(n_effective) - choice

@@ -52,9 +52,22 @@ class Noise:
         """Turn consecutive samples (..., d, n) into independent ones; others already are."""
         return X if stretches is None else independent(X, stretches, self.r)
 
-    def log_volume(self, stretches: Sequence[int] | None) -> float:
-        """Logarithm of the volume that a channel lost when its samples became independent."""
-        return 0.0 if stretches is None else log_volume(stretches, self.r)
+    def log_constant(self, n: float, n_channels: int, stretches: Sequence[int] | None) -> float:
+        """Find what the energy leaves out of the log density, which depends on the noise.
+
+        The constant of a Gaussian or, as far as λ counts the channels, of a matrix-t with ν degrees
+        of freedom; and the volume that the channels lost when their samples became independent.
+        """
+        lost = 0.0 if stretches is None else log_volume(stretches, self.r)
+        nu, d = self.n_independent, n_channels
+        counted = d - self.certainty(n, d).spare
+        if math.isinf(nu):
+            return -d / 2 * (n * math.log(2 * math.pi) + lost)
+        nu = max(nu, float(d))  # as many as there must be for a density
+        own = torch.mvlgamma(torch.tensor([(nu + n) / 2, nu / 2], dtype=torch.float64), d)
+        matrix_t = float(own[0] - own[1]) - n * d / 2 * math.log(math.pi * nu)
+        inflated = n / 2 * counted * math.log(self.inflation(d))
+        return counted / d * matrix_t + inflated - counted / 2 * lost
 
     def certainty(self, n: float, n_channels: int) -> Certainty:
         """Tell how far the covariance is known to n independent samples of d channels."""

@@ -209,12 +209,11 @@ class SparseVAE(RowSparseModel):
         o = self.n_orient
         self.log_evidence_ = model_log_evidence(
             self.energy_,
-            n_channels=len(chosen.noise_variance),
+            noise.log_constant(n, len(chosen.noise_variance), stretches),
             n_effective=n,
             n_groups=n_allowed,
             n_active=len(chosen.kept),
             n_free=o * (o + 1) // 2 if self.orientation == "full" else 1,
-            log_volume=len(chosen.noise_variance) * noise.log_volume(stretches),
         )
         self.history_ = _numpy(solution.history)
         self.certificate_ = float(solution.certificate)
