@@ -54,7 +54,7 @@ def source_log_evidence(
     n_effective : float
         Number of independent samples; fewer than time points where the data are filtered.
     share : float
-        As in `meg_vae.model.misfit`.
+        As in ``meg_vae.model.misfit``.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def cluster_log_evidence(
     cluster : Tensor of int, shape (n_active,)
         Number of the cluster that each source belongs to.
     share : float
-        As in `meg_vae.model.misfit`.
+        As in ``meg_vae.model.misfit``.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def model_log_evidence(
     energy : float
         J, nats × 2 per sample.
     constant : float
-        c, of the density, `meg_vae.model.noise.Noise.log_constant`; of several runs the sum.
+        c, of the density, ``meg_vae.model.noise.Noise.log_constant``; of several runs the sum.
     n_effective : float
         n, independent samples.
     n_groups : int
@@ -257,7 +257,7 @@ def possible_gain(
     n_effective : float
         Independent samples.
     share : float
-        As in `meg_vae.model.misfit`.
+        As in ``meg_vae.model.misfit``.
 
     Returns
     -------

@@ -68,7 +68,7 @@ class SlidingVAE:
         Prior weight in nats at each place; it is in none of the evidences, nor in ``energy_``.
     n_effective_ : float
         Independent samples that the evidence counts, of all runs together.
-    noises_ : list of `meg_vae.model.noise.Noise`
+    noises_ : list of ``meg_vae.model.noise.Noise``
         How the noise of each run goes on in time.
 
     Examples
@@ -146,7 +146,7 @@ class SlidingVAE:
             independent.
         weights : array_like, shape (n_positions,) | None
             Log prior odds of a source at each position of the grid, in nats, relative to the
-            others; between them as in `meg_vae.model.sliding.prior`. A source stays, and enters,
+            others; between them as in ``meg_vae.model.sliding.prior``. A source stays, and enters,
             when log evidence and weight together are ``min_log_evidence`` or more, and its place
             minimises J − (2/n) w(r). A weight counts up to ``min_log_evidence − 1``. −inf excludes
             a position, and places nearer to it than to others.
