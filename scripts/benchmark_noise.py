@@ -60,6 +60,7 @@ NOISES = {
 Seeds = Annotated[int, typer.Option(help="Recordings of each head, kind and level.")]
 Alone = Annotated[int, typer.Option(help="Recordings of each head and kind without a source.")]
 Jobs = Annotated[int, typer.Option(help="Processes; -1 takes all processors.")]
+Only = Annotated[str, typer.Option(help="Kinds of noise, divided by semicolons; others are kept.")]
 Redraw = Annotated[bool, typer.Option(help="Summarize and draw an earlier run.")]
 
 
@@ -196,13 +197,14 @@ def main(
     seeds: Seeds = 4,
     alone: Alone = 8,
     jobs: Jobs = 1,
+    only: Only = ";".join(NOISES),
     redraw: Redraw = False,
     quick: Quick = False,
     out: Out = OUT,
 ) -> None:
     """What noise as it is does to an answer."""
     mne.set_log_level("error")
-    heads, noises = heads_at_hand(list(HEADS)), list(NOISES)
+    heads, noises, path = heads_at_hand(list(HEADS)), only.split(";"), out / "noise.csv"
     if quick:
         heads, noises, seeds, alone = heads[:1], [KNOWN, "AR 0.9, 6,000"], 1, 1
     if not redraw:
@@ -217,8 +219,11 @@ def main(
         work = (delayed(row_of)(*cell) for cell in cells)
         rows = Parallel(n_jobs=jobs, return_as="generator")(work)
         table = pd.DataFrame(list(tqdm(rows, desc="recordings", total=len(cells))))
+        if path.exists():
+            kept = pd.read_csv(path)
+            table = pd.concat([kept[~kept["noise"].isin(noises)], table])
     else:
-        table = pd.read_csv(out / "noise.csv")
+        table = pd.read_csv(path)
     order = table["noise"].map(list(NOISES).index)
     table = table.assign(_n=order).sort_values(["_n", "snr_db", "head", "seed"], kind="stable")
     table = table.drop(columns="_n")

@@ -19,7 +19,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 
 MOST_LAGS = 30  # of the autoregressive process
 LONGEST = 1000  # samples that are whitened together: the cost grows with the cube
-EMPTY = 1e-3  # of the largest variance in time: what lies below, a filter has taken out
+EMPTY = 1e-2  # of the largest variance in time: what lies below, a filter has taken out
 FLOOR = 1e-5  # of the power: white noise that goes with any process
 
 
