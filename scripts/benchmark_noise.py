@@ -56,6 +56,7 @@ NOISES = {
     "1/f, 5,000": ("1/f", 5_000),
     "low-pass 40 Hz, 5,000": ("low-pass", 5_000),
 }
+ALL_NOISES = ";".join(NOISES)
 
 Seeds = Annotated[int, typer.Option(help="Recordings of each head, kind and level.")]
 Alone = Annotated[int, typer.Option(help="Recordings of each head and kind without a source.")]
@@ -197,7 +198,7 @@ def main(
     seeds: Seeds = 4,
     alone: Alone = 8,
     jobs: Jobs = 1,
-    only: Only = ";".join(NOISES),
+    only: Only = ALL_NOISES,
     redraw: Redraw = False,
     quick: Quick = False,
     out: Out = OUT,
