@@ -106,7 +106,6 @@ def _fit_task(
     """Fit a few samples, in a process of its own or not."""
     import torch
 
-    from meg_vae.model.bootstrap import restrict
     from meg_vae.model.exact.dictionary import Dictionary
     from meg_vae.model.sliding.field import Field
     from meg_vae.model.sliding.fit import refit_places
@@ -118,7 +117,7 @@ def _fit_task(
     if prior is not None:
         allowed = torch.as_tensor(prior.allowed)
         if len(allowed) < len(grid):
-            grid, dictionaries = grid[allowed], [restrict(own, allowed) for own in dictionaries]
+            grid, dictionaries = grid[allowed], [own.only(allowed) for own in dictionaries]
         confine = prior.within(confine)
     errors = None if field.is_exact else field.errors
     columns = Field(field, field.spacing, errors, confine)

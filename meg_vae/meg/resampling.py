@@ -145,7 +145,7 @@ def _run(
     axis, peaks = directions(filter_, own)
     dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
     if len(allowed) < len(everywhere):
-        dictionary = model.restrict(dictionary, torch.as_tensor(allowed))
+        dictionary = dictionary.only(torch.as_tensor(allowed))
     _ = dictionary.eigenvalues, dictionary.as_type(torch.float32)  # before threads share them
 
     def sample(which: slice | NDArray[np.int64]) -> torch.Tensor:
@@ -161,7 +161,7 @@ def _run(
         tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
         instants = torch.as_tensor(peaks)
         own_options = options.only(few)
-        restricted = model.restrict(dictionary, few)
+        restricted = dictionary.only(few)
         found = _fit_all(restricted, tasks, sample, instants, own_options, n_jobs)
         missed = np.array(
             threads(

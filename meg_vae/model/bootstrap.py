@@ -180,25 +180,6 @@ def resampling_weights(
     return rng.multinomial(n_items, np.full(n_items, 1 / n_items), n_bootstrap) / n_items
 
 
-def restrict(dictionary: Dictionary, positions: Tensor) -> Dictionary:
-    """Keep some positions of a dictionary.
-
-    Parameters
-    ----------
-    dictionary : Dictionary
-        All positions.
-    positions : Tensor of int, shape (m,)
-        Which to keep.
-
-    Returns
-    -------
-    dictionary : Dictionary
-        These alone, at their own scale.
-    """
-    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
-    return Dictionary(columns.flatten(1), dictionary.n_orient, device=columns.device)
-
-
 def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Tensor:
     """Find where another sample of the same data could have a source that is reported.
 
@@ -314,7 +295,7 @@ def missed_evidence(
         found, in nats.
         The fit missed no source that would be reported where it is below ``min_log_evidence``.
     """
-    few, own = restrict(dictionary, positions), options.only(positions)
+    few, own = dictionary.only(positions), options.only(positions)
     X = options.independent(X)
     chosen = own.select(few, own.solve(few, X), X)
     gain = possible_gain(

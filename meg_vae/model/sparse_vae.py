@@ -10,7 +10,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from meg_vae.model.bootstrap import restrict
 from meg_vae.model.checks import (
     check_data,
     check_noise_samples,
@@ -242,7 +241,7 @@ class SparseVAE(RowSparseModel):
         if weights is None or np.isfinite(weights).all():
             return self._solve(dictionary, X, noise, n), dictionary.n_groups
         allowed = torch.as_tensor(np.flatnonzero(np.isfinite(weights)), device=X.device)
-        few = self._solve(restrict(dictionary, allowed), X, noise, n)
+        few = self._solve(dictionary.only(allowed), X, noise, n)
         factor = few.factor.new_zeros(dictionary.n_groups, *few.factor.shape[1:])
         factor[allowed] = few.factor
         return replace(few, factor=factor), len(allowed)

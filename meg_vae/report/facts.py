@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meg_vae._version import __version__
+from meg_vae.meg.bootstrap import learnt_noises
 from meg_vae.meg.localization import VAGUE
 from meg_vae.meg.saving import OPTIONS
 from meg_vae.viz.sensors import TYPE_NAMES, type_name
@@ -172,13 +173,13 @@ def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
 def _noise(inverse: VAEInverse) -> dict[str, str]:
     """Say how the noise of each run goes on, and how well its covariance is known."""
     goes_on, known = [], []
-    for r, n in zip(inverse.noise_autocorrelation_, inverse.noise_samples_, strict=True):
+    for noise in learnt_noises(inverse):
+        r, n = noise.r.numpy(), noise.n_samples
         past = np.flatnonzero(np.abs(r) < np.exp(-1))
         lag = f", below 1/e after {past[0]} samples" if len(past) else ""
         white = not r[1:].any()
         goes_on.append("white" if white else f"autocorrelation {r[1]:.2f} at one sample{lag}")
-        independent = n / (1 + 2 * np.square(r[1:]).sum())
-        counted = f"{n:.0f}, about {independent:.0f} independent"
+        counted = f"{n:.0f}, about {noise.n_independent:.0f} independent"
         known.append(counted if np.isfinite(n) else "not told")
     facts = {"Noise in time": "; ".join(goes_on)}
     if np.isfinite(inverse.noise_samples_).any():

@@ -133,6 +133,22 @@ class Dictionary:
         """
         return self.Phi.reshape(self.n_channels, self.n_groups, self.n_orient)[:, groups]
 
+    def only(self, groups: Tensor) -> Dictionary:
+        """Keep some groups.
+
+        Parameters
+        ----------
+        groups : Tensor of int, shape (m,)
+            Which groups.
+
+        Returns
+        -------
+        dictionary : Dictionary
+            These alone, at their own scale.
+        """
+        columns = self.columns(groups) * self.norms[groups, None]
+        return Dictionary(columns.flatten(1), self.n_orient, device=columns.device)
+
     def as_type(self, dtype: torch.dtype) -> Tensor:
         """Give Φ in some precision.
 

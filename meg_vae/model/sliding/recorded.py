@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meg_vae.model.bootstrap import restrict
 from meg_vae.model.checks import (
     check_data,
     check_noise_samples,
@@ -67,7 +66,7 @@ class Recorded:
 
     def only(self, positions: Tensor) -> Recorded:
         """Keep some positions of the grid."""
-        return replace(self, dictionary=restrict(self.dictionary, positions))
+        return replace(self, dictionary=self.dictionary.only(positions))
 
 
 def listed(X: Any) -> list[Any]:
