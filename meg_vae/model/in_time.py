@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
+from scipy.linalg import toeplitz
+from scipy.signal import lfilter, lfiltic
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
@@ -21,6 +25,11 @@ MOST_LAGS = 30  # of the autoregressive process
 LONGEST = 1000  # samples that are whitened together: the cost grows with the cube
 EMPTY = 1e-2  # of the largest variance in time: what lies below, a filter has taken out
 FLOOR = 1e-5  # of the power: white noise that goes with any process
+
+
+def white() -> Tensor:
+    """Autocorrelation of white noise, (LONGEST,)."""
+    return torch.eye(1, LONGEST, dtype=torch.float64)[0]
 
 
 def independent(X: Tensor, stretches: Sequence[int], r: Tensor) -> Tensor:
@@ -46,7 +55,7 @@ def independent(X: Tensor, stretches: Sequence[int], r: Tensor) -> Tensor:
     parts = []
     for part in (part for one in X.split(list(stretches), -1) for part in one.split(LONGEST, -1)):
         size, axes = _directions(r, part.shape[-1])
-        parts.append(part @ (axes / size.sqrt()))
+        parts.append(part @ (axes / size.sqrt()).to(part))
     return torch.cat(parts, -1)
 
 
@@ -58,7 +67,12 @@ def log_volume(stretches: Sequence[int], r: Tensor) -> float:
 
 def _directions(r: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Variances in time and their directions, without those that a filter has taken out."""
-    size, axes = torch.linalg.eigh(_toeplitz(r, n))
+    return _decomposed(r.numpy().tobytes(), n)
+
+
+@lru_cache(maxsize=4)  # a bootstrap whitens as many samples by the same
+def _decomposed(r: bytes, n: int) -> tuple[Tensor, Tensor]:
+    size, axes = torch.linalg.eigh(torch.as_tensor(toeplitz(np.frombuffer(r)[:n])))
     kept = size > EMPTY * size[-1]
     return size[kept], axes[:, kept]
 
@@ -87,7 +101,7 @@ def autocorrelation(parts: Sequence[Tensor], n_rows: float) -> Tensor:
     """
     n = n_rows * sum(part.shape[1] for part in parts)
     most = min(MOST_LAGS, max(part.shape[1] for part in parts) // 2)
-    a = chosen = parts[0].new_zeros(0)
+    a = chosen = torch.zeros(0, dtype=torch.float64)
     best, left, whole = 0.0, 1.0, 0.0
     pairs = [(part[:, 1:], part[:, :-1]) for part in parts]  # errors ahead, and behind
     for order in range(1, most + 1):
@@ -109,22 +123,16 @@ def autocorrelation(parts: Sequence[Tensor], n_rows: float) -> Tensor:
 def _of_process(a: Tensor) -> Tensor:
     """Autocorrelation of x_t = Σ a_i x_{t−i} + e_t, by the equations of Yule and Walker."""
     p = len(a)
-    r = a.new_zeros(LONGEST)
-    r[0] = 1.0
     if not p:
-        return r
+        return white()
     # r_k − Σ_i a_i r_|k−i| = 0 for k = 1 … p, with r_0 = 1
-    system, right = torch.eye(p, dtype=a.dtype), a.clone()
-    for k in range(1, p + 1):
-        for i in range(1, p + 1):
-            if i != k:
-                system[k - 1, abs(k - i) - 1] -= a[i - 1]
-    r[1 : p + 1] = torch.linalg.solve(system, right)
-    for k in range(p + 1, LONGEST):
-        r[k] = (a * r[k - p : k].flip(0)).sum()
-    return r
-
-
-def _toeplitz(r: Tensor, n: int) -> Tensor:
-    k = torch.arange(n)
-    return r[(k[:, None] - k).abs()]
+    k = np.arange(1, p + 1)
+    lag, known = np.abs(k[:, None] - k), a.numpy()
+    system = np.eye(p)
+    row, column = np.nonzero(lag)
+    np.subtract.at(system, (row, lag[row, column] - 1), known[column])
+    first = np.linalg.solve(system, known)
+    recursion = [1.0], np.append(1.0, -known)
+    past = lfiltic(*recursion, first[::-1])
+    rest = lfilter(*recursion, np.zeros(LONGEST - 1 - p), zi=past)[0]
+    return torch.as_tensor(np.concatenate([[1.0], first, rest]))

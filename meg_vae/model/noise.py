@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.in_time import LONGEST, autocorrelation, independent, log_volume, seen_by
+from meg_vae.model.in_time import autocorrelation, independent, log_volume, seen_by, white
 from meg_vae.model.misfit import Certainty, certainty, degrees_of_freedom
-
-
-def _white() -> Tensor:
-    return torch.eye(1, LONGEST, dtype=torch.float64)[0]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Noise:
     """
 
     n_samples: float = math.inf
-    r: Tensor = field(default_factory=_white)
+    r: Tensor = field(default_factory=white)
 
     @property
     def n_independent(self) -> float:

@@ -29,7 +29,7 @@ def log_evidence(data: Data, sources: Sources) -> Tensor:
     def change(term: Term, P: Tensor) -> Tensor:
         A = torch.linalg.solve_triangular(term.L, P, upper=False)
         A = A.reshape(len(A), m, o).permute(1, 2, 0)
-        seen = A @ (term.B @ term.root)
+        seen = A @ term.weighted(term.B)
         return removal_change(A @ A.mT, seen @ seen.mT, term.share)
 
     parts = zip(whiten(data, sources).runs, data.parts(sources.patterns), strict=True)

@@ -89,7 +89,7 @@ def pull(data: Data, sources: Sources) -> Pull:
     for term in whiten(data, sources).runs:
         eye = torch.eye(len(term.L), dtype=term.L.dtype)
         root.append(torch.linalg.solve_triangular(term.L, eye, upper=False))
-        seen.append((term.B @ term.root).T @ root[-1])
+        seen.append(term.weighted(term.B).T @ root[-1])
     sizes, shares = [len(run.F) for run in data.runs], [run.share for run in data.runs]
     return Pull(root, seen, data.weights, sizes, shares, data.prior, data.n)
 

@@ -136,7 +136,7 @@ def _group_evidence(data: Data, patterns: Tensor, noise: Tensor, group: Tensor) 
     def change(run: Run, P: Tensor) -> Tensor:
         term = run.term(P, noise)
         A = torch.linalg.solve_triangular(term.L, P, upper=False)
-        seen = A.T @ term.B @ term.root
+        seen = A.T @ term.weighted(term.B)
         parts = [
             removal_change(A[:, g].T @ A[:, g], seen[g] @ seen[g].T, run.share) for g in members
         ]

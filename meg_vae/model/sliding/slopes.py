@@ -175,7 +175,7 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
 def _part(run: Run, term: Term, Z: Tensor, noise: Tensor, layout: _Layout, learn: bool) -> _Part:
     """Differentiate the energy of one run along its live and moved columns Z (d, r + Q)."""
     r, par, col, n = layout.r, layout.par, layout.col, layout.n
-    inverse, F = torch.cholesky_inverse(term.L), run.F @ term.root
+    inverse, F = torch.cholesky_inverse(term.L), term.weighted(run.F)
     KZ = inverse @ Z
     FKZ = F.T @ KZ
     K, M = Z.T @ KZ, FKZ.T @ FKZ
@@ -258,7 +258,8 @@ def _with_noise(
     gradient, curvature, average = parts
     KF = inverse @ F
     MZ = KF @ FKZ
-    rest = term.root.T @ (run.rest / lam).expand_as(term.root) @ term.root
+    rest = (run.rest / lam).expand_as(term.products)
+    rest = term.weighted(term.weighted(rest).T)  # RᵀHR of a symmetric H
     moved = lam * KF.T @ KF + rest  # by how much the weighted products G fall
     fisher_c = 2 * lam * (KZ[:, :r][:, col] * KZ[:, r:]).sum(0)
     average_c = lam * (MZ[:, :r][:, col] * KZ[:, r:] + MZ[:, r:] * KZ[:, :r][:, col]).sum(0)

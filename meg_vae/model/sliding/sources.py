@@ -46,6 +46,10 @@ class Term:
         """Factor R (k, k) of the weights of the data: derivatives are those for FR."""
         return weights_root(self.products, self.share)
 
+    def weighted(self, rows: Tensor) -> Tensor:
+        """Weigh rows of the data, (..., k); a known covariance leaves them as they are."""
+        return rows @ self.root if self.share else rows
+
 
 @dataclass(frozen=True)
 class Run:
