@@ -80,8 +80,6 @@ def refine(data: Data, sources: Sources, field: Field, grid: Grid, least: float)
             break
         sources = more
     sources = settle(data, settle_noise(data, sources), field, Effort())
-    if data.prior is not None:  # what has no field may have crept into a prior, and stops a step
-        sources = settle(data, sources.seen(), field, Effort())
     if judged:
         sources = without_weak(data, sources, field, least, Effort())
     return Settled(sources, log_evidence(data, sources), offer)

@@ -209,7 +209,8 @@ class Sources:
         """Evaluate the field anew where a place is farther than that from its anchor.
 
         The patterns of its error may be others there, and are combined so as to be most nearly the
-        same; weights that are N(0, 1) stay as likely as they were.
+        same; weights that are N(0, 1) stay as likely as they were. What has no field there leaves
+        the priors: it is nothing here, and would be seen from the next anchor.
         """
         moved = torch.linalg.vector_norm(self.places - self.anchors, dim=1) > farther
         if not moved.any():
@@ -222,7 +223,7 @@ class Sources:
         for name, value in parts.items():
             changed[name] = getattr(self, name).clone()
             changed[name][moved] = value
-        return replace(self, **changed)
+        return replace(self, **changed).seen()
 
 
 def principal_axes(factors: Tensor) -> Tensor:
