@@ -479,15 +479,15 @@ class TestCompare:
     def test_a_volume_source_space(self, small):
         with mne.utils.use_log_level("error"):
             sphere = mne.make_sphere_model((0.0, 0.0, 0.04), 0.09)
-            src = mne.setup_volume_source_space(pos=20.0, sphere=sphere)
+            src = mne.setup_volume_source_space(pos=22.0, sphere=sphere)
             forward = mne.make_forward_solution(
                 small.evoked.info, small.trans, src, sphere, meg=True, eeg=False
             )
         methods = ["vae", "vae_grid", "irmxne", "sloreta"]
         done = run(dataclasses.replace(small, forward=forward), methods, truth=small.truth)
-        assert "lead field between the positions" in row(done, "vae")["note"]  # 20 mm apart
+        assert "lead field between the positions" in row(done, "vae")["note"]  # 22 mm apart
         assert list(done.table["note"])[1:] == [""] * 3
-        assert (done.table["localization_error_mm"] < 60).all()  # of positions 20 mm apart
+        assert (done.table["localization_error_mm"] < 50).all()
         assert all(isinstance(stc, mne.VolSourceEstimate) for stc in done.estimates.values())
 
     def test_the_progress_bar_names_the_method_and_can_be_silenced(self, small, capsys):
