@@ -27,8 +27,8 @@ import typer
 from benchmark_places import OUT, heads_at_hand
 from benchmark_places_heads import APART, NAVE, SFREQ, TMAX, Head, Recorded, head
 from benchmark_places_scores import INSIDE_PLACE, errors, listed, mean, n_false, numbers, sureness
+from coloured_noise import coloured
 from joblib import Parallel, delayed
-from scipy.signal import lfilter
 from talk_common import Out, Quick, run, write
 from tqdm import tqdm
 
@@ -54,7 +54,7 @@ NOISES = {
     "AR 0.9, 6,000": ("AR 0.9", 6_000),
     "AR 0.9, 900": ("AR 0.9", 900),
     "1/f, 5,000": ("1/f", 5_000),
-    "low-pass 40 Hz, 5,000": ("low-pass", 5_000),
+    "low-pass 40 Hz, 5,000": ("low-pass 40 Hz", 5_000),
 }
 ALL_NOISES = ";".join(NOISES)
 
@@ -63,21 +63,6 @@ Alone = Annotated[int, typer.Option(help="Recordings of each head and kind witho
 Jobs = Annotated[int, typer.Option(help="Processes; -1 takes all processors.")]
 Only = Annotated[str, typer.Option(help="Kinds of noise, divided by semicolons; others are kept.")]
 Redraw = Annotated[bool, typer.Option(help="Summarize and draw an earlier run.")]
-
-
-def coloured(kind: str, d: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Independent rows of unit variance, from the middle of a longer stretch."""
-    E = rng.standard_normal((d, n + 2 * MARGIN))
-    if kind.startswith("AR"):
-        a = float(kind.split()[1])
-        E = lfilter([(1 - a**2) ** 0.5], [1, -a], E, axis=1)
-    elif kind == "1/f":
-        f = np.fft.rfftfreq(E.shape[1], 1 / SFREQ)
-        E = np.fft.irfft(np.fft.rfft(E) / np.sqrt(np.maximum(f, 1.0)), E.shape[1])
-    elif kind == "low-pass":
-        E = mne.filter.filter_data(E, SFREQ, None, 40.0, verbose="error")
-    E = E[:, MARGIN : MARGIN + n]
-    return E if kind == "white" or kind.startswith("AR") else E / E.std()
 
 
 def recording(
@@ -95,15 +80,15 @@ def recording(
     whitener, _ = mne.cov.compute_whitener(here.noise_cov, here.info, pca=True, verbose="error")
     colorer = np.linalg.pinv(whitener)
     size = 0.0 if level is None else 10 ** ((level - 10) / 20)
-    E = coloured(kind, len(whitener), len(times), rng)
+    E = coloured(kind, len(whitener), len(times), SFREQ, rng, MARGIN)
     evoked.data = size * evoked.data + colorer @ E / NAVE**0.5
-    if kind == "low-pass":
+    if kind.startswith("low-pass"):
         with evoked.info._unlock():
             evoked.info["lowpass"] = 40.0
     cov = here.noise_cov.copy()
     cov["nfree"] = 0  # exact
     if n_cov:
-        B = colorer @ coloured(kind, len(whitener), n_cov, rng)
+        B = colorer @ coloured(kind, len(whitener), n_cov, SFREQ, rng, MARGIN)
         cov = mne.Covariance(B @ B.T / n_cov, cov.ch_names, [], cov["projs"], nfree=n_cov)
     sources = zip(here.rr[chosen], here.nn[chosen], size * amplitude, strict=True)
     truth = [fixed_dipole(evoked.times, *source) for source in sources] if size else []

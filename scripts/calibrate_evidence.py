@@ -25,11 +25,11 @@ import warnings
 from typing import Annotated
 
 import matplotlib.pyplot as plt
-import mne
 import numpy as np
 import pandas as pd
 import torch
 import typer
+from coloured_noise import coloured
 from evidence_common import CONDITIONS, OUT, Jobs, sample_head
 from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
@@ -46,7 +46,7 @@ FAMILIES = {
     "windows": "real baselines, as they are (20)",
 }
 FILTERS = ("low-pass 40 Hz", "low-pass 20 Hz", "1/f")
-SAMPLES = (30, 60, 120, 240)
+SAMPLES, MARGIN = (30, 60, 120, 240), 600
 LOWEST, STEP = 9.0, 0.1  # nats: the first threshold, and how far above a source the next is
 STARTS = (-0.2, -0.175, -0.15, -0.125, -0.1)  # s, of the windows of 0.1 s
 
@@ -63,7 +63,7 @@ def noise(family: str, number: int, seed: int) -> tuple[np.ndarray, str]:
         return rng.standard_normal((d, n)), "white"
     if family == "filtered":
         kind = FILTERS[number // len(SAMPLES) % len(FILTERS)]
-        return _filtered(kind, d, n, sfreq, rng), kind
+        return coloured(kind, d, n, sfreq, rng, MARGIN), kind
     if family == "windows":
         X = baselines[number // len(STARTS)]
         first = round((STARTS[number % len(STARTS)] - STARTS[0]) * sfreq)
@@ -75,19 +75,6 @@ def noise(family: str, number: int, seed: int) -> tuple[np.ndarray, str]:
     first = int(rng.integers(0, X.shape[1] - n + 1))
     X = X[:, first : first + n]
     return np.ascontiguousarray(X[:, :: rng.choice([-1, 1])]), "mixture"
-
-
-def _filtered(kind: str, d: int, n: int, sfreq: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of unit variance whose spectrum is shaped, from the middle of a longer stretch."""
-    margin = 600
-    X = rng.standard_normal((d, n + 2 * margin))
-    if kind == FILTERS[2]:
-        f = np.fft.rfftfreq(X.shape[1], 1 / sfreq)
-        X = np.fft.irfft(np.fft.rfft(X) / np.sqrt(np.maximum(f, 1.0)), X.shape[1])
-    else:
-        X = mne.filter.filter_data(X, sfreq, None, float(kind.split()[1]), verbose="error")
-    X = X[:, margin : margin + n]
-    return X / X.std()
 
 
 def largest_evidence(family: str, number: int, seed: int) -> dict:

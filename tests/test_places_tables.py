@@ -196,8 +196,8 @@ class TestNoise:
 
     def test_noise_is_of_the_kind_that_it_is_called(self):
         rng = np.random.default_rng(0)
-        for kind, r in (("white", 0.0), ("AR 0.9", 0.9), ("low-pass", 0.75)):
-            E = benchmark_noise.coloured(kind, 40, 400, rng)
+        for kind, r in (("white", 0.0), ("AR 0.9", 0.9), ("low-pass 40 Hz", 0.75)):
+            E = benchmark_noise.coloured(kind, 40, 400, 200.0, rng, 400)
             assert np.square(E).mean() == pytest.approx(1, abs=0.1)
             assert (E[:, 1:] * E[:, :-1]).mean() == pytest.approx(r, abs=0.1)
         here = benchmark_places_heads.head(TINY)

@@ -54,16 +54,20 @@ def some_data(learn=True, share=0.0, seed=1, n=N):
 
 
 def energy_of(data, fields, factors, shift, noise):
-    """J by its definition, with determinants and inverses."""
-    Sigma = noise * torch.eye(D, dtype=torch.float64)
-    for L, A in zip(fields, factors, strict=True):
-        Sigma = Sigma + L @ A @ A.T @ L.T
-    (run,) = data.runs
-    G = run.F.T @ torch.linalg.inv(Sigma) @ run.F + run.rest / noise
-    c, eye = run.share, torch.eye(len(G), dtype=G.dtype)
-    misfit = torch.logdet(eye + c / (1 - c) * G) / c if c else torch.trace(G)
-    J = torch.logdet(Sigma) + run.n_rest * noise.log() + misfit
-    return J + shift.square().sum() / data.n
+    """J by its definition, run by run, with determinants and inverses."""
+    n, first = sum(run.n for run in data.runs), 0
+    J = shift.square().sum() / n
+    for run in data.runs:
+        d, c = len(run.F), run.share
+        Sigma = noise * torch.eye(d, dtype=torch.float64)
+        for L, A in zip(fields[:, first : first + d], factors, strict=True):
+            Sigma = Sigma + L @ A @ A.T @ L.T
+        G = run.F.T @ torch.linalg.inv(Sigma) @ run.F + run.rest / noise
+        eye = torch.eye(len(G), dtype=G.dtype)
+        misfit = torch.logdet(eye + c / (1 - c) * G) / c if c else torch.trace(G)
+        J = J + run.n / n * (torch.logdet(Sigma) + run.n_rest * noise.log() + misfit)
+        first += d
+    return J
 
 
 def energy_along(data, sources, moving, theta):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from scipy.signal import lfilter
+from test_sliding_energy import CASES, ORIENT, UNIT, Q, energy_along, some_sources
 
 from meg_vae import SlidingVAE
 from meg_vae.model.sliding.choice import log_evidence
@@ -19,7 +20,7 @@ from meg_vae.model.sliding.laplace import _no_turn_beyond_all, _root_covariance,
 from meg_vae.model.sliding.slopes import slopes
 from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
 
-SIZES, ORIENT, Q, UNIT = (12, 9), 3, 2, 0.7
+SIZES = (12, 9)
 D = sum(SIZES)
 
 
@@ -39,18 +40,6 @@ def smooth_field(errors=0, seed=5):
     return Field(at, UNIT, known)
 
 
-def some_sources(field, ranks=(1, 2, 3), seed=0):
-    rng = np.random.default_rng(seed)
-    factors = torch.as_tensor(rng.standard_normal((len(ranks), ORIENT, ORIENT)))
-    for k, rank in enumerate(ranks):
-        factors[k, :, rank:] = 0.0
-    places = torch.as_tensor(rng.uniform(-1, 1, (len(ranks), Q)))
-    sources = Sources.at(field, places, factors, torch.tensor(0.6, dtype=torch.float64))
-    away = torch.as_tensor(0.1 * rng.standard_normal(places.shape))
-    shift = torch.as_tensor(0.5 * rng.standard_normal(sources.shift.shape))
-    return replace(sources, places=places + away, shift=shift)
-
-
 def some_data(learn=True, size=1.0, shares=(0.0, 0.0)):
     """Two runs of 25 and 40 samples, with directions that are noise alone in each."""
     rng, runs = np.random.default_rng(1), []
@@ -61,39 +50,7 @@ def some_data(learn=True, size=1.0, shares=(0.0, 0.0)):
     return Data(tuple(runs), learn)
 
 
-def dense_energy(data, fields, factors, shift, noise):
-    """J by its definition, run by run, with determinants and inverses."""
-    J, first = shift.square().sum() / 65.0, 0
-    for n, run in zip((25.0, 40.0), data.runs, strict=True):
-        d, c = len(run.F), run.share
-        Sigma = noise * torch.eye(d, dtype=torch.float64)
-        for L, A in zip(fields[:, first : first + d], factors, strict=True):
-            Sigma = Sigma + L @ A @ A.T @ L.T
-        G = run.F.T @ torch.linalg.inv(Sigma) @ run.F + run.rest / noise
-        eye = torch.eye(len(G), dtype=G.dtype)
-        misfit = torch.logdet(eye + c / (1 - c) * G) / c if c else torch.trace(G)
-        J = J + n / 65.0 * (torch.logdet(Sigma) + run.n_rest * noise.log() + misfit)
-        first += d
-    return J
-
-
-def energy_along(data, sources, moving, theta):
-    """J where the columns of the decoder moved straight along theta, for autograd."""
-    n_pairs = moving.pairs.shape[1]
-    noise = sources.noise * theta[-1].exp() if data.learn else sources.noise
-    own = theta[: int(moving.free.sum())]
-    full = own.new_zeros(moving.free.shape).masked_scatter(moving.free, own)
-    places = sources.places + UNIT * full[:, :Q]
-    factors = sources.factors + torch.einsum("mp,mpab->mab", full[:, Q : Q + n_pairs], moving.pairs)
-    shift = sources.shift + full[:, Q + n_pairs :]
-    away = places - sources.anchors
-    fields = sources.values + torch.einsum("mdoq,mq->mdo", sources.gradient, away)
-    fields = fields + torch.einsum("medo,me->mdo", sources.errors, shift)
-    return dense_energy(data, fields, factors, shift, noise)
-
-
 SHARES = [(0.0, 0.0), (0.35, 0.0), (0.15, 0.4)]  # of covariances known and estimated
-CASES = [((1,), 0, True), ((2,), 0, False), ((3,), 1, True), ((1, 2), 2, True)]
 
 
 @pytest.mark.parametrize("shares", SHARES)
