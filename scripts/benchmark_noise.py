@@ -191,6 +191,9 @@ def main(
     """What noise as it is does to an answer."""
     mne.set_log_level("error")
     heads, noises, path = heads_at_hand(list(HEADS)), only.split(";"), out / "noise.csv"
+    unknown = [name for name in noises if name not in NOISES]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(NOISES)}.")
     if quick:
         heads, noises, seeds, alone = heads[:1], [KNOWN, "AR 0.9, 6,000"], 1, 1
     if not redraw:

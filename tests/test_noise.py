@@ -290,7 +290,7 @@ def test_samples_of_a_covariance():
         assert noise_samples(mne.Covariance(np.eye(2), ["a", "b"], [], [], unsaid)) == math.inf
 
 
-@pytest.mark.parametrize("n_noise", [0, -5, math.nan])
+@pytest.mark.parametrize("n_noise", [0, -5, math.nan, "all"])
 def test_a_number_of_samples_that_is_none_is_refused(n_noise):
     for model, data in (
         (SparseVAE(), (random_dictionary(), random_dictionary(40, 3))),

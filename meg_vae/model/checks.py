@@ -114,7 +114,7 @@ def check_noise_samples(n_noise: float, noise_variance: float | str) -> None:
     ValueError
         If it is not positive, or the option is for noise that no covariance describes.
     """
-    if not n_noise > 0:
+    if not (isinstance(n_noise, Real) and n_noise > 0):
         raise ValueError(f"n_noise={n_noise!r} must be a number of samples, or infinity.")
     if np.isfinite(n_noise) and noise_variance in ("per_channel", "anneal"):
         raise ValueError(
