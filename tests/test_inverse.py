@@ -212,7 +212,7 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
     for version, advice in ((99, "update meg_vae"), (1, "the meg_vae that wrote it")):
         changed = state | {"version": version}
         h5io.write_hdf5(str(path), changed, overwrite=True, title="meg_vae")
-        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 4; .*{advice}"):
+        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 5; .*{advice}"):
             read_vae_inverse(path)
     other = tmp_path / "other.h5"
     h5io.write_hdf5(str(other), {"kind": "LCMV"}, title="mnepython")

@@ -18,18 +18,24 @@ D, ORIENT, Q, N = 12, 3, 2, 25
 UNIT = 0.7
 
 
-def smooth_field(errors=0, seed=5, unit=UNIT):
+def smooth_field(errors=0, seed=5, unit=UNIT, motion=0):
     """A field of sines and cosines over the plane, (m, D, ORIENT), with its gradient."""
     rng = np.random.default_rng(seed)
     waves, phase = rng.standard_normal((D, ORIENT, Q)), rng.uniform(0, 6, (D, ORIENT))
+    turn = np.random.default_rng([seed, motion]).standard_normal((motion, D, ORIENT))
 
-    def at(r):
+    def at(r, delta=None):
         angle = np.einsum("doq,mq->mdo", waves, r) + phase
-        return np.sin(angle), np.cos(angle)[..., None] * waves
+        if delta is not None:
+            angle = angle + np.tensordot(delta, turn, 1)
+        cos = np.cos(angle)
+        first = np.sin(angle), cos[..., None] * waves
+        return first if delta is None else (*first, cos[:, None] * turn)
 
     patterns = 0.4 * rng.standard_normal((errors, D, ORIENT))
     known = None if not errors else (lambda r: np.broadcast_to(patterns, (len(r), *patterns.shape)))
-    return Field(at, unit, known)
+    free = torch.zeros(motion, dtype=torch.float64)
+    return Field(at, unit, known, swing=free + 0.3, motion=free)
 
 
 def some_sources(field, ranks=(1, 2, 3), seed=0):
@@ -43,7 +49,8 @@ def some_sources(field, ranks=(1, 2, 3), seed=0):
     sources = Sources.at(field, places, factors, torch.tensor(0.6, dtype=torch.float64))
     away = torch.as_tensor(0.1 * rng.standard_normal((m, Q)))
     shift = torch.as_tensor(0.5 * rng.standard_normal(sources.shift.shape))
-    return replace(sources, places=places + away, shift=shift)
+    motion = torch.as_tensor(0.2 * rng.standard_normal(sources.motion.shape))
+    return replace(sources, places=places + away, shift=shift, motion=motion)
 
 
 def some_data(learn=True, share=0.0, seed=1, n=N):
@@ -79,24 +86,35 @@ def energy_along(data, sources, moving, theta):
     places = sources.places + UNIT * full[:, :Q]
     factors = sources.factors + torch.einsum("mp,mpab->mab", full[:, Q : Q + n_pairs], moving.pairs)
     shift = sources.shift + full[:, Q + n_pairs :]
+    motion = sources.motion + theta[moving.n_own : moving.n_moved]
     fields = sources.values + torch.einsum(
         "mdoq,mq->mdo", sources.gradient, places - sources.anchors
     )
     fields = fields + torch.einsum("medo,me->mdo", sources.errors, shift)
-    return energy_of(data, fields, factors, shift, noise)
+    fields = fields + torch.einsum("mgdo,mg->mdo", sources.turns, motion - sources.stand)
+    return energy_of(data, fields, factors, shift, noise) + motion.square().sum() / data.n
 
 
-CASES = [((1,), 0, True), ((2,), 0, False), ((3,), 1, True), ((1, 2), 2, True)]
+CASES = [  # ranks, errors, motion, learn
+    ((1,), 0, 0, True),
+    ((2,), 0, 0, False),
+    ((3,), 1, 0, True),
+    ((1, 2), 2, 0, True),
+    ((1, 3), 1, 2, True),
+    ((2,), 0, 3, False),
+]
 known_or_estimated = pytest.mark.parametrize("share", [0.0, 0.3])  # of the noise's covariance
 
 
 @known_or_estimated
-@pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
-def test_derivatives_are_those_of_the_energy(ranks, errors, learn, share):
-    sources, data = some_sources(smooth_field(errors), ranks), some_data(learn, share)
+@pytest.mark.parametrize(("ranks", "errors", "motion", "learn"), CASES)
+def test_derivatives_are_those_of_the_energy(ranks, errors, motion, learn, share):
+    field = smooth_field(errors, motion=motion)
+    sources, data = some_sources(field, ranks), some_data(learn, share)
     at = slopes(data, sources, UNIT)
     free = {1: 3, 2: 5, 3: 6}  # parameters of a prior of that rank in three directions
-    assert len(at.gradient) == sum(Q + free[k] + errors for k in ranks) + learn
+    own = sum(Q + free[k] + errors + motion for k in ranks)  # each an error in what a motion does
+    assert len(at.gradient) == own + motion + learn
     zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)
     energy = energy_along(data, sources, at.directions, zero)
     gradient = torch.autograd.grad(energy, zero)[0]
@@ -112,9 +130,9 @@ def test_derivatives_are_those_of_the_energy(ranks, errors, learn, share):
 
 
 @known_or_estimated
-@pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
-def test_derivatives_are_those_of_the_steps_taken(ranks, errors, learn, share):
-    field = smooth_field(errors)
+@pytest.mark.parametrize(("ranks", "errors", "motion", "learn"), CASES)
+def test_derivatives_are_those_of_the_steps_taken(ranks, errors, motion, learn, share):
+    field = smooth_field(errors, motion=motion)
     sources, data = some_sources(field, ranks), some_data(learn, share)
     at = slopes(data, sources, UNIT)
 
@@ -194,6 +212,26 @@ def test_what_leaves_the_energy_as_it_is():
     assert (gram - torch.diag_embed(gram.diagonal(dim1=1, dim2=2))).abs().max() < 1e-12
     stretched = replace(sources, factors=1.1 * sources.factors)
     assert abs(float(whiten(data, stretched).energy) - J) > 1e-2
+
+
+def test_a_known_motion_is_no_parameter():
+    field = smooth_field(1, motion=2)
+    there = field.moved(torch.tensor([0.4, -0.3], dtype=torch.float64))
+    known, held = replace(there, moves=False), there.held()
+    places = torch.as_tensor(np.random.default_rng(0).uniform(-1, 1, (3, Q)))
+    factors, noise = torch.ones(3, ORIENT, ORIENT, dtype=torch.float64), torch.ones(())
+    free, still, none = (
+        Sources.at(f, places, factors, noise.double()) for f in (there, known, held)
+    )
+    torch.testing.assert_close(free.fields, still.fields)
+    torch.testing.assert_close(free.fields, none.fields)
+    assert (len(free.motion), len(still.motion), len(none.motion)) == (2, 0, 0)
+    # What it does to each source may be wrong all the same, unless it is held.
+    assert [s.shift.shape[1] for s in (free, still, none)] == [3, 3, 1]
+    at_rest = Sources.at(field, places, factors, noise.double())
+    assert (at_rest.fields - free.fields).abs().max() > 0.1
+    moved = replace(at_rest, motion=there.motion).anchored(field, 0.0)
+    torch.testing.assert_close(moved.fields, free.fields)
 
 
 def test_likeness_is_the_largest_squared_correlation():

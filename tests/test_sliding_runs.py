@@ -24,20 +24,26 @@ SIZES = (12, 9)
 D = sum(SIZES)
 
 
-def smooth_field(errors=0, seed=5):
+def smooth_field(errors=0, seed=5, motion=0):
     """Sines and cosines over the plane as two arrays see them, (m, 21, ORIENT)."""
     rng = np.random.default_rng(seed)
     waves, phase = rng.standard_normal((D, ORIENT, Q)), rng.uniform(0, 6, (D, ORIENT))
     size = rng.uniform(0.5, 2, (D, 1))  # one array sees more than the other
     size[: SIZES[0]] *= 2
 
-    def at(r):
+    turn = np.random.default_rng([seed, motion]).standard_normal((motion, D, ORIENT))
+
+    def at(r, delta=None):
         angle = np.einsum("doq,mq->mdo", waves, r) + phase
-        return size * np.sin(angle), (size * np.cos(angle))[..., None] * waves
+        if delta is not None:
+            angle = angle + np.tensordot(delta, turn, 1)
+        first = size * np.sin(angle), (size * np.cos(angle))[..., None] * waves
+        return first if delta is None else (*first, (size * np.cos(angle))[:, None] * turn)
 
     patterns = 0.4 * rng.standard_normal((errors, D, ORIENT))
     known = None if not errors else (lambda r: np.broadcast_to(patterns, (len(r), *patterns.shape)))
-    return Field(at, UNIT, known)
+    free = torch.zeros(motion, dtype=torch.float64)
+    return Field(at, UNIT, known, swing=free + 0.3, motion=free)
 
 
 def some_data(learn=True, size=1.0, shares=(0.0, 0.0)):
@@ -54,9 +60,9 @@ SHARES = [(0.0, 0.0), (0.35, 0.0), (0.15, 0.4)]  # of covariances known and esti
 
 
 @pytest.mark.parametrize("shares", SHARES)
-@pytest.mark.parametrize(("ranks", "errors", "learn"), CASES)
-def test_derivatives_are_those_of_the_energy_of_all_runs(ranks, errors, learn, shares):
-    sources = some_sources(smooth_field(errors), ranks)
+@pytest.mark.parametrize(("ranks", "errors", "motion", "learn"), CASES)
+def test_derivatives_are_those_of_the_energy_of_all_runs(ranks, errors, motion, learn, shares):
+    sources = some_sources(smooth_field(errors, motion=motion), ranks)
     data = some_data(learn, shares=shares)
     at = slopes(data, sources, UNIT)
     zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)

@@ -73,6 +73,14 @@ Rank = Annotated[
         help="Rank of the data, as 72 or meg=72,eeg=59; else the smallest that all support.",
     ),
 ]
+Registration = Annotated[
+    str,
+    Option(
+        metavar="auto|learn|none|MM,DEGREES",
+        help="Whether the head may lie elsewhere in the helmet: learn it, take it as given, learn "
+        "it where the data ask for it, or give standard deviations, as 4,3.",
+    ),
+]
 Subject = Annotated[
     str | None, Option(help="Subject to draw on; else the one the source space names.")
 ]
@@ -102,6 +110,27 @@ def number(text: str) -> float | str:
     """
     try:
         return float(text)
+    except ValueError:
+        return text
+
+
+def registration(text: str) -> str | tuple[float, ...] | None:
+    """Take a registration as numbers, if it is that.
+
+    Parameters
+    ----------
+    text : str
+        The option.
+
+    Returns
+    -------
+    registration : str | tuple of float | None
+        Its value; words and numbers are checked where they are used.
+    """
+    if text == "none":
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
     except ValueError:
         return text
 

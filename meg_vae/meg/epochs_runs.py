@@ -14,6 +14,7 @@ from meg_vae.meg.arguments import as_covariance, as_forward
 from meg_vae.meg.data import EvokedData
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.registration import motion_prior
 from meg_vae.meg.runs import naming_run, of_each
 from meg_vae.meg.weights import check_same_positions
 
@@ -136,10 +137,19 @@ def prepare_epochs(
     picks = [epochs.ch_names.index(name) for name in leadfield.ch_names]
     return EpochsRun(
         leadfield=leadfield,
-        field=ContinuousField(leadfield, epochs.info, bem, trans) if free else None,
+        field=_field(inverse, leadfield, epochs.info, bem, trans) if free else None,
         whitened=np.einsum("rd,edt->ert", leadfield.whitener, data[:, picks]),
         own=filter_.activity(epochs.average(picks=leadfield.ch_names)),
     )
+
+
+def _field(
+    inverse: VAEInverse, leadfield: LeadField, info: mne.Info, bem: Any, trans: Any
+) -> ContinuousField:
+    """Give the field between the positions, which may move where it did in the fit."""
+    moved = inverse.registration_covariance_.any()
+    motion = motion_prior(inverse.registration, leadfield.forward, True) if moved else None
+    return ContinuousField(leadfield, info, bem, trans, motion)
 
 
 def _check_epochs(epochs: mne.BaseEpochs, responses: list[mne.Evoked]) -> None:

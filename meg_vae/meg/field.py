@@ -21,6 +21,7 @@ from meg_vae.meg.conductor import Conductor, bem_conductor, sphere_conductor
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.moving_least_squares import NEAREST, weights
 from meg_vae.meg.orientation import check_free
+from meg_vae.meg.registration import ChannelMaps, Motion
 from meg_vae.model.spacing import typical_spacing
 
 FEWEST = 16  # positions that it needs
@@ -48,6 +49,8 @@ class ContinuousField:
         BEM solution, or sphere model, of the forward model; then MNE computes the lead field.
     trans : path-like | mne.Transform | None
         Transform between head and MRI coordinates, needed with ``bem``.
+    motion : Motion | None
+        Where the sensors may be, if not where ``info`` says.
 
     Attributes
     ----------
@@ -55,6 +58,8 @@ class ContinuousField:
         Typical distance from a position to its nearest neighbour, m.
     reach : float
         Farthest that a place may be from the nearest position, m.
+    motion : Motion | None
+        As given.
 
     Raises
     ------
@@ -69,7 +74,9 @@ class ContinuousField:
         info: mne.Info,
         bem: object = None,
         trans: object = None,
+        motion: Motion | None = None,
     ) -> None:
+        self.motion = motion
         self._whitener = leadfield.whitener
         self._samples = _remembered(leadfield.forward, info, leadfield.ch_names)
         self._exact: Conductor | None = None
@@ -85,13 +92,15 @@ class ContinuousField:
                 "VAEInverse(positions='grid')."
             )
 
-    def __call__(self, rr: Array) -> tuple[Array, Array]:
+    def __call__(self, rr: Array, delta: Array | None = None) -> tuple[Array, ...]:
         """Whitened values and gradient at places.
 
         Parameters
         ----------
         rr : ndarray, shape (m, 3)
             Places in head coordinates, m.
+        delta : ndarray, shape (n_motion,) | None
+            Motion of the sensors, by standard deviations.
 
         Returns
         -------
@@ -99,9 +108,19 @@ class ContinuousField:
             Field of a dipole along each axis of head coordinates, whitened, per A·m.
         gradient : ndarray, shape (m, rank, 3, 3)
             Its derivative along each axis, per A·m².
+        turns : ndarray, shape (m, n_motion, rank, 3)
+            Where ``delta`` is given, the derivatives in it.
         """
-        moved = np.concatenate([rr, *(rr + step for step in STEP * np.eye(3)[:, None])])
-        values = self.whiten(self.gain(moved)).reshape(4, len(rr), len(self._whitener), 3)
+        beside = np.concatenate([rr, *(rr + step for step in STEP * np.eye(3)[:, None])])
+        if delta is None:
+            return self._to_first_order(self.gain(beside), len(rr))
+        gain, slopes = self.moved(beside, delta)
+        turns = np.moveaxis(self.whiten(slopes[:, : len(rr)]), 0, 1)
+        return (*self._to_first_order(gain, len(rr)), turns)
+
+    def _to_first_order(self, gain: Array, m: int) -> tuple[Array, Array]:
+        """Values and gradient, whitened, from the gain at m places and beside them."""
+        values = self.whiten(gain).reshape(4, m, len(self._whitener), 3)
         return values[0], np.moveaxis((values[1:] - values[0]) / STEP, 0, -1)
 
     def gain(self, rr: Array) -> Array:
@@ -118,6 +137,29 @@ class ContinuousField:
             In the units of MNE per A·m.
         """
         return self._samples.interpolate(rr) if self._exact is None else self._exact(rr)
+
+    def moved(self, rr: Array, delta: Array) -> tuple[Array, Array]:
+        """Unwhitened values at places, of sensors that have moved.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+        delta : ndarray, shape (n_motion,)
+            Motion of the sensors, by standard deviations; of none it may have no entry.
+
+        Returns
+        -------
+        gain : ndarray, shape (m, n_channels, 3)
+            In the units of MNE per A·m.
+        slopes : ndarray, shape (n_motion, m, n_channels, 3)
+            Derivatives in the motion.
+        """
+        gain, motion = self.gain(rr), self.motion
+        if motion is None or not len(delta):
+            return gain, np.zeros((0, *gain.shape))
+        moved, slopes = self._samples.maps(motion.about)(gain, motion.twist(delta))
+        return moved, motion.scale[motion.free, None, None, None] * slopes[motion.free]
 
     def errors(self, rr: Array) -> Array:
         """Patterns by which the values at places may be wrong.
@@ -257,6 +299,13 @@ class _Samples:
         self._difference = np.zeros_like(gain)
         self._known = np.zeros(len(gain), bool)
         self._left_out: dict[int, Array] = {}
+        self._sensors, self._maps = (info, names), None
+
+    def maps(self, about: Array) -> ChannelMaps:
+        """Give what motions of the sensors do to the channels, learnt when first asked for."""
+        if self._maps is None:
+            self._maps = ChannelMaps.learnt(*self._sensors, self.rr, about)
+        return self._maps
 
     def interpolate(self, rr: Array) -> Array:
         """Values at places, (m, n_channels, 3)."""

@@ -36,21 +36,26 @@ class FieldOfRuns:
         self.spacing = fields[0].spacing
         self.confine, self.nearest = fields[0].confine, fields[0].nearest
 
-    def __call__(self, rr: Array) -> tuple[Array, Array]:
+    def __call__(self, rr: Array, delta: Array | None = None) -> tuple[Array, ...]:
         """Whitened values and gradient at places.
 
         Parameters
         ----------
         rr : ndarray, shape (m, 3)
             Places in head coordinates, m.
+        delta : ndarray, shape (n_motion,) | None
+            Motion of the sensors of all runs, by standard deviations.
 
         Returns
         -------
         values, gradient : ndarray, shape (m, total_rank, 3) and (m, total_rank, 3, 3)
             As those of `ContinuousField`, one run after the other.
+        turns : ndarray, shape (m, n_motion, total_rank, 3)
+            Where ``delta`` is given, the derivatives in it.
         """
-        values, gradient = zip(*(field(rr) for field in self.fields), strict=True)
-        return np.concatenate(values, 1), np.concatenate(gradient, 1)
+        parts = list(zip(*(field(rr, delta) for field in self.fields), strict=True))
+        stacked = [np.concatenate(part, 1) for part in parts[:2]]
+        return (*stacked, *(np.concatenate(part, 2) for part in parts[2:]))
 
     @property
     def is_exact(self) -> bool:
@@ -73,7 +78,7 @@ class FieldOfRuns:
         patterns = self._missed(rr)
         return combined(patterns, strongest(patterns))
 
-    def gains(self, rr: Array, shift: Array) -> list[Array]:
+    def gains(self, rr: Array, shift: Array, delta: Array) -> list[Array]:
         """Unwhitened values of each run, with given weights of the errors.
 
         Parameters
@@ -81,21 +86,28 @@ class FieldOfRuns:
         rr : ndarray, shape (m, 3)
             Places in head coordinates, m.
         shift : ndarray, shape (m, n_patterns)
-            The weights of the patterns of `errors`.
+            The weights of the patterns of `errors`, then of what the motion does to each source.
+        delta : ndarray, shape (n_motion,)
+            Motion of the sensors, by standard deviations; of none it has no entry.
 
         Returns
         -------
         gains : list of ndarray, shape (m, n_channels, 3)
             In the units of MNE per A·m.
         """
-        gains = [field.gain(rr) for field in self.fields]
+        from meg_vae.model.sliding.field import MOVED
+
+        gains, own = [], MOVED * shift[:, shift.shape[1] - len(delta) :]
+        for field in self.fields:
+            gain, slopes = field.moved(rr, delta)
+            gains.append(gain + np.einsum("mg,gmdo->mdo", own, slopes))
         if self.is_exact or not len(rr):
             return gains
-        axes = strongest(self._missed(rr))
-        moved = [combined(field.missed(rr), axes) for field in self.fields]
+        axes, shift = strongest(self._missed(rr)), shift[:, : shift.shape[1] - len(delta)]
+        missed = [combined(field.missed(rr), axes) for field in self.fields]
         return [
             gain + np.einsum("me,medo->mdo", shift, patterns)
-            for gain, patterns in zip(gains, moved, strict=True)
+            for gain, patterns in zip(gains, missed, strict=True)
         ]
 
     def relative_error(self, rr: Array) -> Array:

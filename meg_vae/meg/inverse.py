@@ -20,6 +20,7 @@ from meg_vae.meg.mni import with_mni
 from meg_vae.meg.options import check_options, warn_of_fit
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
+from meg_vae.meg.registration import check_registration
 from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.runs import FitRun, fit_runs
 from meg_vae.meg.saving import OPTIONS, SavedInverse
@@ -48,6 +49,13 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     orientation : "shared" | "full"
         On the grid, one prior variance for the dipoles of a position, or a full covariance, which
         learns an orientation. Sources between the positions always have a full one.
+    registration : "auto" | "learn" | tuple of float | None
+        Whether the sensors may lie elsewhere, relative to the head, than ``info`` and the forward
+        model say. None takes them as given. "learn" finds three shifts and three turns with the
+        sources, N(0, 4 mm) and N(0, 3°) before the data; a pair gives other standard deviations in
+        mm and degrees. The ellipsoids of the places then hold what is not known of it, all of the
+        prior where the data cannot tell. "auto" learns it where responses ask for it with 5 nats or
+        more, and takes it as given otherwise, and of a recording, a covariance or on the grid.
     min_log_evidence : float
         Log evidence below which a source is not reported, in nats.
     tol : float
@@ -102,6 +110,16 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     field_error_, field_covariance_ : ndarray, shape (n_sources,) and (n_sources, 3, 3)
         Relative error of the lead field at each source, as its interpolation knows it, and the part
         of ``position_covariance_`` that comes from it.
+    registration_ : mne.Transform
+        Motion of the sensors from where ``info`` puts them to where they were found, in head
+        coordinates, of all runs together; ``trans @ registration_`` is then the transform to MRI
+        coordinates. The identity where it was not learnt.
+    registration_covariance_ : ndarray, shape (6, 6)
+        How sure that is: covariance of its shifts (m) along and turns (rad) about the head's axes
+        in the middle of the source space; zero where it was not learnt.
+    registration_log_evidence_ : float
+        Log evidence in nats that they are elsewhere; NaN where that was not asked, or nothing
+        settled. Where it did not suffice for "auto" it may be what it could be at most.
     weights_, position_weights_ : ndarray, shape (n_sources,) and (n_positions,) or None
         Prior weight in nats at each source (on the grid the largest of its cluster), and those that
         were given. ``log_evidence`` in ``sources_``, ``energy_`` and ``log_evidence_`` are what the
@@ -147,6 +165,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         rank: Any = None,
         noise_variance: float | str = "learn",
         orientation: str = "shared",
+        registration: str | tuple[float, float] | None = "auto",
         min_log_evidence: float = MIN_LOG_EVIDENCE,
         tol: float = 1e-3,
         max_iter: int = 2000,
@@ -159,6 +178,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.rank = rank
         self.noise_variance = noise_variance
         self.orientation = orientation
+        self.registration = registration
         self.min_log_evidence = min_log_evidence
         self.tol = tol
         self.max_iter = max_iter
@@ -232,12 +252,13 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         Warns
         -----
         RuntimeWarning
-            If no source is found, the noise is none that a recording has, or the noise covariance
-            has another rank than the data or is known from fewer than twice as many independent
-            samples as channels.
+            If no source is found, the noise is none that a recording has, the noise covariance has
+            another rank than the data or is known from fewer than twice as many independent samples
+            as channels, or the sensors were found elsewhere though ``registration`` is "auto".
         """
         check_options(self.noise_variance, self.min_log_evidence)
         check_option("positions", self.positions, ("free", "grid"))
+        check_registration(self.registration, self.positions)
         if self.positions == "grid" and (bem is not None or trans is not None):
             raise ValueError(
                 "bem and trans tell the lead field between positions, and positions='grid' has no "
@@ -301,6 +322,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.field_covariance_ = found.field_covariance
         self.field_error_ = found.field_error
         self.weights_ = found.weight
+        self.registration_ = found.registration.transform
+        self.registration_covariance_ = found.registration.covariance
+        self.registration_log_evidence_ = found.registration.log_evidence
         places = self.filter_.positions
         pairs = zip(runs, self.filters_, strict=True)
         sources = table.source_table(

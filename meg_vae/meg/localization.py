@@ -18,6 +18,14 @@ from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.known_directions import fit_in_known_directions, samples, whitened
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.orientation import check_free
+from meg_vae.meg.registration import (
+    AS_GIVEN,
+    AUTO,
+    Registration,
+    found_registration,
+    motion_prior,
+    tell_of_motion,
+)
 from meg_vae.meg.runs import FitRun, naming_run
 from meg_vae.meg.table import RADIUS
 
@@ -37,6 +45,7 @@ class Localization:
     ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part from the
     lead field's error), ``on_wall``, ``field_error`` (relative error of the lead field) and
     ``weight`` (nats, in no evidence). ``growth`` and ``stationarity`` are NaN on the grid.
+    ``registration``, where the sensors were found to be.
     """
 
     filters: list[SourceFilter]
@@ -56,6 +65,7 @@ class Localization:
     weight: NDArray[np.float64]
     growth: float = np.nan
     stationarity: float = np.nan
+    registration: Registration = AS_GIVEN
 
 
 def on_grid(
@@ -120,22 +130,27 @@ def at_places(
     names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
     known = [samples(run) for run in runs]
     of_runs = {name: [one[name] for one in known] for name in known[0]}
+    rr, registration = runs[0].forward["source_rr"], options["registration"]
+    goes_on = all(run.data.stretches is not None for run in runs)
+    motion = motion_prior(registration, runs[0].forward, goes_on)
 
     def fit(leadfields: list[LeadField]) -> tuple[tuple[FieldOfRuns, SlidingVAE], list[Noise]]:
         fields = []
         for k, (run, own) in enumerate(zip(runs, leadfields, strict=True)):
             with naming_run(k, len(runs)):
-                fields.append(ContinuousField(own, run.data.info, bem, trans))
+                fields.append(ContinuousField(own, run.data.info, bem, trans, motion))
         field = FieldOfRuns(fields)
         model = SlidingVAE(**{name: options[name] for name in names}).fit(
             field,
-            leadfields[0].forward["source_rr"],
+            rr,
             [run.data.whiten(own) for run, own in zip(runs, leadfields, strict=True)],
             dictionary=[Dictionary(own.Phi, own.n_orient) for own in leadfields],
             errors=None if field.is_exact else field.errors,
             confine=field.confine,
             **of_runs,
             weights=weights,
+            swing=() if motion is None else motion.swing,
+            min_motion_evidence=AUTO if registration == "auto" else -np.inf,
         )
         return (field, model), model.noises_
 
@@ -148,6 +163,8 @@ def at_places(
     ranks = [len(own.Phi) for own in leadfields]
     error = field.relative_error(model.places_)
     _tell_of_errors(error)
+    found = found_registration(motion, model)
+    tell_of_motion(found, rr, registration)
     return Localization(
         filters=[
             _unbiased(own, noise)
@@ -183,6 +200,7 @@ def at_places(
         weight=model.weights_,
         growth=model.growth_,
         stationarity=model.stationarity_,
+        registration=found,
     )
 
 
@@ -201,7 +219,7 @@ def _place_filters(
     ends = np.cumsum([len(own.Phi) for own in leadfields])[:-1]
     parts = zip(
         leadfields,
-        field.gains(places, found.shift.numpy()),
+        field.gains(places, found.shift.numpy(), model.motion_),
         np.split(found.inverse_map.numpy(), ends, 2),
         np.split(found.spread.modes.numpy(), ends, 3),
         np.moveaxis(found.spread.activity.numpy(), 1, 0),

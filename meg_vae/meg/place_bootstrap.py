@@ -91,7 +91,16 @@ def _start(
         "learn": isinstance(given, str),
         "least": least,
         "prior": prior,
+        "motion": _motion(inverse, runs),
     }
+
+
+def _motion(inverse: VAEInverse, runs: list[EpochsRun]) -> tuple[Any, Any]:
+    """How far the field may move, and where it did in the fit; nothing where it did not."""
+    field = runs[0].field
+    if field is None or field.motion is None:
+        return (), ()
+    return field.motion.swing, field.motion.delta(inverse.registration_)
 
 
 def _fit_task(
@@ -113,6 +122,8 @@ def _fit_task(
 
     dictionaries = [Dictionary(np.array(Phi), 3) for Phi in Phis]
     prior, confine = start["prior"], field.confine
+    moved = start["motion"]
+    start = {name: value for name, value in start.items() if name != "motion"}
     grid = torch.as_tensor(np.array(rr))
     if prior is not None:
         allowed = torch.as_tensor(prior.allowed)
@@ -120,7 +131,8 @@ def _fit_task(
             grid, dictionaries = grid[allowed], [own.only(allowed) for own in dictionaries]
         confine = prior.within(confine)
     errors = None if field.is_exact else field.errors
-    columns = Field(field, field.spacing, errors, confine)
+    swing, motion = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in moved)
+    columns = Field(field, field.spacing, errors, confine, swing=swing, motion=motion)
     ends = np.cumsum([len(Phi) for Phi in Phis])[:-1]
     out = []
     for sample in zip(*averages, strict=True):

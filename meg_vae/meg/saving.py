@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import mne
 import numpy as np
 import pandas as pd
 
 from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.registration import AS_GIVEN
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.storage import write_state
 from meg_vae.meg.table import COLUMNS
@@ -21,6 +23,7 @@ OPTIONS = (
     "rank",
     "noise_variance",
     "orientation",
+    "registration",
     "min_log_evidence",
     "tol",
     "max_iter",
@@ -43,6 +46,8 @@ RESULTS = (
     "field_error_",
     "weights_",
     "position_weights_",
+    "registration_covariance_",
+    "registration_log_evidence_",
 )
 
 
@@ -50,7 +55,23 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
     """Give the state of a file of an earlier format what the present one has."""
     if state["version"] < 3:
         state = _off_the_grid(state)
-    return _of_one_run(state) if state["version"] < 4 else state
+    if state["version"] < 4:
+        state = _of_one_run(state)
+    return _as_registered(state) if state["version"] < 5 else state
+
+
+def _as_registered(state: dict[str, Any]) -> dict[str, Any]:
+    """Bring a file of format 4 to format 5: the sensors were where they were said to be."""
+    as_given = {
+        "registration_covariance_": AS_GIVEN.covariance,
+        "registration_log_evidence_": AS_GIVEN.log_evidence,
+    }
+    return state | {
+        "version": 5,
+        "options": state["options"] | {"registration": None},
+        "results": state["results"] | as_given,
+        "registration": AS_GIVEN.transform["trans"],
+    }
 
 
 def _of_one_run(state: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +132,7 @@ class SavedInverse:
 
     sources_: pd.DataFrame
     filters_: list[SourceFilter]
+    registration_: mne.Transform
 
     def _fitted(self) -> SourceFilter:
         raise NotImplementedError
@@ -145,6 +167,7 @@ class SavedInverse:
             "results": {name: getattr(self, name) for name in RESULTS},
             "sources": self.sources_.to_dict("list"),
             "filters": [_plain(one) for one in self.filters_],
+            "registration": self.registration_["trans"],
         }
 
     @classmethod
@@ -158,5 +181,6 @@ class SavedInverse:
         table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
         inverse.sources_ = table.astype({"on_wall": bool})
         inverse.filters_ = [_filter(kept) for kept in state["filters"]]
+        inverse.registration_ = mne.Transform("head", "head", state["registration"])
         inverse._responses = []
         return inverse

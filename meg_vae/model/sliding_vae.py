@@ -70,6 +70,11 @@ class SlidingVAE:
         Independent samples that the evidence counts, of all runs together.
     noises_ : list of ``meg_vae.model.noise.Noise``
         How the noise of each run goes on in time.
+    motion_, motion_covariance_ : ndarray, shape (n_motion,) and (n_motion, n_motion)
+        Motion δ of the field, and how sure it is with all else unknown too (Laplace); of no
+        parameters where none is given or learnt.
+    motion_evidence_ : float
+        Log evidence in nats that it has moved; NaN where that is not asked.
 
     Examples
     --------
@@ -113,6 +118,8 @@ class SlidingVAE:
         n_noise: float | Sequence[float] = np.inf,
         stretches: Sequence[int] | Sequence[Sequence[int] | None] | None = None,
         weights: ArrayLike | None = None,
+        swing: ArrayLike = (),
+        min_motion_evidence: float = -np.inf,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -150,6 +157,13 @@ class SlidingVAE:
             when log evidence and weight together are ``min_log_evidence`` or more, and its place
             minimises J − (2/n) w(r). A weight counts up to ``min_log_evidence − 1``. −inf excludes
             a position, and places nearer to it than to others.
+        swing : array_like, shape (n_motion,)
+            Where all of the field may have moved by parameters δ ~ N(0, I), the same for all
+            sources, how far one standard deviation of each takes it, in the unit of the grid.
+            ``field(r, δ)`` then gives the derivatives in them, shape (m, n_motion, n_channels,
+            n_orient), behind the gradient; ``field(r)`` and ``dictionary`` are of δ = 0.
+        min_motion_evidence : float
+            Log evidence in nats that a motion must carry; with less there is none.
 
         Returns
         -------
@@ -167,7 +181,11 @@ class SlidingVAE:
         box = places.min(0), places.max(0)
         walls = confine or (lambda r: np.clip(r, *box))
         inside = walls if prior is None else prior.within(walls)
-        columns, grid = Field(field, spacing, errors, inside), torch.as_tensor(places)
+        moving = torch.as_tensor(np.array(swing, dtype=np.float64))
+        columns = Field(
+            field, spacing, errors, inside, swing=moving, motion=torch.zeros_like(moving)
+        )
+        grid = torch.as_tensor(places)
         own = (dictionary, n_effective, n_noise, stretches)
         recorded = recorded_runs(columns, grid, X, *own, noise_variance=self.noise_variance)
         if prior is not None and len(prior.allowed) < len(places):
@@ -185,6 +203,7 @@ class SlidingVAE:
             learn=str(self.noise_variance) in LEARN,
             least=least,
             prior=prior,
+            asked=min_motion_evidence,
         )
         share = [one.n / sum(one.n for one in recorded) for one in recorded]
         steps = max(len(solution.history) for solution in solutions)
@@ -232,6 +251,9 @@ class SlidingVAE:
         self.growth_ = self.fit_.offer
         self.n_effective_ = sum(self.fit_.n_effective)
         self.noises_ = self.fit_.noises
+        self.motion_ = self.fit_.motion.numpy()
+        self.motion_covariance_ = self.fit_.motion_covariance.numpy()
+        self.motion_evidence_ = self.fit_.motion_evidence
         self._sizes = [one.dictionary.n_channels for one in recorded]
         self.U_ = self.transform([one.X.numpy() for one in recorded])
 

@@ -7,9 +7,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+from mne.transforms import apply_trans
+from scipy.spatial.transform import Rotation
 
 from meg_vae._version import __version__
 from meg_vae.meg.bootstrap import learnt_noises
+from meg_vae.meg.conductor import ORIGIN
 from meg_vae.meg.localization import VAGUE
 from meg_vae.meg.saving import OPTIONS
 from meg_vae.viz.sensors import TYPE_NAMES, type_name
@@ -167,7 +170,7 @@ def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
         "Energy J of these sources": f"{inverse.energy_:.6g}",
         "Independent samples": f"{inverse.n_effective_:.4g}, counted by the evidence",
     }
-    return facts | _noise(inverse) | _weights(inverse) | _between(inverse)
+    return facts | _noise(inverse) | _weights(inverse) | _between(inverse) | _sensors(inverse)
 
 
 def _noise(inverse: VAEInverse) -> dict[str, str]:
@@ -185,6 +188,21 @@ def _noise(inverse: VAEInverse) -> dict[str, str]:
     if np.isfinite(inverse.noise_samples_).any():
         facts["Samples of the noise covariance"] = "; ".join(known)
     return facts
+
+
+def _sensors(inverse: VAEInverse) -> dict[str, str]:
+    """Say where the sensors were found to be, where that was learnt."""
+    covariance = inverse.registration_covariance_
+    if not covariance.any():
+        return {}
+    trans = inverse.registration_["trans"]
+    degrees = np.degrees(Rotation.from_matrix(trans[:3, :3]).magnitude())
+    gap = 1e3 * np.linalg.norm(apply_trans(trans, ORIGIN) - ORIGIN)
+    sure = 1e3 * np.sqrt(np.trace(covariance[:3, :3]))
+    return {
+        "Sensors": f"{gap:.1f} mm (± {sure:.1f}) and {degrees:.1f}° from where info puts them, "
+        f"{inverse.registration_log_evidence_:.0f} nats"
+    }
 
 
 def _weights(inverse: VAEInverse) -> dict[str, str]:

@@ -113,12 +113,13 @@ def with_growing(
 
     Gives the sources, and what the best place has to offer in nats.
     """
-    place, height, factor = highest(pull(data, sources), field, grid)
+    here = field.moved(sources.motion)
+    place, height, factor = highest(pull(data, sources), here, grid)
     offer = data.n / 2 * float(height)
     if offer < least:
         return sources, offer
     before = whiten(data, sources).energy
-    new = sources.join(Sources.at(field, place, factor, sources.noise))
+    new = sources.join(Sources.at(here, place, factor, sources.noise))
     more = settle(data, new, field, FIRM)
     gain = data.n / 2 * float(before - whiten(data, more).energy)
     return (more if gain >= least else sources), offer
@@ -132,12 +133,13 @@ def with_better_places(data: Data, sources: Sources, field: Field, grid: Grid) -
     if data.prior is None:
         return sources
     own, energy = worth(data, sources), whiten(data, sources).energy
+    here = field.moved(sources.motion)
     for k in own.argsort().tolist():
         rest = sources.only(torch.arange(len(sources)) != k)
-        place, height, factor = highest(pull(data, rest), field, grid)
+        place, height, factor = highest(pull(data, rest), here, grid)
         if not data.n / 2 * float(height) > own[k] + BETTER:
             continue
-        new = rest.join(Sources.at(field, place, factor, sources.noise))
+        new = rest.join(Sources.at(here, place, factor, sources.noise))
         other = settle(data, new, field, FIRM)
         if data.n / 2 * float(energy - whiten(data, other).energy) > BETTER:
             return other

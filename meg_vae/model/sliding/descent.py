@@ -1,4 +1,4 @@
-"""Descent over places, priors, field errors and noise; no accepted step raises the energy."""
+"""Descent over all parameters of the sources and the noise; no accepted step raises the energy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from meg_vae.model.sliding.directions import Directions, pair_index
 from meg_vae.model.sliding.field import Field
-from meg_vae.model.sliding.slopes import Directions, Slopes, pair_index, slopes
+from meg_vae.model.sliding.slopes import Slopes, slopes
 from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
 
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
@@ -77,7 +78,7 @@ def stationarity(data: Data, sources: Sources, field: Field) -> tuple[float, Ten
     at = slopes(data, sources, field.unit)
     free, q = at.directions.free, sources.places.shape[1]
     full = torch.zeros(free.shape, dtype=at.gradient.dtype)
-    n_own = int(free.sum())
+    n_own = at.directions.n_own
     full[free] = at.gradient[:n_own]
     size = torch.linalg.vector_norm(full[:, :q], dim=1, keepdim=True).clamp_min(1e-300)
     ahead = sources.places - 1e-3 * field.unit * full[:, :q] / size
@@ -103,7 +104,7 @@ def _descend(data: Data, sources: Sources, field: Field, effort: Effort, travel:
         if moved is sources:
             break
         sources = replace(moved, factors=principal_axes(moved.factors))
-        gone = torch.linalg.vector_norm(sources.places - sources.anchors, dim=1).max()
+        gone = sources.travelled(field.swing).max()
         if float(gone) > travel or at.energy - energy < effort.gain(data.n, energy):
             break
     return sources
@@ -144,11 +145,14 @@ def _moved(
     step: Tensor,
     travel: float,
 ) -> Sources:
-    """Move places, by ``travel`` at most, factors, errors and noise by their parts of a step."""
+    """Move all by their parts of a step, places and the field by ``travel`` at most."""
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = torch.zeros(moving.free.shape, dtype=step.dtype)
-    full[moving.free] = step[: int(moving.free.sum())]
+    full[moving.free] = step[: moving.n_own]
     places = sources.places + _capped(full[:, :q] * field.unit, travel)
+    swing = field.swing[: moving.n_motion]
+    turn = (swing * step[moving.n_own : moving.n_moved])[None]
+    motion = sources.motion + (_capped(turn, travel) / swing)[0]
     noise = sources.noise
     if data.learn:
         noise = (noise * _factor(step[-1:])[0]).clamp_min(data.floor)
@@ -158,6 +162,7 @@ def _moved(
         factors=_turned(sources, moving.pairs, full[:, q : q + n_pairs]),
         shift=sources.shift + full[:, q + n_pairs :],
         noise=noise,
+        motion=motion,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,21 +13,24 @@ from torch import Tensor
 Places = NDArray[np.float64]
 
 STEP = 1e-4  # of the unit: of the differences that tell how errors change
+MOVED = 0.05  # relative error of what a motion does to the field of each source
 FAINT = 0.005  # of a place's strongest dipole: a fainter field is no more than an error of its own
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """The field to first order about some places.
+    """The field to first order about some places, and about a motion of all of it.
 
     Shapes: values (m, d, o), gradient (m, d, o, q), errors (m, e, d, o) and their gradient drift
-    (m, e, d, o, q), for m places in q dimensions with o columns each and e patterns of error.
+    (m, e, d, o, q), derivatives in the motion turns (m, g, d, o), for m places in q dimensions with
+    o columns each, e patterns of error and g parameters of motion.
     """
 
     values: Tensor
     gradient: Tensor
     errors: Tensor
     drift: Tensor
+    turns: Tensor
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,21 @@ class Field:
     ``errors``, where the field is only known approximately, gives patterns E_e, shape
     (m, e, d, o), with which it is L + Σ_e c_e E_e, c_e ~ N(0, 1). ``confine`` moves places back to
     where the field is known. ``unit`` is a length within which the field is nearly linear.
-    ``basis``, shape (d, p), describes all of it in fewer directions.
+    ``basis``, shape (d, p), describes all of it in fewer directions. Where all of it may have moved
+    with parameters δ ~ N(0, I), ``at`` takes them too, if any, and then gives the derivatives in
+    them, (m, g, d, o), behind the gradient; it is evaluated at ``motion`` (g,), and ``swing`` (g,)
+    tells how far one of each takes it. Each source has an error of its own in what a motion does,
+    also where the motion itself is known (``moves`` is False).
     """
 
-    at: Callable[[Places], tuple[ArrayLike, ArrayLike]]
+    at: Callable[..., Sequence[ArrayLike]]
     unit: float
     errors: Callable[[Places], ArrayLike] | None = None
     confine: Callable[[Places], Places] | None = None
     basis: Tensor | None = None
+    swing: Tensor = torch.zeros(0, dtype=torch.float64)
+    motion: Tensor = torch.zeros(0, dtype=torch.float64)
+    moves: bool = True
 
     def through(self, basis: Tensor) -> Field:
         """Describe the field in the directions of the columns of ``basis``, shape (d, p)."""
@@ -55,11 +65,31 @@ class Field:
         """Take the field at its word."""
         return replace(self, errors=None)
 
+    @property
+    def free(self) -> Tensor:
+        """Motion as far as it is a parameter, (g,) or (0,)."""
+        return self.motion if self.moves else self.motion[:0]
+
+    def moved(self, motion: Tensor) -> Field:
+        """Evaluate it where it has moved, by parameters (g,), if these are free."""
+        return replace(self, motion=motion) if self.moves else self
+
+    def held(self) -> Field:
+        """Take its motion for known, and what it does to each source."""
+        if not len(self.swing):
+            return self
+        own, motion, none = self.at, self.motion.numpy(), torch.zeros(0, dtype=torch.float64)
+        at = (lambda r: own(r, motion)[:2]) if motion.any() else own
+        return replace(self, at=at, swing=none, motion=none)
+
     def expand(self, places: Tensor) -> Expansion:
         """Evaluate the field to first order at places of shape (m, q)."""
-        r = places.numpy()
-        values, gradient = (_tensor(x) for x in self.at(r))
+        r, g = places.numpy(), len(self.motion)
+        found = self.at(r, self.motion.numpy()) if g else self.at(r)
+        values, gradient, *rest = (_tensor(x) for x in found)
         m, q = places.shape
+        turns = rest[0] if g else values.new_zeros(m, 0, *values.shape[1:])
+        _check("the derivative of field(r) in its motion", turns, (m, g, *values.shape[1:]))
         _check("field(r)", values, (m, None, None))
         _check("the gradient of field(r)", gradient, (*values.shape, q))
         o = values.shape[2]
@@ -68,18 +98,22 @@ class Field:
                 f"the field is NaN or infinite at one of the places {r.round(4).tolist()[:3]}..."
             )
         errors, drift = self._errors(r, values)
+        errors = torch.cat([errors, MOVED * turns], 1)
+        drift = torch.cat([drift, drift.new_zeros(*turns.shape, q)], 1)
         if self.basis is not None:
             values = torch.einsum("dp,mdo->mpo", self.basis, values)
             gradient = torch.einsum("dp,mdx->mpx", self.basis, gradient.flatten(2))
             gradient = gradient.unflatten(2, (o, q))
             errors = torch.einsum("dp,medo->mepo", self.basis, errors)
             drift = torch.einsum("dp,medoq->mepoq", self.basis, drift)
+            turns = torch.einsum("dp,mgdo->mgpo", self.basis, turns)
         seen = seen_part(values)
         return Expansion(
             values @ seen,
             torch.einsum("mdaq,mao->mdoq", gradient, seen),
             errors @ seen[:, None],
             torch.einsum("medaq,mao->medoq", drift, seen),
+            turns[:, : len(self.free)] @ seen[:, None],
         )
 
     def _errors(self, r: Places, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.sliding.slopes import Directions, Slopes, slopes
+from meg_vae.model.sliding.directions import Directions
+from meg_vae.model.sliding.slopes import Slopes, slopes
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
 MODES = 1e-3  # of the largest: modes of the activity's uncertainty below this are left out
@@ -34,6 +35,42 @@ class Spread:
     activity: Tensor
     modes: Tensor
 
+    def ordered(self, order: Tensor) -> Spread:
+        """Put the sources in another order, shape (m,)."""
+        return Spread(**{name: value[order] for name, value in vars(self).items()})
+
+
+def motion_covariance(data: Data, sources: Sources, unit: float) -> Tensor:
+    """Covariance (g, g) of the motion of the field, with all else unknown too."""
+    if not len(sources):
+        return torch.eye(len(sources.motion), dtype=sources.motion.dtype)
+    at, root = _all_unknown(data, sources, unit)
+    own = root[at.directions.n_own : at.directions.n_moved]
+    return own @ own.mT
+
+
+def log_volume(data: Data, sources: Sources, unit: float) -> float:
+    """Half the log determinant of the covariance of all that is N(0, 1) before the data.
+
+    Of the field's errors and its motion, with places, priors and noise unknown too.
+    """
+    if not len(sources):
+        return 0.0
+    at, root = _all_unknown(data, sources, unit)
+    free = at.directions.free
+    errors = torch.zeros_like(free)
+    errors[:, free.shape[1] - sources.shift.shape[1] :] = True
+    own = torch.zeros_like(at.gradient, dtype=torch.bool)
+    own[: at.directions.n_own] = errors[free]
+    own[at.directions.n_own : at.directions.n_moved] = True
+    return float(torch.linalg.svdvals(root[own]).log().sum())
+
+
+def _all_unknown(data: Data, sources: Sources, unit: float) -> tuple[Slopes, Tensor]:
+    """Slopes, and a factor of the covariance of all parameters."""
+    at = _no_turn_beyond_all(slopes(data, sources, unit), sources, data.n)
+    return at, _root_covariance(at, data.n, torch.ones_like(at.gradient, dtype=torch.bool))
+
 
 def spread(data: Data, sources: Sources, unit: float) -> Spread:
     """Find how sure the sources are."""
@@ -43,14 +80,13 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
         none = sources.values.new_zeros
         n_runs = len(data.runs)
         return Spread(none(0, q, q), none(0, q, q), none(0, n_runs, o, o), none(0, 0, o, d))
-    at = _no_turn_beyond_all(slopes(data, sources, unit), sources, data.n)
+    at, root = _all_unknown(data, sources, unit)
     every = torch.ones_like(at.gradient, dtype=torch.bool)
-    root = _root_covariance(at, data.n, every)
     free = at.directions.free
     given = torch.zeros_like(free)  # the field's errors
     given[:, free.shape[1] - sources.errors.shape[1] :] = True
     known = every.clone()
-    known[: int(free.sum())] = ~given[free]
+    known[: at.directions.n_own] = ~given[free]
     places = _place_covariance(sources, free, root, every, unit)
     sampled = _place_covariance(sources, free, _root_covariance(at, data.n, known), known, unit)
     activity, moves = [], []
@@ -75,7 +111,7 @@ def _no_turn_beyond_all(at: Slopes, sources: Sources, n: float) -> Slopes:
     moves = torch.zeros_like(at.directions.free)
     moves[:, sources.places.shape[1] : moves.shape[1] - sources.errors.shape[1]] = True
     own = torch.zeros_like(at.gradient)
-    own[: int(at.directions.free.sum())] = 2 / n * moves[at.directions.free].to(own)
+    own[: at.directions.n_own] = 2 / n * moves[at.directions.free].to(own)
     return replace(at, curvature=at.curvature + own.diag(), average=at.average + own.diag())
 
 
@@ -112,7 +148,7 @@ def _map_moves(
     """Differentiate W = A PᵀΣ⁻¹ of one run in every parameter, giving (p, m, o, d)."""
     m, o = sources.live.shape
     d = len(L)
-    p = int(moving.free.sum()) + data.learn
+    p = moving.n_moved + data.learn
     columns = sources.live.flatten().nonzero()[:, 0][moving.column]
     dP = encoder.new_zeros(p, m * o, d)
     dP[moving.parameter, columns] = moving.moves.T

@@ -58,7 +58,9 @@ class Settled:
 def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> Settled:
     """Find the sources, each worth ``least`` nats or more; without weights none goes at 0."""
     if least > 0 or data.prior is not None:
-        begun = _begin(data, start, field.exact(), least)
+        # From afar errors of the field would stand for places: those settle without them first.
+        known = field.exact()
+        begun = settle(data, _begin(data, start, known, least), known, FIRM)
         sources = Sources.at(field, begun.places, begun.factors, begun.noise)
     else:
         sources = Sources.at(field, start.places, start.factors, start.noise)
@@ -106,7 +108,10 @@ def _begin(data: Data, start: Start, field: Field, least: float) -> Sources:
 
 def settle_noise(data: Data, sources: Sources) -> Sources:
     """Learn the noise where there is no source: λ is the mean power of the weighted data."""
-    if not data.learn or len(sources):
+    if len(sources):
+        return sources
+    sources = replace(sources, motion=torch.zeros_like(sources.motion))
+    if not data.learn:
         return sources
     products = [run.F.T @ run.F + run.rest for run in data.runs]
     sizes, shares = [run.size for run in data.runs], [run.share for run in data.runs]

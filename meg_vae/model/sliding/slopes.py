@@ -1,4 +1,4 @@
-r"""First and second derivatives of the energy in places, priors, field errors and noise.
+r"""First and second derivatives of the energy in places, priors, field errors, motion and noise.
 
 Every parameter θ_i moves some columns of the decoder along Ṗ_i. With Σ̇_i = Ṗ_i Pᵀ + P Ṗ_iᵀ,
 K = Σ⁻¹ and M = Σ⁻¹CΣ⁻¹,
@@ -23,27 +23,8 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.misfit import removal_change
-from meg_vae.model.sliding.field import seen_part
+from meg_vae.model.sliding.directions import Directions, directions
 from meg_vae.model.sliding.sources import Data, Run, Sources, Term, whiten
-
-TURNED = 1e-6  # of a prior's factor: moves of it that are smaller are none
-VISIBLE = 0.1  # nats × 2 that an error of the field must be worth to be learnt
-
-
-@dataclass(frozen=True)
-class Directions:
-    """How the columns of the decoder move with each parameter.
-
-    ``pairs`` (m, o(o+1)/2, o, o) are the moves of the factors; ``free`` (m, p) says which of the
-    p = q + pairs + e parameters of each source there are; ``moves`` (d, Q) lists the moved columns,
-    each of parameter ``parameter`` (Q,) and decoder column ``column`` (Q,).
-    """
-
-    pairs: Tensor
-    free: Tensor
-    moves: Tensor
-    parameter: Tensor
-    column: Tensor
 
 
 @dataclass(frozen=True)
@@ -59,68 +40,6 @@ class Slopes:
     average: Tensor
     removal: Tensor
     directions: Directions
-
-
-def pair_index(o: int) -> tuple[Tensor, Tensor]:
-    """Pairs i ≤ j of the columns of a factor."""
-    i, j = torch.triu_indices(o, o)
-    return i, j
-
-
-def factor_moves(factors: Tensor) -> tuple[Tensor, Tensor]:
-    """List the moves (m, pairs, o, o) of factors with orthogonal columns, and which are real.
-
-    Between two live columns the pair stretches A symmetrically; between a live and a dead one it
-    turns the live one towards the dead one's axis.
-    """
-    m, o, _ = factors.shape
-    live, size = factors.any(1), torch.linalg.vector_norm(factors, dim=1)
-    axes, R = torch.linalg.qr(factors)  # a dead column, always behind the live ones, gets an axis
-    axes = axes * torch.where(R.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0)[:, None, :]
-    i, j = pair_index(o)
-    both = live[:, i] & live[:, j]
-    own_i = torch.where(live[:, i], size[:, i], 0.0)  # lengths of the columns, 0 where dead
-    own_j = torch.where(live[:, j], size[:, j], 0.0)
-    half = torch.where(both, 0.5, 1.0)
-    # A column moves along the other's axis: by the other's length if that lives, else by its own.
-    along_j = half * torch.where(both, own_j, own_i)
-    along_i = half * torch.where(both, own_i, own_j)
-    moves = factors.new_zeros(m, len(i), o, o)
-    k = torch.arange(len(i))
-    moves[:, k, :, i] = (along_j[..., None] * axes[:, :, j].mT).movedim(0, 1)
-    moves[:, k, :, j] = (along_i[..., None] * axes[:, :, i].mT).movedim(0, 1)
-    return moves * live[:, None, None, :], live[:, i] | live[:, j]
-
-
-def directions(data: Data, sources: Sources, unit: float) -> Directions:
-    """List how every parameter moves the decoder; places count in ``unit``.
-
-    An error of the field that would hardly be seen in the data stays as it is.
-    """
-    A, live = sources.factors, sources.live
-    pairs, real = factor_moves(A)
-    pairs = seen_part(sources.values)[:, None] @ pairs  # no turn towards what no sensor sees
-    size = torch.linalg.matrix_norm(pairs)
-    real = real & (size > TURNED * torch.linalg.matrix_norm(A)[:, None])
-    moves = torch.cat(
-        [
-            unit * torch.einsum("mdoq,moa->mqda", sources.slope, A),
-            torch.einsum("mdo,mpoa->mpda", sources.fields, pairs),
-            torch.einsum("medo,moa->meda", sources.error_patterns, A),
-        ],
-        1,
-    )
-    m, p = moves.shape[:2]
-    q = sources.places.shape[1]
-    errors = moves[:, q + real.shape[1] :].square().sum(3)  # (m, e, d)
-    power = data.over_runs(part.sum(0) for part in data.parts(errors.movedim(2, 0)))
-    reach = data.n / sources.noise * power
-    free = torch.cat([torch.ones(m, q, dtype=torch.bool), real, reach > VISIBLE], 1)
-    free &= live.any(1)[:, None]
-    used = free[:, :, None] & live[:, None, :]
-    number = (free.flatten().cumsum(0) - 1).reshape(m, p, 1).expand_as(used)
-    column = (live.flatten().cumsum(0) - 1).reshape(m, 1, -1).expand_as(used)
-    return Directions(pairs, free, moves.movedim(2, 3)[used].T, number[used], column[used])
 
 
 @dataclass(frozen=True)
@@ -149,7 +68,7 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     at = whiten(data, sources)
     moving = directions(data, sources, unit)
     P = sources.patterns[:, sources.live.flatten()]
-    layout = _Layout(P.shape[1], moving.parameter, moving.column, int(moving.free.sum()))
+    layout = _Layout(P.shape[1], moving.parameter, moving.column, moving.n_moved)
     columns = data.parts(torch.cat([P, moving.moves], 1))
     parts = [
         _part(run, term, Z, sources.noise, layout, data.learn)
@@ -160,11 +79,11 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
         for name in ("gradient", "curvature", "average", "removal")
     )
     pull = torch.cat([w * part.pull for w, part in zip(data.weights, parts, strict=True)])
-    prior = _error_prior(sources, moving, data.n)
-    own = slice(layout.n)  # without log λ
-    gradient[own] += prior * _values(sources, moving)
-    curvature[own, own] += _bends(sources, moving, pull, unit) + prior.diag()
-    average[own, own] += prior.diag()
+    moved, own = slice(layout.n), slice(moving.n_own)  # without log λ, and without the motion
+    prior, values = _prior(sources, moving, data.n)
+    gradient[moved] += prior * values
+    curvature[moved, moved] += _bends(sources, moving, pull, unit) + prior.diag()
+    average[moved, moved] += prior.diag()
     if data.prior is not None:
         lean = data.prior.derivatives_of_energy(sources.places, moving.free, unit, data.n)
         gradient[own] += lean[0]
@@ -211,7 +130,10 @@ def _pairs(V: Tensor, W: Tensor, r: int, par: Tensor, col: Tensor, n: int) -> Te
 
 
 def _bends(sources: Sources, moving: Directions, pull: Tensor, unit: float) -> Tensor:
-    """Add what the product of two moves bends: any two of a place, an error and a factor."""
+    """Add what the product of two moves bends: any two of a place, an error, a motion and a factor.
+
+    The field itself is linear in place and motion.
+    """
     m, o = sources.live.shape
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = pull.new_zeros(len(pull), m * o)
@@ -225,24 +147,28 @@ def _bends(sources: Sources, moving: Directions, pull: Tensor, unit: float) -> T
     blocks[:, q + n_pairs :, pairs] = torch.einsum("medo,mpdo->mep", sources.error_patterns, back)
     pulled = torch.einsum("mda,moa->mdo", full, sources.factors)
     blocks[:, :q, q + n_pairs :] = unit * torch.einsum("medoq,mdo->mqe", sources.drift, pulled)
-    out = torch.block_diag(*(blocks + blocks.mT))
     free = moving.free.flatten()
-    return out[free][:, free]
+    out = pull.new_zeros(moving.n_moved, moving.n_moved)
+    own = slice(moving.n_own)
+    out[own, own] = torch.block_diag(*(blocks + blocks.mT))[free][:, free]
+    beside = pull.new_zeros(m, p, moving.n_motion)
+    beside[:, pairs] = torch.einsum("mgdo,mpdo->mpg", sources.turns, back)
+    out[own, moving.n_own :] = beside.flatten(0, 1)[free]
+    out[moving.n_own :, own] = out[own, moving.n_own :].T
+    return out
 
 
-def _error_prior(sources: Sources, moving: Directions, n: float) -> Tensor:
-    """Curvature of the prior of each parameter: 2/n for the field's errors, 0 for the others."""
-    prior = torch.zeros_like(moving.free, dtype=sources.values.dtype)
-    n_errors = sources.errors.shape[1]
+def _prior(sources: Sources, moving: Directions, n: float) -> tuple[Tensor, Tensor]:
+    """Curvature of the prior of each parameter, 2/n where it has one, and the values of those."""
+    n_errors = sources.shift.shape[1]
+    prior, values = torch.zeros(2, *moving.free.shape, dtype=sources.values.dtype)
     prior[:, prior.shape[1] - n_errors :] = 2 / n
-    return prior[moving.free]
-
-
-def _values(sources: Sources, moving: Directions) -> Tensor:
-    """Values of the parameters that have a prior, 0 for the others."""
-    values = torch.zeros_like(moving.free, dtype=sources.values.dtype)
-    values[:, values.shape[1] - sources.shift.shape[1] :] = sources.shift
-    return values[moving.free]
+    values[:, values.shape[1] - n_errors :] = sources.shift
+    motion = torch.full_like(sources.motion, 2 / n)
+    return (
+        torch.cat([prior[moving.free], motion]),
+        torch.cat([values[moving.free], sources.motion]),
+    )
 
 
 def _with_noise(

@@ -4,7 +4,8 @@ x | z ~ N(Σ_k L(r_k) A_k z_k, λI) with Γ_k = A_k A_kᵀ. It is linear in z, s
 and the profile J = log|Σ| + tr(CΣ⁻¹), Σ = λI + Σ_k P_k P_kᵀ, P_k = L(r_k) A_k, stay in closed form.
 The field is kept to first order about an anchor near each place, and evaluated anew when the place
 has moved on. Where the field has an error of its own, L = L(r) + Σ_e c_e E_e(r), the prior of c
-adds ‖c‖² / n to J; where places have prior weights w, these add −(2/n) Σ_k w(r_k).
+adds ‖c‖² / n to J; where places have prior weights w, these add −(2/n) Σ_k w(r_k). Where all of
+the field may have moved, its motion δ ~ N(0, I), one for all sources, adds ‖δ‖² / n.
 
 Where the covariance of the noise was estimated, tr(CΣ⁻¹) gives way to the misfit of
 `meg_vae.model.misfit`.
@@ -129,9 +130,10 @@ class Sources:
     """Parameters of m sources, with the field about their anchors.
 
     ``places`` and ``anchors`` (m, q); ``values`` (m, d, o), ``gradient`` (m, d, o, q), ``errors``
-    (m, e, d, o) and ``drift`` (m, e, d, o, q) of the field; ``shift`` c (m, e); ``factors`` A
-    (m, o, o), the columns orthogonal, longest first, zero where the prior has no such direction;
-    ``noise`` λ, a scalar.
+    (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field; ``shift`` c
+    (m, e); ``factors`` A (m, o, o), the columns orthogonal, longest first, zero where the prior has
+    no such direction; ``stand`` (m, g), the motion of the field at each anchor. For all sources
+    together ``noise`` λ, a scalar, and ``motion`` δ (g,).
     """
 
     places: Tensor
@@ -140,17 +142,21 @@ class Sources:
     gradient: Tensor
     errors: Tensor
     drift: Tensor
+    turns: Tensor
     shift: Tensor
     factors: Tensor
+    stand: Tensor
     noise: Tensor
+    motion: Tensor
 
     @classmethod
     def at(cls, field: Field, places: Tensor, factors: Tensor, noise: Tensor) -> Sources:
-        """Put sources at places."""
+        """Put sources at places, in a field that has moved as it says."""
         here = field.expand(places)
         shift = places.new_zeros(here.errors.shape[:2])
-        own = (here.values, here.gradient, here.errors, here.drift)
-        return cls(places, places, *own, shift, principal_axes(factors), noise).seen()
+        stand = field.free.expand(len(places), -1)
+        own = {"shift": shift, "factors": principal_axes(factors), "stand": stand}
+        return cls(places, places, **vars(here), **own, noise=noise, motion=field.free).seen()
 
     def seen(self) -> Sources:
         """Leave what has no field out of the priors: no data could tell how large it is."""
@@ -171,7 +177,8 @@ class Sources:
         """Field of each source at its place, (m, d, o)."""
         moved = torch.einsum("mdoq,mq->mdo", self.gradient, self.places - self.anchors)
         error = torch.einsum("medo,me->mdo", self.error_patterns, self.shift)
-        return self.values + moved + error
+        turned = torch.einsum("mgdo,mg->mdo", self.turns, self.motion - self.stand)
+        return self.values + moved + error + turned
 
     @property
     def error_patterns(self) -> Tensor:
@@ -191,34 +198,43 @@ class Sources:
 
     def only(self, keep: Tensor) -> Sources:
         """Keep some sources, by a mask or by index."""
-        kept = {f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name != "noise"}
-        return replace(self, **kept)
+        return replace(self, **{name: own[keep] for name, own in self._each().items()})
 
     def join(self, other: Sources) -> Sources:
         """Put the sources of another set behind these."""
         if not len(self):
-            return replace(other, noise=self.noise)
-        both = {
-            f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)])
-            for f in fields(self)
-            if f.name != "noise"
-        }
+            return replace(other, noise=self.noise, motion=self.motion)
+        theirs = other._each()
+        both = {name: torch.cat([own, theirs[name]]) for name, own in self._each().items()}
         return replace(self, **both)
 
+    def _each(self) -> dict[str, Tensor]:
+        """Collect what each source has of its own."""
+        names = (f.name for f in fields(self) if f.name not in ("noise", "motion"))
+        return {name: getattr(self, name) for name in names}
+
+    def travelled(self, swing: Tensor) -> Tensor:
+        """How far each source and the field about it are from its anchor, (m,)."""
+        turned = torch.linalg.vector_norm(
+            swing[: len(self.motion)] * (self.motion - self.stand), dim=1
+        )
+        return torch.linalg.vector_norm(self.places - self.anchors, dim=1) + turned
+
     def anchored(self, field: Field, farther: float) -> Sources:
-        """Evaluate the field anew where a place is farther than that from its anchor.
+        """Evaluate the field anew where a place, or the field, is farther from its anchor.
 
         The patterns of its error may be others there, and are combined so as to be most nearly the
         same; weights that are N(0, 1) stay as likely as they were. What has no field there leaves
         the priors: it is nothing here, and would be seen from the next anchor.
         """
-        moved = torch.linalg.vector_norm(self.places - self.anchors, dim=1) > farther
+        moved = self.travelled(field.swing) > farther
         if not moved.any():
             return self
-        new: Expansion = field.expand(self.places[moved])
+        new: Expansion = field.moved(self.motion).expand(self.places[moved])
         turn = rotation(new.errors, self.error_patterns[moved])
         shift = (turn.mT @ self.shift[moved][..., None])[..., 0]
-        parts = {"anchors": self.places[moved], "shift": shift, **vars(new)}
+        stand = self.motion.expand(len(shift), -1)
+        parts = {"anchors": self.places[moved], "shift": shift, "stand": stand, **vars(new)}
         changed = {}
         for name, value in parts.items():
             changed[name] = getattr(self, name).clone()
@@ -244,7 +260,8 @@ def whiten(data: Data, sources: Sources) -> Whitened:
     """Evaluate the energy; it is infinite where a Σ is not positive definite."""
     parts = zip(data.runs, data.parts(sources.patterns), strict=True)
     runs = tuple(run.term(P, sources.noise) for run, P in parts)
-    J = data.over_runs(one.energy for one in runs) + sources.shift.square().sum() / data.n
+    prior = sources.shift.square().sum() + sources.motion.square().sum()
+    J = data.over_runs(one.energy for one in runs) + prior / data.n
     if data.prior is not None:
         J = J - 2 / data.n * data.weight(sources.places).sum()
     return Whitened(torch.where(torch.isfinite(J), J, torch.inf), runs)
