@@ -22,7 +22,7 @@ from meg_vae.cli.responses import read_responses
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
 
 CONDITIONS = ("First", "Second")
-PICTURES = {"time_courses.png", "residual.png", "evidence.png", "energy.png"}
+PICTURES = {"time_courses.png", "residual.png", "noise.png", "evidence.png", "energy.png"}
 LOCALIZED = {
     *PICTURES,
     "report.html",

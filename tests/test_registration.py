@@ -165,7 +165,7 @@ def test_a_moved_head_is_found_with_its_sources():
 def test_a_head_that_has_not_moved_stays_where_it_is():
     case = recorded(4, 8.0, moved=False)
     given, found = fitted(case, registration=None), fitted(case)
-    assert found.registration_log_evidence_ < 5
+    assert found.registration_log_evidence_ < 8
     np.testing.assert_array_equal(found.registration_["trans"], np.eye(4))
     assert not found.registration_covariance_.any()
     np.testing.assert_allclose(found.sources_["x_mm"], given.sources_["x_mm"])

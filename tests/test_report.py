@@ -279,7 +279,7 @@ def test_the_cortex_is_left_out_with_one_warning(bare, recording, tmp_path, monk
     with pytest.warns(RuntimeWarning, match="cortex is not drawn") as caught:
         made = localization_pictures(bare, recording.evoked, tmp_path)
     assert len(caught) == 1
-    assert sorted(made) == ["energy", "evidence", "residual", "time_courses"]
+    assert sorted(made) == ["energy", "evidence", "noise", "residual", "time_courses"]
 
 
 @pytest.mark.rendering

@@ -27,6 +27,7 @@ from pictures import (
     texts,
     top,
 )
+from scipy.signal import lfilter
 from small_recordings import ctf_info, eeg_info, meg_info
 
 from meg_vae import viz
@@ -464,6 +465,31 @@ def test_fit_leaves_bad_channels_out_and_refuses_other_channels(evoked):
 )
 def test_types_of_sensors_have_the_name_that_their_users_know(info, kind, name):
     assert type_name(info, kind) == name
+
+
+def test_noise_is_drawn_as_it_is():
+    """Of noise with twice the power, slower than white, both curves say so."""
+    info = mne.create_info(40, 200.0, "mag")
+    rng = np.random.default_rng(0)
+    r = 0.8 ** np.arange(200)
+    white = rng.standard_normal((40, 4200))
+    noise = np.sqrt(2 * (1 - 0.8**2)) * lfilter([1], [1, -0.8], white)[:, 200:]
+    residual = mne.EvokedArray(1e-15 * noise, info, verbose="error")
+    given = {"noise_variance": 2.0, "autocorrelation": r}
+    ((spectrum, channels),) = viz.plot_noise(residual, np.full(40, 1e-15), noise, **given)
+    found, learnt, as_given = spectrum.get_lines()
+    there = np.interp(found.get_xdata(), learnt.get_xdata(), learnt.get_ydata())
+    assert np.median(np.abs(np.log(found.get_ydata() / there))) < 0.2
+    assert np.ptp(np.log(there)) > 3  # the curve is not flat
+    np.testing.assert_array_equal(as_given.get_ydata(), 1)
+    assert spectrum.get_xlim()[1] == 100
+    points, one, root = channels.get_lines()
+    assert np.median(points.get_ydata()) == pytest.approx(2**0.5, rel=0.1)
+    assert (one.get_ydata()[0], root.get_ydata()[0]) == (1, pytest.approx(2**0.5))
+    silent = viz.plot_noise(residual.copy().crop(0, 0), np.ones(40), noise[:, :1], noise_variance=1)
+    assert len(silent[0, 0].get_lines()) == 2  # of one sample there is no spectrum
+    with pytest.raises(ValueError, match="given_sd must have a value for each of 40 channels"):
+        viz.plot_noise(residual, np.ones(3), noise, noise_variance=1.0)
 
 
 def test_topographies_are_at_the_peaks_and_say_their_unit(recording):

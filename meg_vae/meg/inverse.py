@@ -54,7 +54,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         model say. None takes them as given. "learn" finds three shifts and three turns with the
         sources, N(0, 4 mm) and N(0, 3°) before the data; a pair gives other standard deviations in
         mm and degrees. The ellipsoids of the places then hold what is not known of it, all of the
-        prior where the data cannot tell. "auto" learns it where responses ask for it with 5 nats or
+        prior where the data cannot tell. "auto" learns it where responses ask for it with 8 nats or
         more, and takes it as given otherwise, and of a recording, a covariance or on the grid.
     min_log_evidence : float
         Log evidence below which a source is not reported, in nats.

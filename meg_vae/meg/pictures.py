@@ -272,3 +272,38 @@ class SourcePictures:
         residual = self._filter(evoked.info, "evoked").residual(evoked)
         drawn = viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
         return drawn[0, 0].figure
+
+    def plot_noise(
+        self, evoked: mne.Evoked | None = None, *, axes: Any = None
+    ) -> matplotlib.figure.Figure:
+        """Draw the noise: as the noise covariance says, as it was learnt, and as the data leave it.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+        axes : array of matplotlib.axes.Axes, shape (1, 2) | None
+            Where to draw.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            The figure.
+        """
+        from meg_vae import viz
+
+        self._fitted()
+        evoked = self._data(evoked)
+        filter_ = self._filter(evoked.info, "evoked")
+        run = next(k for k, own in enumerate(self.filters_) if own is filter_)
+        residual = filter_.residual(evoked)
+        given = np.linalg.norm(np.linalg.pinv(filter_.whitener), axis=1)
+        drawn = viz.plot_noise(
+            residual,
+            given * np.sqrt(filter_.nave / evoked.nave),
+            filter_.whiten(residual),
+            noise_variance=float(np.mean(self.noise_variance_)),
+            autocorrelation=self.noise_autocorrelation_[run],
+            axes=axes,
+        )
+        return drawn[0, 0].figure

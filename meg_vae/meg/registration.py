@@ -23,7 +23,7 @@ from meg_vae.meg.conductor import sphere_conductor
 
 Array = NDArray[np.float64]
 
-AUTO = 5.0  # nats that a motion must carry where it is not asked for
+AUTO = 8.0  # nats that a motion must carry where it is not asked for
 LEARN = (4.0, 3.0)  # mm and degrees: standard deviation of each shift and each turn
 FIELDS = 300  # positions whose fields in a sphere teach what a motion does
 SMALL = 5e-4  # m that the sensors move for it

@@ -55,9 +55,9 @@ def localization_pictures(
     Returns
     -------
     pictures : dict of Path
-        The PNG files "sources", "time_courses", "residual", "evidence" and "energy", and the page
-        "cortex" that turns the brain. Without a cortex "sources" is on slices or in the glass brain
-        where that can be drawn, else left out.
+        The PNG files "sources", "time_courses", "residual", "noise", "evidence" and "energy", and
+        the page "cortex" that turns the brain. Without a cortex "sources" is on slices or in the
+        glass brain where that can be drawn, else left out.
 
     Warns
     -----
@@ -86,6 +86,7 @@ def localization_pictures(
     return sources | {
         "time_courses": save_figure(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
         "residual": save_figure(inverse.plot_residual(evoked), folder / "residual.png"),
+        "noise": save_figure(inverse.plot_noise(evoked), folder / "noise.png"),
         "evidence": save_figure(inverse.plot_evidence(), folder / "evidence.png"),
         "energy": save_figure(inverse.plot_energy(), folder / "energy.png"),
     }

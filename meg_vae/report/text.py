@@ -106,6 +106,11 @@ LOCALIZATION_PICTURES = {
         "The data, what the sources explain of them, and the difference, on one scale a row. "
         "Below: the field at the peaks, which the dotted lines mark.",
     ),
+    "noise": (
+        "Noise as it was learnt",
+        "What the sources leave, beside the learnt noise and the noise covariance as given "
+        "(dashed): its power against frequency, and its standard deviation in each channel.",
+    ),
     "evidence": (
         "Evidence of each source",
         "Sources left of the dashed line would not be reported.",

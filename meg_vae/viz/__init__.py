@@ -23,6 +23,7 @@ _HOMES = {
     "plot_time_against_accuracy": "benchmark",
     "dipole_table": "places",
     "plot_fit": "sensors",
+    "plot_noise": "noise",
     "plot_time_courses": "plots",
     "plot_energy": "plots",
     "plot_evidence": "evidence",
