@@ -56,7 +56,7 @@ def evidence(forward: mne.Forward, seed: int, options: dict) -> dict:
     case = simulated(TRUE, N_SOURCES, SNR_DB, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        inverse = VAEInverse(verbose="error", **options)
+        inverse = VAEInverse(registration=None, verbose="error", **options)
         inverse.fit(case.evoked, forward, case.noise_cov)
     return {
         "seed": seed,
