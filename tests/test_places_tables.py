@@ -204,3 +204,16 @@ class TestNoise:
         case, cov = benchmark_noise.recording(here, "white, 1,000", None, 0)
         assert cov["nfree"] == 1000
         assert case.truth == []
+
+
+def test_the_committed_tasks_of_others_say_what_the_readme_says():
+    table = committed("invertmeeg_summary").set_index(["task", "method"])
+    error = table["mle_mm_mean"].round(1).unstack()[["VAE (grid)", "FlexChampagne", "AP"]]
+    assert error.loc["focal_source"].tolist() == [0.0, 0.0, 0.0]
+    assert error.loc["multi_source"].tolist() == [3.4, 8.1, 10.6]
+    assert error.loc["noisy"].tolist() == [11.1, 26.0, 11.9]
+    assert error.loc["extended_source"].tolist() == [19.6, 15.9, 21.9]
+    precision = table["average_precision_mean"].round(2)["extended_source"]
+    assert precision[["FlexChampagne", "VAE (grid)"]].tolist() == [0.36, 0.11]
+    assert table["mle_mm_mean"]["multi_source", "VAE (places)"] == pytest.approx(12.0, abs=0.05)
+    assert (table["recordings"] == 50).all()

@@ -195,8 +195,8 @@ ax.set(
 print(f"the data prefer a shift of {shifts[evidence.argmax()]} mm")
 
 # %%
-# Nobody has to try shifts. By default the head is looked for with the sources where the data ask for
-# it, and a warning says so; here it is asked for. ``forward`` is now that of the last shift.
+# Nobody has to try shifts. By default the head is looked for with the sources where the data ask
+# for it, and a warning says so; here it is asked for. ``forward`` is now that of the last shift.
 learnt = VAEInverse(registration="learn")
 learnt.fit(case.evoked, forward, case.noise_cov)
 shift = 1e3 * learnt.registration_["trans"][:3, 3]

@@ -125,7 +125,7 @@ def prepare_epochs(
     leadfield = make_leadfield(
         as_forward(forward),
         mne.pick_info(epochs.info, own_picks, verbose="error"),
-        as_covariance(noise_cov),
+        inverse.background_[run].beside(as_covariance(noise_cov)),
         nave=len(data),
         loose=1.0 if free else inverse.loose,
         rank=inverse.rank,

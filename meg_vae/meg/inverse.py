@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
 from meg_vae.meg.arguments import as_forward
+from meg_vae.meg.background import with_backgrounds
 from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.inputs import Instance
 from meg_vae.meg.localization import Localization, at_places, on_grid
@@ -110,6 +111,10 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     field_error_, field_covariance_ : ndarray, shape (n_sources,) and (n_sources, 3, 3)
         Relative error of the lead field at each source, as its interpolation knows it, and the part
         of ``position_covariance_`` that comes from it.
+    background_ : list of ``meg_vae.meg.background.Background``
+        Of each run the patterns of ongoing activity that its baseline showed: ``ch_names``, and
+        ``patterns``, shape (n_channels, n_patterns), in the units of MNE for single trials. Empty
+        without a baseline.
     registration_ : mne.Transform
         Motion of the sensors from where ``info`` puts them to where they were found, in head
         coordinates, of all runs together; ``trans @ registration_`` is then the transform to MRI
@@ -196,6 +201,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         bem: str | Path | mne.bem.ConductorModel | None = None,
         trans: str | Path | mne.Transform | None = None,
         weights: Weights = None,
+        baseline: mne.Evoked | list[mne.Evoked] | None = None,
     ) -> VAEInverse:
         """Find the sources behind sensor data.
 
@@ -235,6 +241,11 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             others, from fMRI, an atlas or the density of the mesh: 0 is no opinion, 2 says e² = 7
             times as likely, −inf excludes the position. One array for all, one for each source
             space, or an estimate of one time on all positions of ``forward["src"]``.
+        baseline : mne.Evoked | list of mne.Evoked | None
+            Data of the same sensors before the stimulus, as ``evoked.copy().crop(None, 0)``, or
+            those of each run. Ongoing activity that stands out in them beyond the noise covariance
+            counts as noise, in a few patterns (``background_``), and not as sources of the
+            response.
 
         Returns
         -------
@@ -274,6 +285,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             runs = fit_runs(evoked, forward, noise_cov, info)
             for run in runs:
                 self._check_subject(run.forward)
+            runs, self.background_ = with_backgrounds(runs, baseline, self.rank)
             self._fit(runs, bem, trans, position_weights(weights, runs[0].forward))
         return self
 

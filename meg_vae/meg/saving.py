@@ -9,6 +9,7 @@ import mne
 import numpy as np
 import pandas as pd
 
+from meg_vae.meg.background import Background
 from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.registration import AS_GIVEN
@@ -61,7 +62,10 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_registered(state: dict[str, Any]) -> dict[str, Any]:
-    """Bring a file of format 4 to format 5: the sensors were where they were said to be."""
+    """Bring a file of format 4 to format 5.
+
+    The sensors were where they were said to be, and there was no baseline.
+    """
     as_given = {
         "registration_covariance_": AS_GIVEN.covariance,
         "registration_log_evidence_": AS_GIVEN.log_evidence,
@@ -71,6 +75,7 @@ def _as_registered(state: dict[str, Any]) -> dict[str, Any]:
         "options": state["options"] | {"registration": None},
         "results": state["results"] | as_given,
         "registration": AS_GIVEN.transform["trans"],
+        "background": [vars(Background([], np.zeros((0, 0)))) for _ in state["filters"]],
     }
 
 
@@ -133,6 +138,7 @@ class SavedInverse:
     sources_: pd.DataFrame
     filters_: list[SourceFilter]
     registration_: mne.Transform
+    background_: list[Background]
 
     def _fitted(self) -> SourceFilter:
         raise NotImplementedError
@@ -168,6 +174,7 @@ class SavedInverse:
             "sources": self.sources_.to_dict("list"),
             "filters": [_plain(one) for one in self.filters_],
             "registration": self.registration_["trans"],
+            "background": [vars(one) for one in self.background_],
         }
 
     @classmethod
@@ -181,6 +188,7 @@ class SavedInverse:
         table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
         inverse.sources_ = table.astype({"on_wall": bool})
         inverse.filters_ = [_filter(kept) for kept in state["filters"]]
+        inverse.background_ = [Background(**kept) for kept in state["background"]]
         inverse.registration_ = mne.Transform("head", "head", state["registration"])
         inverse._responses = []
         return inverse

@@ -185,6 +185,9 @@ def _noise(inverse: VAEInverse) -> dict[str, str]:
         counted = f"{n:.0f}, about {noise.n_independent:.0f} independent"
         known.append(counted if np.isfinite(n) else "not told")
     facts = {"Noise in time": "; ".join(goes_on)}
+    patterns = [one.patterns.shape[1] for one in inverse.background_]
+    if any(patterns):
+        facts["Background"] = f"{'; '.join(map(str, patterns))} patterns of the baseline, as noise"
     if np.isfinite(inverse.noise_samples_).any():
         facts["Samples of the noise covariance"] = "; ".join(known)
     return facts

@@ -1,0 +1,177 @@
+r"""Ongoing activity that is not of the response: learnt from a baseline, part of the noise.
+
+Whitened by the noise covariance, a baseline is x ~ N(0, σ²(I + B Bᵀ)) of a few patterns B
+(probabilistic PCA, Tipping & Bishop 1999). They are the directions of largest power, as many as the
+Bayesian information criterion chooses among independent samples, and are added to the covariance:
+what goes on before the stimulus is then no source after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mne
+import numpy as np
+from mne.utils import logger
+from numpy.typing import NDArray
+
+from meg_vae.meg.arguments import kinds
+from meg_vae.meg.channels import check_real
+from meg_vae.meg.data import EvokedData
+from meg_vae.meg.leadfield import LeadField, make_leadfield
+from meg_vae.meg.runs import FitRun, naming_run, of_each
+from meg_vae.meg.samples import noise_samples
+
+FEWEST = 10  # samples of a baseline
+MOST = 20  # patterns
+
+
+@dataclass(frozen=True)
+class Background:
+    """Patterns of ongoing activity on some channels.
+
+    Attributes
+    ----------
+    ch_names : list of str
+        The channels.
+    patterns : ndarray, shape (n_channels, n_patterns)
+        Fields of one standard deviation in single trials, in the units of MNE.
+    """
+
+    ch_names: list[str]
+    patterns: NDArray[np.float64]
+
+    def beside(self, noise_cov: mne.Covariance) -> mne.Covariance:
+        """Add them to a noise covariance of single trials."""
+        if not self.patterns.shape[1]:
+            return noise_cov
+        names = noise_cov.ch_names
+        full = np.diag(noise_cov.data) if noise_cov["diag"] else noise_cov.data.copy()
+        picks = np.ix_(*2 * [[names.index(name) for name in self.ch_names]])
+        full[picks] += self.patterns @ self.patterns.T
+        parts = names, noise_cov["bads"], noise_cov["projs"], noise_cov["nfree"]
+        return mne.Covariance(full, *parts, verbose="error")
+
+
+def with_backgrounds(
+    runs: list[FitRun], baseline: Any, rank: Any
+) -> tuple[list[FitRun], list[Background]]:
+    """Learn the background of each run from its baseline, and count it as noise.
+
+    Parameters
+    ----------
+    runs : list of FitRun
+        The runs.
+    baseline : Evoked | list of Evoked | None
+        The baseline, or that of each run.
+    rank : object
+        As for `VAEInverse`.
+
+    Returns
+    -------
+    runs : list of FitRun
+        With the background in their noise covariances.
+    backgrounds : list of Background
+        Of each run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a baseline is no evoked response, is too short, overlaps the data or was recorded
+        otherwise.
+    """
+    if baseline is None:
+        nothing = Background([], np.zeros((0, 0)))
+        return runs, [nothing] * len(runs)
+    found, baselines = [], of_each("baseline", baseline, len(runs))
+    for k, (run, one) in enumerate(zip(runs, baselines, strict=True)):
+        with naming_run(k, len(runs)):
+            _check(one, run)
+            leadfield = make_leadfield(
+                run.forward, run.data.info, run.noise_cov, nave=run.data.nave, rank=rank
+            )
+            found.append(learnt(one, leadfield))
+    return [
+        replace(run, noise_cov=own.beside(run.noise_cov))
+        for run, own in zip(runs, found, strict=True)
+    ], found
+
+
+def learnt(baseline: mne.Evoked, leadfield: LeadField) -> Background:
+    """Learn the patterns of a baseline beside the noise covariance of a lead field.
+
+    Parameters
+    ----------
+    baseline : mne.Evoked
+        The baseline.
+    leadfield : LeadField
+        With the whitener for ``leadfield.nave`` averages.
+
+    Returns
+    -------
+    background : Background
+        On the channels of the lead field; of no pattern where there is nothing but noise.
+    """
+    import torch
+
+    from meg_vae.model.exact.dictionary import Dictionary
+    from meg_vae.model.noise import Noise
+
+    values = leadfield.sensors.check_values(
+        baseline.data[leadfield.sensors.pick(baseline.info, "baseline")], "baseline"
+    )
+    X = torch.as_tensor((baseline.nave / leadfield.nave) ** 0.5 * leadfield.whitener @ values)
+    stretch = [X.shape[1]]
+    known = Noise(noise_samples(leadfield.noise_cov))
+    noise = known.learnt(X, stretch, Dictionary(leadfield.Phi, leadfield.n_orient))
+    independent = noise.independent(X, stretch).numpy() / noise.inflation(len(X)) ** 0.5
+    patterns = _patterns(independent)
+    logger.info(f"Background: {patterns.shape[1]} patterns in {X.shape[1]} samples of the baseline")
+    back = leadfield.nave**0.5 * np.linalg.pinv(leadfield.whitener)
+    return Background(leadfield.ch_names, back @ patterns)
+
+
+def _patterns(X: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Patterns B (d, k) of independent samples (d, n), relative to the noise beside them."""
+    d, n = X.shape
+    axes, size, _ = np.linalg.svd(X / n**0.5, full_matrices=False)
+    power, total = size**2, np.square(X).sum() / n
+    best, k, noise = np.inf, 0, total / d
+    for count in range(min(MOST, len(power) - 1) + 1):
+        left = max(total - power[:count].sum(), 1e-12 * total) / (d - count)
+        if count and power[count - 1] <= left:
+            break
+        free = count * d - count * (count - 1) / 2 + 1  # patterns up to rotation, and the noise
+        score = n * (np.log(power[:count]).sum() + (d - count) * np.log(left)) + free * np.log(n)
+        if score < best:
+            best, k, noise = score, count, left
+    return axes[:, :k] * np.sqrt(power[:k] / noise - 1)
+
+
+def _check(baseline: Any, run: FitRun) -> None:
+    """Refuse what is no baseline of the data."""
+    if not isinstance(baseline, mne.Evoked):
+        raise TypeError(
+            f"baseline must be an mne.Evoked, such as evoked.copy().crop(None, 0), got "
+            f"{kinds(baseline)}."
+        )
+    check_real(baseline.data, "baseline")
+    if len(baseline.times) < FEWEST:
+        raise ValueError(
+            f"baseline has {len(baseline.times)} samples, and how noise goes on is learnt from "
+            f"{FEWEST} or more; give a longer one."
+        )
+    if baseline.info["sfreq"] != run.data.info["sfreq"]:
+        raise ValueError(
+            f"baseline is sampled at {baseline.info['sfreq']:g} Hz and the data at "
+            f"{run.data.info['sfreq']:g} Hz; resample them alike."
+        )
+    own = run.data.responses if isinstance(run.data, EvokedData) else []
+    for one in own:
+        both = max(one.times[0], baseline.times[0]), min(one.times[-1], baseline.times[-1])
+        if one.comment == baseline.comment and both[0] < both[1]:
+            raise ValueError(
+                f"baseline and evoked {one.comment!r} overlap from {both[0]:g} to {both[1]:g} s, "
+                "so that the response itself would count as background; crop them apart."
+            )
