@@ -41,8 +41,8 @@ from tqdm import tqdm
 
 from meg_vae.datasets.simulation import event_related, fixed_dipole, place_sources, record
 from meg_vae.files import whole_file
+from meg_vae.meg.channel_maps import moved_sensors, rigid
 from meg_vae.meg.conductor import bem_conductor
-from meg_vae.meg.registration import moved_sensors, rigid
 from meg_vae.viz.style import PALETTE
 
 HEADS = ("template, oct6", "sample head", "second head")
@@ -110,13 +110,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for key, part in table.groupby(
         ["moved", "n_true", "head", "registration"], sort=False, dropna=False
     ):
-        held = [np.array(numbers(x)) <= INSIDE_PLACE for x in part["squared_distance"]]
         out.append(
             dict(zip(("moved", "n_true", "head", "registration"), key, strict=True))
             | {
                 "n": len(part),
-                "mean_error_mm": mean([numbers(x) for x in part["error_mm"]]),
-                "place_coverage": np.concatenate(held).mean(),
+                "mean_error_mm": mean(numbers(part["error_mm"])),
+                "place_coverage": mean(numbers(part["squared_distance"]) <= INSIDE_PLACE),
                 "right_number": (part["n_found"] == part["n_true"]).mean(),
                 "learnt": part["learnt"].mean(),
                 "mean_off_mm": part["off_mm"].mean(),

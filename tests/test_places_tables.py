@@ -217,3 +217,17 @@ def test_the_committed_tasks_of_others_say_what_the_readme_says():
     assert precision[["FlexChampagne", "VAE (grid)"]].tolist() == [0.36, 0.11]
     assert table["mle_mm_mean"]["multi_source", "VAE (places)"] == pytest.approx(12.0, abs=0.05)
     assert (table["recordings"] == 50).all()
+
+
+def test_the_committed_motions_say_what_the_readme_says():
+    table = committed("registration_summary")
+    error = table.groupby(["moved", "registration", "n_true"])["mean_error_mm"].mean().round(1)
+    assert error[True, "as given"][[3, 6]].tolist() == [4.4, 4.9]
+    assert error[True, "learn"][[3, 6]].tolist() == [1.9, 2.3]
+    assert error[True, "auto"][[3, 6]].tolist() == [2.0, 2.6]
+    assert error[False, "auto"].tolist() == error[False, "as given"].tolist()
+    assert error[False, "learn"][3] - error[False, "as given"][3] == pytest.approx(0.7)
+    six = table[table["moved"] & (table["n_true"] == 6) & (table["registration"] == "learn")]
+    held = six.set_index("head")["place_coverage"].round(2)
+    assert held["second head"] == pytest.approx(0.94, abs=0.01)
+    assert sorted(held.drop("second head")) == [0.22, 0.33]

@@ -15,8 +15,9 @@ from scipy.stats import chi2
 from small_recordings import CENTRE, eeg_info, joined, meg_info, points, sphere_forward
 
 from meg_vae import VAEInverse, datasets, read_vae_inverse
+from meg_vae.meg.channel_maps import ChannelMaps, moved_sensors, rigid
 from meg_vae.meg.conductor import sphere_conductor
-from meg_vae.meg.registration import ChannelMaps, Motion, moved_sensors, rigid
+from meg_vae.meg.registration import Motion
 
 ABOUT = np.array([0.001, 0.01, 0.05])
 TWIST = np.array([0.002, -0.003, 0.001, 0.03, -0.02, 0.035])  # 3.7 mm and 2.9°

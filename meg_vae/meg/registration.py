@@ -1,10 +1,4 @@
-"""What it does to a lead field that the sensors are not quite where they were said to be.
-
-Outside the head the field of any source is harmonic, so that its values at sensors moved a little
-follow from its values at the sensors as they are: to each rigid motion belongs a linear map of the
-channels. Its generators are learnt on the fields of a sphere, which MNE computes for sensors
-anywhere, and hold for any conductor. Electric channels sit on the head and stay as they are.
-"""
+"""Where the sensors are relative to the head: the prior of their motion, and what was found."""
 
 from __future__ import annotations
 
@@ -17,18 +11,14 @@ import numpy as np
 from mne.transforms import apply_trans
 from mne.utils import warn
 from numpy.typing import NDArray
-from scipy.linalg import expm, logm
+from scipy.linalg import logm
 
-from meg_vae.meg.conductor import sphere_conductor
+from meg_vae.meg.channel_maps import radius_about, rigid
 
 Array = NDArray[np.float64]
 
 AUTO = 8.0  # nats that a motion must carry where it is not asked for
 LEARN = (4.0, 3.0)  # mm and degrees: standard deviation of each shift and each turn
-FIELDS = 300  # positions whose fields in a sphere teach what a motion does
-SMALL = 5e-4  # m that the sensors move for it
-RIDGE = 1e-4  # of the mean power of the fields
-TERMS = 1e-12  # relative size of the terms of the exponential series that are left out
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ class Motion:
         """Give the prior of a motion about the middle of the positions rr (n, 3), m."""
         about = rr.mean(0)
         scale = np.repeat([1e-3 * mm, np.radians(degrees)], 3)
-        return cls(scale, about, _radius(rr, about))
+        return cls(scale, about, radius_about(rr, about))
 
     @property
     def free(self) -> NDArray[np.int64]:
@@ -129,7 +119,8 @@ def check_registration(registration: Any, positions: str) -> None:
     ValueError
         If it cannot be used.
     """
-    named = registration is None or registration in ("auto", "learn")
+    word = isinstance(registration, str)
+    named = registration is None or (word and registration in ("auto", "learn"))
     if not named and not _widths(registration):
         raise ValueError(
             f"registration={registration!r} must be None, 'auto', 'learn' or standard deviations "
@@ -224,123 +215,3 @@ def tell_of_motion(found: Registration, rr: Array, asked: Any) -> None:
             f" put them ({found.log_evidence:.0f} nats), and the estimate allows for it. Check the "
             "coregistration; registration=None takes it as it is."
         )
-
-
-def rigid(twist: Array, about: Array) -> Array:
-    """Rigid motion (4, 4) of shifts and turns (6,), the turns about a point."""
-    shift, turn = twist[:3], twist[3:]
-    cross = np.cross(np.eye(3), turn)  # cross @ r is turn × r
-    generator = np.zeros((4, 4))
-    generator[:3, :3], generator[:3, 3] = cross, shift - cross @ about
-    return np.asarray(expm(generator))
-
-
-def moved_sensors(info: mne.Info, motion: Array) -> mne.Info:
-    """Move the sensors of the device by a motion (4, 4) in head coordinates."""
-    out = info.copy()
-    before = np.eye(4) if info["dev_head_t"] is None else info["dev_head_t"]["trans"]
-    out["dev_head_t"] = mne.Transform("meg", "head", motion @ before)
-    return out
-
-
-@dataclass(frozen=True)
-class ChannelMaps:
-    """The maps of the channels that belong to motions of the sensors.
-
-    Attributes
-    ----------
-    G : ndarray, shape (6, n_channels, n_channels)
-        Generators, per m of a shift and per radian of a turn, of channels divided by ``size``.
-    size : ndarray, shape (n_channels,)
-        Typical lead field of each channel.
-    """
-
-    G: Array
-    size: Array
-
-    @classmethod
-    def learnt(cls, info: mne.Info, names: list[str], rr: Array, about: Array) -> ChannelMaps:
-        """Learn them on the fields of a sphere, for turns about a point.
-
-        Parameters
-        ----------
-        info : mne.Info
-            Where the sensors are.
-        names : list of str
-            The channels.
-        rr : ndarray, shape (n_positions, 3)
-            Positions of the source space, head coordinates, m.
-        about : ndarray, shape (3,)
-            The point that turns leave where it is.
-
-        Returns
-        -------
-        maps : ChannelMaps
-            Zero for electric channels.
-        """
-        some = rr[np.linspace(0, len(rr) - 1, min(FIELDS, len(rr))).astype(int)]
-
-        def fields(twist: Array) -> Array:
-            sphere = sphere_conductor(moved_sensors(info, rigid(twist, about)), names, rr)
-            return np.moveaxis(sphere(some), 1, 0).reshape(len(names), -1)
-
-        still = fields(np.zeros(6))
-        size = _typical(still, info, names)
-        still = still / size[:, None]
-        square = still @ still.T
-        magnetic = max(np.count_nonzero(square.diagonal()), 1)
-        square += RIDGE * np.trace(square) / magnetic * np.eye(len(square))
-        steps = SMALL * np.repeat([1.0, 1 / _radius(rr, about)], 3)
-        changes = [
-            (fields(step) - fields(-step)) / (2 * step.sum() * size[:, None])
-            for step in np.diag(steps)
-        ]
-        return cls(np.array([np.linalg.solve(square, still @ d.T).T for d in changes]), size)
-
-    def __call__(self, gain: Array, twist: Array) -> tuple[Array, Array]:
-        """Carry lead fields (m, d, k) to where the sensors are, and differentiate.
-
-        The series of the exponential of A = Σ_j twist_j G_j, with its derivatives in all twists.
-
-        Parameters
-        ----------
-        gain : ndarray, shape (m, n_channels, k)
-            Of the sensors as they are said to be.
-        twist : ndarray, shape (6,)
-            Shifts in m and turns in radians.
-
-        Returns
-        -------
-        moved : ndarray, shape (m, n_channels, k)
-            Of the sensors after the motion.
-        slopes : ndarray, shape (6, m, n_channels, k)
-            Derivatives, per m and per radian.
-        """
-        m, d, k = gain.shape
-        term = np.moveaxis(gain, 1, 0).reshape(d, m * k) / self.size[:, None]
-        A = np.tensordot(twist, self.G, 1)
-        slope = np.zeros((6, *term.shape))
-        total, slopes, number = term.copy(), slope.copy(), 0
-        while max(np.abs(term).max(initial=0.0), number < 2) > TERMS * np.abs(total).max(initial=0):
-            number += 1
-            slope = (A @ slope + self.G @ term) / number
-            term = A @ term / number
-            total, slopes = total + term, slopes + slope
-        shape = (d, m, k)
-        moved = (self.size[:, None] * total).reshape(shape).swapaxes(0, 1)
-        return moved, (self.size[:, None] * slopes).reshape(6, *shape).swapaxes(1, 2)
-
-
-def _radius(rr: Array, about: Array) -> float:
-    return float(np.sqrt(np.square(rr - about).sum(1).mean()))
-
-
-def _typical(fields: Array, info: mne.Info, names: list[str]) -> Array:
-    """Root mean square of the fields (d, n) over the channels of each kind; 1 where it is zero."""
-    index = [info["ch_names"].index(name) for name in names]
-    kinds = np.array(info.get_channel_types(index))
-    power, size = np.square(fields).mean(1), np.ones(len(names))
-    for kind in np.unique(kinds[power > 0]):
-        own = (kinds == kind) & (power > 0)
-        size[own] = np.sqrt(power[own].mean())
-    return size

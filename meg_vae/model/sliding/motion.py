@@ -4,11 +4,13 @@ A motion δ ~ N(0, I) of all columns together, one for all sources, is found wit
 noise. Its log evidence is that of the model in which it is free (Laplace) over that in which it is
 none,
 
-.. math:: \tfrac{n}{2} (J_0 - J_δ) + \tfrac12 \log|\operatorname{cov}(δ)|,
+.. math::
+    \tfrac{n}{2} (J_0 - J_δ) + \tfrac12 \log|\operatorname{cov}(δ, c)|
+    - \tfrac12 \log|\operatorname{cov}(c)|,
 
-with ‖δ‖² / n in J_δ, and for every source that one of them has more than the other the evidence
-that a source must carry. Both models let each source have an error of its own in what a motion does
-there: an error of the lead field alone is no motion.
+with the weights c of the field's errors, ‖δ‖² / n in J_δ, and for every source that one of them has
+more than the other the evidence that a source must carry. Both models let each source have an error
+of its own in what a motion does there: an error of the lead field alone is no motion.
 """
 
 from __future__ import annotations
@@ -77,6 +79,8 @@ def _promise(data: Data, sources: Sources, unit: float) -> float:
     at = slopes(data, sources, unit)
     size = at.average.diagonal().clamp_min(1e-300).sqrt()
     eye = torch.eye(len(size), dtype=size.dtype)
-    L = torch.linalg.cholesky(at.average / size / size[:, None] + 1e-9 * eye)
+    L, failed = torch.linalg.cholesky_ex(at.average / size / size[:, None] + 1e-9 * eye)
+    if failed:
+        return math.inf
     down = torch.linalg.solve_triangular(L, (at.gradient / size)[:, None], upper=False)
     return float(data.n / 4 * down.square().sum())
