@@ -15,6 +15,7 @@ from scipy.stats import chi2
 from small_recordings import CENTRE, eeg_info, joined, meg_info, points, sphere_forward
 
 from meg_vae import VAEInverse, datasets, read_vae_inverse
+from meg_vae.cli import options
 from meg_vae.meg.channel_maps import ChannelMaps, moved_sensors, rigid
 from meg_vae.meg.conductor import sphere_conductor
 from meg_vae.meg.registration import Motion
@@ -226,3 +227,11 @@ def test_the_grid_holds_the_lead_field():
             inverse.fit(case.evoked, case.forward, case.cov)
     inverse = fitted(case, positions="grid")
     np.testing.assert_array_equal(inverse.registration_["trans"], np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("auto", "auto"), ("none", None), ("learn", "learn"), ("4,3", (4.0, 3.0)), ("x,y", "x,y")],
+)
+def test_the_option_of_the_shell(text, value):
+    assert options.registration(text) == value

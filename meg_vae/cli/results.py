@@ -223,12 +223,15 @@ def say(title: str, table: pd.DataFrame, nothing: str = "none") -> None:
 def _figures(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, Any]:
     """Give the figures of a fit as plain values."""
     used, free = inverse.filter_, inverse.positions == "free"
+    evidence = inverse.registration_log_evidence_
     between = {
         "growth_nats": float(inverse.growth_),
         "stationarity": float(inverse.stationarity_),
         "radius_mm": inverse.sources_["radius_mm"].tolist(),
         "field_error": np.asarray(inverse.field_error_).tolist(),
         "n_on_wall": int(inverse.sources_["on_wall"].sum()),
+        "registration": inverse.registration_["trans"].tolist(),
+        "registration_nats": None if np.isnan(evidence) else float(evidence),
     }
     return {
         "positions": inverse.positions,
