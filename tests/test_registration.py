@@ -153,6 +153,8 @@ def test_a_moved_head_is_found_with_its_sources():
     assert apart_mm(case.trans, np.eye(4), rr) > 3.5
     assert apart_mm(case.trans, found.registration_["trans"], rr) < 2
     assert found.registration_log_evidence_ > 8
+    explained = [one.explained_variance(case.evoked) for one in (given, found)]
+    assert explained[1] > explained[0]  # by the field of the sensors where they are
     # The ellipsoids know what is not known of it; those that take it as given miss the truth.
     for inverse, most in ((found, chi2.ppf(0.999, 3)), (given, np.inf)):
         places = inverse.filter_.positions.rr_head

@@ -40,6 +40,8 @@ def with_motion(
     where sources and field that move together did not settle.
     """
     own, known = held.sources, replace(field, moves=False)
+    if asked > 0 and not len(own):
+        return held, 0.0
     most = _promise(data, _put(own, field), field.unit)
     if most < asked:
         return held, most
