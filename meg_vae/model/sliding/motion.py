@@ -37,10 +37,11 @@ def with_motion(
     """Let the field move with the sources, if that carries ``asked`` nats of log evidence.
 
     Gives also the evidence or, where a step of second order promises too little, that promise; NaN
-    where sources and field that move together did not settle.
+    where sources and field that move together did not settle. Sources that need no evidence, which
+    noise makes too, tell nothing of a motion that is not asked for.
     """
     own, known = held.sources, replace(field, moves=False)
-    if asked > 0 and not len(own):
+    if asked > 0 and not (len(own) and least > 0):
         return held, 0.0
     most = _promise(data, _put(own, field), field.unit)
     if most < asked:
