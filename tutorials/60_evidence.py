@@ -59,10 +59,10 @@ print(f"{on_grid.sources_['log_evidence'].min():.0f} nats of evidence")
 # %%
 # What noise can do
 # -----------------
-# The threshold means nothing without knowing what noise alone reaches. Ten recordings without any
+# The threshold means nothing without knowing what noise alone reaches. Five recordings without any
 # source, and every position that the energy keeps, however weak:
 largest = []
-for seed in range(10):
+for seed in range(5):
     noise = datasets.template_recording(
         n_sources=0, spacing="ico3", random_state=seed
     )
@@ -83,7 +83,7 @@ print(
 print(f"threshold: {inverse.min_log_evidence:g} nats")
 
 # %%
-# Ten recordings of ideal noise are an illustration. The threshold was calibrated on hundreds,
+# Five recordings of ideal noise are an illustration. The threshold was calibrated on hundreds,
 # filtered noise and real baselines among them; ``scripts/calibrate_evidence.py`` does it again.
 #
 # How strong? The posterior standard deviation
