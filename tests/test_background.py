@@ -91,6 +91,20 @@ def test_patterns_are_as_many_as_there_are():
     assert _patterns(noise).shape == (60, 0)
 
 
+@pytest.mark.parametrize(("d", "n"), [(305, 20), (100, 12), (305, 60), (30, 2000)])
+def test_few_samples_are_no_patterns(d, n):
+    """Where the samples are fewer than the channels they all fit into a few directions."""
+    rng = np.random.default_rng(d + n)
+    axis = np.linalg.qr(rng.standard_normal((d, 1)))[0]
+    for _ in range(5):
+        noise = 0.7 * rng.standard_normal((d, n))
+        assert _patterns(noise).shape == (d, 0)
+        X = noise + 20 * axis * rng.standard_normal(n)
+        B = _patterns(X)
+        assert B.shape == (d, 1)
+        assert abs(axis[:, 0] @ B[:, 0]) > 0.95 * np.linalg.norm(B)
+
+
 def test_it_is_added_to_the_covariance():
     cov = made().cov
     B = np.random.default_rng(0).standard_normal((3, 2))

@@ -17,14 +17,14 @@ from mne.utils import logger
 from numpy.typing import NDArray
 
 from meg_vae.meg.arguments import kinds
-from meg_vae.meg.channels import check_real
-from meg_vae.meg.data import EvokedData
+from meg_vae.meg.channels import check_real, square
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.runs import FitRun, naming_run, of_each
 from meg_vae.meg.samples import noise_samples
 
 FEWEST = 10  # samples of a baseline
 MOST = 20  # patterns
+ROUNDS = 4  # in which patterns and noise are learnt in turn
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Background:
         if not self.patterns.shape[1]:
             return noise_cov
         names = noise_cov.ch_names
-        full = np.diag(noise_cov.data) if noise_cov["diag"] else noise_cov.data.copy()
+        full = square(noise_cov).copy()
         picks = np.ix_(*2 * [[names.index(name) for name in self.ch_names]])
         full[picks] += self.patterns @ self.patterns.T
         parts = names, noise_cov["bads"], noise_cov["projs"], noise_cov["nfree"]
@@ -89,7 +89,12 @@ def with_backgrounds(
         with naming_run(k, len(runs)):
             _check(one, run)
             leadfield = make_leadfield(
-                run.forward, run.data.info, run.noise_cov, nave=run.data.nave, rank=rank
+                run.forward,
+                run.data.info,
+                run.noise_cov,
+                nave=run.data.nave,
+                rank=rank,
+                data=run.data,
             )
             found.append(learnt(one, leadfield))
     return [
@@ -123,30 +128,40 @@ def learnt(baseline: mne.Evoked, leadfield: LeadField) -> Background:
     )
     X = torch.as_tensor((baseline.nave / leadfield.nave) ** 0.5 * leadfield.whitener @ values)
     stretch = [X.shape[1]]
-    known = Noise(noise_samples(leadfield.noise_cov))
-    noise = known.learnt(X, stretch, Dictionary(leadfield.Phi, leadfield.n_orient))
-    independent = noise.independent(X, stretch).numpy() / noise.inflation(len(X)) ** 0.5
-    patterns = _patterns(independent)
+    noise = Noise(noise_samples(leadfield.noise_cov))
+    dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
+    for _ in range(ROUNDS):  # how the noise goes on, what the patterns leave tells: not a rhythm
+        patterns = _patterns(noise.independent(X, stretch).numpy() / noise.inflation(len(X)) ** 0.5)
+        axes = torch.as_tensor(np.linalg.qr(patterns)[0])
+        noise = noise.learnt(X - axes @ (axes.T @ X), stretch, dictionary)
     logger.info(f"Background: {patterns.shape[1]} patterns in {X.shape[1]} samples of the baseline")
     back = leadfield.nave**0.5 * np.linalg.pinv(leadfield.whitener)
     return Background(leadfield.ch_names, back @ patterns)
 
 
 def _patterns(X: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Patterns B (d, k) of independent samples (d, n), relative to the noise beside them."""
+    """Patterns B (d, k) of independent samples (d, n), relative to the noise beside them.
+
+    The k directions of largest power take k/n of the noise's own with them, which counts where
+    there are fewer samples than channels: what is left is that of (1 − k/n) d directions.
+    """
     d, n = X.shape
     axes, size, _ = np.linalg.svd(X / n**0.5, full_matrices=False)
-    power, total = size**2, np.square(X).sum() / n
-    best, k, noise = np.inf, 0, total / d
-    for count in range(min(MOST, len(power) - 1) + 1):
-        left = max(total - power[:count].sum(), 1e-12 * total) / (d - count)
-        if count and power[count - 1] <= left:
+    power = size**2
+    left = power.sum() - np.append(0.0, power.cumsum())
+    best, k, level = np.inf, 0, left[0] / d
+    for count in range(min(MOST, n // 2, d - 1) + 1):
+        noise = left[count] / (d * (1 - count / n))
+        if not noise > 0 or (power[:count] <= noise).any():
             break
+        fit = (
+            np.log(power[:count]).sum() + count + (d - count) * np.log(noise) + left[count] / noise
+        )
         free = count * d - count * (count - 1) / 2 + 1  # patterns up to rotation, and the noise
-        score = n * (np.log(power[:count]).sum() + (d - count) * np.log(left)) + free * np.log(n)
+        score = n * fit + free * np.log(n)
         if score < best:
-            best, k, noise = score, count, left
-    return axes[:, :k] * np.sqrt(power[:k] / noise - 1)
+            best, k, level = score, count, noise
+    return axes[:, :k] * np.sqrt(power[:k] / level - 1)
 
 
 def _check(baseline: Any, run: FitRun) -> None:
@@ -167,8 +182,7 @@ def _check(baseline: Any, run: FitRun) -> None:
             f"baseline is sampled at {baseline.info['sfreq']:g} Hz and the data at "
             f"{run.data.info['sfreq']:g} Hz; resample them alike."
         )
-    own = run.data.responses if isinstance(run.data, EvokedData) else []
-    for one in own:
+    for one in run.data.responses:
         both = max(one.times[0], baseline.times[0]), min(one.times[-1], baseline.times[-1])
         if one.comment == baseline.comment and both[0] < both[1]:
             raise ValueError(

@@ -158,6 +158,23 @@ def check_covariance(noise_cov: mne.Covariance, ch_names: list[str]) -> None:
         )
 
 
+def square(cov: mne.Covariance) -> NDArray[np.float64]:
+    """Give a covariance as a square matrix.
+
+    Parameters
+    ----------
+    cov : mne.Covariance
+        Full, or of variances alone.
+
+    Returns
+    -------
+    data : ndarray, shape (n_channels, n_channels)
+        In the order of ``cov.ch_names``, in the square of the units of MNE.
+    """
+    data: NDArray[np.float64] = np.diag(cov.data) if cov["diag"] else cov.data
+    return data
+
+
 def check_real(data: NDArray[np.generic], name: str) -> None:
     """Refuse complex data, of which the imaginary part would be lost.
 

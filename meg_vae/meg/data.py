@@ -12,7 +12,7 @@ import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from meg_vae.meg.channels import check_finite
+from meg_vae.meg.channels import check_finite, square
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.recording import chunks
@@ -294,8 +294,7 @@ def covariance_data(
     """
     picks = sensors.pick_names(cov.ch_names, cov["bads"], "cov")
     sensors.check_projections(cov["projs"], "cov")
-    data = np.diag(cov.data) if cov["diag"] else cov.data
-    data = data[np.ix_(picks, picks)]
+    data = square(cov)[np.ix_(picks, picks)]
     check_finite(np.diag(data), name, sensors.ch_names)
     check_finite(data, name, sensors.ch_names)
     sensors.check_values(np.sqrt(np.diag(data))[:, None], "cov")

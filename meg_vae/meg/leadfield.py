@@ -10,7 +10,7 @@ import numpy as np
 from mne.utils import logger, use_log_level
 from numpy.typing import NDArray
 
-from meg_vae.meg.channels import check_covariance, common_channels, evoked_data
+from meg_vae.meg.channels import check_covariance, common_channels, evoked_data, square
 from meg_vae.meg.compensation import check_compensation, compensation
 from meg_vae.meg.orientation import Loose, constrain, orientation_weights
 from meg_vae.meg.placement import HEAD
@@ -85,10 +85,8 @@ class LeadField:
         leadfield : LeadField
             The same in fewer whitened channels.
         """
-        names, cov = self.noise_cov.ch_names, self.noise_cov.data
-        cov = np.diag(cov) if self.noise_cov["diag"] else cov
-        picks = [names.index(name) for name in self.ch_names]
-        cov = cov[np.ix_(picks, picks)]
+        picks = [self.noise_cov.ch_names.index(name) for name in self.ch_names]
+        cov = square(self.noise_cov)[np.ix_(picks, picks)]
         scale = 1 / np.sqrt(np.diag(cov))
         seen = scale[:, None] * (self.projector @ self.forward["sol"]["data"])
         axes = np.linalg.eigh(seen @ seen.T)[1][:, ::-1][:, :rank]

@@ -9,6 +9,7 @@ import numpy as np
 from mne.utils import logger, warn
 from numpy.typing import NDArray
 
+from meg_vae.meg.channels import square
 from meg_vae.meg.placement import HEAD
 
 MEG = ("mag", "grad", "meg")  # MNE's names: the last where there are both
@@ -122,9 +123,8 @@ def _restrict(cov: mne.Covariance, ch_names: list[str]) -> mne.Covariance:
     """Take channels in order, whether or not they are marked bad there, as a square matrix."""
     where = {name: k for k, name in enumerate(cov.ch_names)}
     picks = [where[name] for name in ch_names]
-    data = np.diag(cov.data) if cov["diag"] else cov.data
     return mne.Covariance(
-        data[np.ix_(picks, picks)], list(ch_names), [], cov["projs"], cov["nfree"]
+        square(cov)[np.ix_(picks, picks)], list(ch_names), [], cov["projs"], cov["nfree"]
     )
 
 
