@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from meg_vae.meg import table
+from meg_vae.meg.bootstrap import learnt_noises
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -297,11 +298,15 @@ class SourcePictures:
         filter_ = self._filter(evoked.info, "evoked")
         run = next(k for k, own in enumerate(self.filters_) if own is filter_)
         residual = filter_.residual(evoked)
-        given = np.linalg.norm(np.linalg.pinv(filter_.whitener), axis=1)
+        whitened, noise = filter_.whiten(residual), learnt_noises(self)[run]
+        back = np.sqrt(filter_.nave / evoked.nave) * np.linalg.pinv(filter_.whitener)
+        residual.data = back @ whitened  # in the directions of the fit, as the covariance is
+        # The whitener is that of an unbiased inverse, ν / L times the covariance as given.
+        given = np.linalg.norm(back, axis=1) / noise.inflation(len(whitened)) ** 0.5
         drawn = viz.plot_noise(
             residual,
-            given * np.sqrt(filter_.nave / evoked.nave),
-            filter_.whiten(residual),
+            given,
+            whitened,
             noise_variance=float(np.mean(self.noise_variance_)),
             autocorrelation=self.noise_autocorrelation_[run],
             axes=axes,
