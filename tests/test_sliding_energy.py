@@ -217,7 +217,7 @@ def test_what_leaves_the_energy_as_it_is():
 def test_a_known_motion_is_no_parameter():
     field = smooth_field(1, motion=2)
     there = field.moved(torch.tensor([0.4, -0.3], dtype=torch.float64))
-    known, held = replace(there, moves=False), there.held()
+    known, held = there.known(), there.held()
     places = torch.as_tensor(np.random.default_rng(0).uniform(-1, 1, (3, Q)))
     factors, noise = torch.ones(3, ORIENT, ORIENT, dtype=torch.float64), torch.ones(())
     free, still, none = (

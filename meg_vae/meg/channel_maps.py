@@ -9,6 +9,7 @@ anywhere, and hold for any conductor. Electric channels sit on the head and stay
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 
 import mne
 import numpy as np
@@ -123,13 +124,14 @@ class ChannelMaps:
         m, d, k = gain.shape
         term = np.moveaxis(gain, 1, 0).reshape(d, m * k) / self.size[:, None]
         A = np.tensordot(twist, self.G, 1)
-        slope = np.zeros((6, *term.shape))
-        total, slopes, number = term.copy(), slope.copy(), 0
-        while max(np.abs(term).max(initial=0.0), number < 2) > TERMS * np.abs(total).max(initial=0):
-            number += 1
+        total, slope = term, np.zeros((6, *term.shape))
+        slopes = slope
+        for number in count(1):
             slope = (A @ slope + self.G @ term) / number
             term = A @ term / number
             total, slopes = total + term, slopes + slope
+            if not np.abs(term).max(initial=0.0) > TERMS * np.abs(total).max(initial=0.0):
+                break
         shape = (d, m, k)
         moved = (self.size[:, None] * total).reshape(shape).swapaxes(0, 1)
         return moved, (self.size[:, None] * slopes).reshape(6, *shape).swapaxes(1, 2)

@@ -148,7 +148,7 @@ def _field(
 ) -> ContinuousField:
     """Give the field between the positions, which may move where it did in the fit."""
     moved = inverse.registration_covariance_.any()
-    motion = motion_prior(inverse.registration, leadfield.forward, True) if moved else None
+    motion = motion_prior(inverse.registration, leadfield.forward) if moved else None
     return ContinuousField(leadfield, info, bem, trans, motion)
 
 

@@ -117,8 +117,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         without a baseline.
     registration_ : mne.Transform
         Motion of the sensors from where ``info`` puts them to where they were found, in head
-        coordinates, of all runs together; ``trans @ registration_`` is then the transform to MRI
-        coordinates. The identity where it was not learnt.
+        coordinates, of all runs together. The transform to MRI coordinates is then
+        ``mne.transforms.combine_transforms(registration_, trans, "head", "mri")``. The identity
+        where it was not learnt.
     registration_covariance_ : ndarray, shape (6, 6)
         How sure that is: covariance of its shifts (m) along and turns (rad) about the head's axes
         in the middle of the source space; zero where it was not learnt.

@@ -131,8 +131,9 @@ def at_places(
     known = [samples(run) for run in runs]
     of_runs = {name: [one[name] for one in known] for name in known[0]}
     rr, registration = runs[0].forward["source_rr"], options["registration"]
-    goes_on = all(run.data.stretches is not None for run in runs)
-    motion = motion_prior(registration, runs[0].forward, goes_on)
+    if registration == "auto" and any(run.data.stretches is None for run in runs):
+        registration = None  # correlated sources look like a motion in recordings and covariances
+    motion = motion_prior(registration, runs[0].forward)
 
     def fit(leadfields: list[LeadField]) -> tuple[tuple[FieldOfRuns, SlidingVAE], list[Noise]]:
         fields = []
@@ -164,7 +165,7 @@ def at_places(
     error = field.relative_error(model.places_)
     _tell_of_errors(error)
     found = found_registration(motion, model)
-    tell_of_motion(found, rr, registration)
+    tell_of_motion(found, registration)
     return Localization(
         filters=[
             _unbiased(own, noise)

@@ -12,8 +12,10 @@ from mne.transforms import apply_trans
 from mne.utils import warn
 from numpy.typing import NDArray
 from scipy.linalg import logm
+from scipy.spatial.transform import Rotation
 
 from meg_vae.meg.channel_maps import radius_about, rigid
+from meg_vae.meg.conductor import ORIGIN
 
 Array = NDArray[np.float64]
 
@@ -90,7 +92,7 @@ class Registration:
     transform : mne.Transform
         From where they are said to be to where they are, in head coordinates.
     covariance : ndarray, shape (6, 6)
-        How sure that is, of shifts (m) and turns (radians) about ``about``.
+        How sure that is, of shifts (m) and turns (radians) about the middle of the positions.
     log_evidence : float
         Log evidence in nats that they are elsewhere; where it was not asked for and is small, what
         it could be at most.
@@ -143,7 +145,7 @@ def _widths(registration: Any) -> bool:
     )
 
 
-def motion_prior(registration: Any, forward: mne.Forward, averages: bool) -> Motion | None:
+def motion_prior(registration: Any, forward: mne.Forward) -> Motion | None:
     """Give the prior of the motion that an option asks for.
 
     Parameters
@@ -152,18 +154,13 @@ def motion_prior(registration: Any, forward: mne.Forward, averages: bool) -> Mot
         The option of `VAEInverse`.
     forward : mne.Forward
         The forward model.
-    averages : bool
-        Whether the data are responses. In a recording or a covariance, correlated sources would
-        look like a motion; there it must be asked for.
 
     Returns
     -------
     motion : Motion | None
         None where the sensors are where they are said to be, as electrodes always are.
     """
-    if registration is None or (registration == "auto" and not averages):
-        return None
-    if set(forward["info"].get_channel_types(unique=True)) <= {"eeg"}:
+    if registration is None or set(forward["info"].get_channel_types(unique=True)) <= {"eeg"}:
         return None
     rr = forward["source_rr"]
     mm, degrees = LEARN if isinstance(registration, str) else registration
@@ -191,15 +188,31 @@ def found_registration(motion: Motion | None, model: Any) -> Registration:
     return Registration(transform, known, model.motion_evidence_)
 
 
-def tell_of_motion(found: Registration, rr: Array, asked: Any) -> None:
+def motion_text(transform: mne.Transform) -> str:
+    """Say how far the sensors lie from where they are said to be: the turn, and the middle's shift.
+
+    Parameters
+    ----------
+    transform : mne.Transform
+        Their motion, in head coordinates.
+
+    Returns
+    -------
+    text : str
+        Such as "2.9° and 3.7 mm".
+    """
+    degrees = np.degrees(Rotation.from_matrix(transform["trans"][:3, :3]).magnitude())
+    gap = 1e3 * np.linalg.norm(apply_trans(transform, ORIGIN) - ORIGIN)
+    return f"{degrees:.1f}° and {gap:.1f} mm"
+
+
+def tell_of_motion(found: Registration, asked: Any) -> None:
     """Warn where the sensors were found elsewhere though nobody asked.
 
     Parameters
     ----------
     found : Registration
         What was found.
-    rr : ndarray, shape (n_positions, 3)
-        Positions of the source space, head coordinates, m.
     asked : str | tuple | None
         The option of `VAEInverse`.
 
@@ -209,9 +222,8 @@ def tell_of_motion(found: Registration, rr: Array, asked: Any) -> None:
         Once.
     """
     if asked == "auto" and found.covariance.any():
-        gap = np.linalg.norm(apply_trans(found.transform, rr) - rr, axis=1)
         warn(
-            f"the data say that the sensors lie {1e3 * gap.mean():.1f} mm from where info and trans"
-            f" put them ({found.log_evidence:.0f} nats), and the estimate allows for it. Check the "
-            "coregistration; registration=None takes it as it is."
+            f"the data say that the sensors lie {motion_text(found.transform)} from where info and "
+            f"trans put them ({found.log_evidence:.0f} nats), and the estimate allows for it. "
+            "Check the coregistration; registration=None takes it as it is."
         )

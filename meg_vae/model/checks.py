@@ -152,3 +152,30 @@ def check_data(X: ArrayLike, n_channels: int) -> NDArray[np.float64]:
     if not np.isfinite(data).all():
         raise ValueError("X has NaN or infinite entries; drop or interpolate them first.")
     return data
+
+
+def check_swing(swing: ArrayLike) -> NDArray[np.float64]:
+    """Refuse lengths by which a field may have moved that are none.
+
+    Parameters
+    ----------
+    swing : array_like, shape (n_motion,)
+        The lengths.
+
+    Returns
+    -------
+    swing : ndarray, shape (n_motion,)
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If they are no list of positive numbers.
+    """
+    lengths = np.array(swing, dtype=np.float64)
+    if lengths.ndim != 1 or not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise ValueError(
+            f"swing={swing!r} must hold a positive length for each parameter of the motion; leave "
+            "out those that are known."
+        )
+    return lengths

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data
+from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_swing
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
@@ -181,7 +181,7 @@ class SlidingVAE:
         box = places.min(0), places.max(0)
         walls = confine or (lambda r: np.clip(r, *box))
         inside = walls if prior is None else prior.within(walls)
-        moving = torch.as_tensor(np.array(swing, dtype=np.float64))
+        moving = torch.as_tensor(check_swing(swing))
         columns = Field(
             field, spacing, errors, inside, swing=moving, motion=torch.zeros_like(moving)
         )
@@ -252,7 +252,7 @@ class SlidingVAE:
         self.n_effective_ = sum(self.fit_.n_effective)
         self.noises_ = self.fit_.noises
         self.motion_ = self.fit_.motion.numpy()
-        self.motion_covariance_ = self.fit_.motion_covariance.numpy()
+        self.motion_covariance_ = self.fit_.spread.motion.numpy()
         self.motion_evidence_ = self.fit_.motion_evidence
         self._sizes = [one.dictionary.n_channels for one in recorded]
         self.U_ = self.transform([one.X.numpy() for one in recorded])

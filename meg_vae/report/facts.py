@@ -7,13 +7,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mne.transforms import apply_trans
-from scipy.spatial.transform import Rotation
 
 from meg_vae._version import __version__
 from meg_vae.meg.bootstrap import learnt_noises
-from meg_vae.meg.conductor import ORIGIN
 from meg_vae.meg.localization import VAGUE
+from meg_vae.meg.registration import motion_text
 from meg_vae.meg.saving import OPTIONS
 from meg_vae.viz.sensors import TYPE_NAMES, type_name
 
@@ -198,12 +196,9 @@ def _sensors(inverse: VAEInverse) -> dict[str, str]:
     covariance = inverse.registration_covariance_
     if not covariance.any():
         return {}
-    trans = inverse.registration_["trans"]
-    degrees = np.degrees(Rotation.from_matrix(trans[:3, :3]).magnitude())
-    gap = 1e3 * np.linalg.norm(apply_trans(trans, ORIGIN) - ORIGIN)
-    sure = 1e3 * np.sqrt(np.trace(covariance[:3, :3]))
+    moved, sure = inverse.registration_, 1e3 * np.sqrt(np.trace(covariance[:3, :3]))
     return {
-        "Sensors": f"{gap:.1f} mm (± {sure:.1f}) and {degrees:.1f}° from where info puts them, "
+        "Sensors": f"{motion_text(moved)} (± {sure:.1f}) from where info puts them, "
         f"{inverse.registration_log_evidence_:.0f} nats"
     }
 

@@ -150,9 +150,8 @@ def _moved(
     full = torch.zeros(moving.free.shape, dtype=step.dtype)
     full[moving.free] = step[: moving.n_own]
     places = sources.places + _capped(full[:, :q] * field.unit, travel)
-    swing = field.swing[: moving.n_motion]
-    turn = (swing * step[moving.n_own : moving.n_moved])[None]
-    motion = sources.motion + (_capped(turn, travel) / swing)[0]
+    turn = (field.swing * step[moving.n_own : moving.n_moved])[None]
+    motion = sources.motion + (_capped(turn, travel) / field.swing)[0]
     noise = sources.noise
     if data.learn:
         noise = (noise * _factor(step[-1:])[0]).clamp_min(data.floor)

@@ -45,7 +45,7 @@ class Field:
     with parameters δ ~ N(0, I), ``at`` takes them too, if any, and then gives the derivatives in
     them, (m, g, d, o), behind the gradient; it is evaluated at ``motion`` (g,), and ``swing`` (g,)
     tells how far one of each takes it. Each source has an error of its own in what a motion does,
-    also where the motion itself is known (``moves`` is False).
+    also where the motion itself is known; ``swing`` is then empty.
     """
 
     at: Callable[..., Sequence[ArrayLike]]
@@ -55,7 +55,6 @@ class Field:
     basis: Tensor | None = None
     swing: Tensor = torch.zeros(0, dtype=torch.float64)
     motion: Tensor = torch.zeros(0, dtype=torch.float64)
-    moves: bool = True
 
     def through(self, basis: Tensor) -> Field:
         """Describe the field in the directions of the columns of ``basis``, shape (d, p)."""
@@ -68,15 +67,19 @@ class Field:
     @property
     def free(self) -> Tensor:
         """Motion as far as it is a parameter, (g,) or (0,)."""
-        return self.motion if self.moves else self.motion[:0]
+        return self.motion[: len(self.swing)]
 
     def moved(self, motion: Tensor) -> Field:
         """Evaluate it where it has moved, by parameters (g,), if these are free."""
-        return replace(self, motion=motion) if self.moves else self
+        return replace(self, motion=motion) if len(self.swing) else self
+
+    def known(self) -> Field:
+        """Take its motion for known, though not what it does to each source."""
+        return replace(self, swing=self.swing[:0])
 
     def held(self) -> Field:
         """Take its motion for known, and what it does to each source."""
-        if not len(self.swing):
+        if not len(self.motion):
             return self
         own, motion, none = self.at, self.motion.numpy(), torch.zeros(0, dtype=torch.float64)
         at = (lambda r: own(r, motion)[:2]) if motion.any() else own

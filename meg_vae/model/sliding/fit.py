@@ -17,7 +17,7 @@ from meg_vae.model.noise import Noise
 from meg_vae.model.selection import residual
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.field import Field
-from meg_vae.model.sliding.laplace import Spread, motion_covariance, spread
+from meg_vae.model.sliding.laplace import Spread, spread
 from meg_vae.model.sliding.motion import with_motion
 from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.recorded import Recorded
@@ -36,7 +36,7 @@ class Fit:
     (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places; ``stationarity``,
     the largest derivative left; ``offer``, what a further source at any place could be worth in
     nats, evidence and prior weight together; ``log_evidence`` (m,) and ``on_wall`` (m,);
-    ``spread``, how sure all is; ``motion`` (g,) of the field, its covariance, and its log evidence
+    ``spread``, how sure all is; ``motion`` (g,) of the field, and its log evidence
     in nats, NaN where it was not asked; ``inverse_map`` (m, o, d) from data to activity, in each
     run by the columns of its channels; ``n_effective`` samples of each run, and its ``noises``, how
     they go on in time; ``start_energy`` J of the minimum on the grid in the same samples, NaN where
@@ -55,7 +55,6 @@ class Fit:
     inverse_map: Tensor
     spread: Spread
     motion: Tensor
-    motion_covariance: Tensor
     n_effective: list[float]
     noises: list[Noise]
     motion_evidence: float = math.nan
@@ -199,7 +198,6 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
         inverse_map=(sources.factors @ torch.cat(encoders, 1).unflatten(0, (m, o))) @ back,
         spread=replace(own, modes=own.modes @ back),
         motion=sources.motion,
-        motion_covariance=motion_covariance(data, sources, view.field.unit),
         n_effective=[run.n for run in data.runs],
         noises=[one.noise for one in recorded],
     )

@@ -27,26 +27,19 @@ class Spread:
     ``places`` (m, q, q) covariance of each place, and ``field`` (m, q, q) the part of it that comes
     from the field's own error; ``activity`` (m, runs, o, o) covariance of U in each run at given
     parameters; ``modes`` (m, b, o, d): U moves by modes @ x times independent standard normals, in
-    each run by the columns of its channels.
+    each run by the columns of its channels; ``motion`` (g, g) covariance of the field's motion.
     """
 
     places: Tensor
     field: Tensor
     activity: Tensor
     modes: Tensor
+    motion: Tensor
 
     def ordered(self, order: Tensor) -> Spread:
         """Put the sources in another order, shape (m,)."""
-        return Spread(**{name: value[order] for name, value in vars(self).items()})
-
-
-def motion_covariance(data: Data, sources: Sources, unit: float) -> Tensor:
-    """Covariance (g, g) of the motion of the field, with all else unknown too."""
-    if not len(sources):
-        return torch.eye(len(sources.motion), dtype=sources.motion.dtype)
-    at, root = _all_unknown(data, sources, unit)
-    own = root[at.directions.n_own : at.directions.n_moved]
-    return own @ own.mT
+        each = {name: value[order] for name, value in vars(self).items() if name != "motion"}
+        return replace(self, **each)
 
 
 def log_volume(data: Data, sources: Sources, unit: float) -> float:
@@ -78,8 +71,9 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     if not m:
         q, d = sources.places.shape[1], sources.values.shape[1]
         none = sources.values.new_zeros
-        n_runs = len(data.runs)
-        return Spread(none(0, q, q), none(0, q, q), none(0, n_runs, o, o), none(0, 0, o, d))
+        prior = torch.ones_like(sources.motion).diag()
+        each = none(0, q, q), none(0, q, q), none(0, len(data.runs), o, o), none(0, 0, o, d)
+        return Spread(*each, motion=prior)
     at, root = _all_unknown(data, sources, unit)
     every = torch.ones_like(at.gradient, dtype=torch.bool)
     free = at.directions.free
@@ -89,6 +83,7 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     known[: at.directions.n_own] = ~given[free]
     places = _place_covariance(sources, free, root, every, unit)
     sampled = _place_covariance(sources, free, _root_covariance(at, data.n, known), known, unit)
+    motion = root[at.directions.n_own : at.directions.n_moved]
     activity, moves = [], []
     columns = zip(data.parts(sources.patterns), data.parts(at.directions.moves), strict=True)
     for term, (P, moved) in zip(whiten(data, sources).runs, columns, strict=True):
@@ -103,6 +98,7 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
         field=places - sampled,
         activity=torch.stack(activity, 1),
         modes=_main_modes(torch.cat(moves, 3), root, o),
+        motion=motion @ motion.mT,
     )
 
 

@@ -40,7 +40,7 @@ def with_motion(
     where sources and field that move together did not settle. Sources that need no evidence, which
     noise makes too, tell nothing of a motion that is not asked for.
     """
-    own, known = held.sources, replace(field, moves=False)
+    own, known = held.sources, field.known()
     if asked > 0 and not (len(own) and least > 0):
         return held, 0.0
     most = _promise(data, _put(own, field), field.unit)

@@ -215,9 +215,7 @@ class Sources:
 
     def travelled(self, swing: Tensor) -> Tensor:
         """How far each source and the field about it are from its anchor, (m,)."""
-        turned = torch.linalg.vector_norm(
-            swing[: len(self.motion)] * (self.motion - self.stand), dim=1
-        )
+        turned = torch.linalg.vector_norm(swing * (self.motion - self.stand), dim=1)
         return torch.linalg.vector_norm(self.places - self.anchors, dim=1) + turned
 
     def anchored(self, field: Field, farther: float) -> Sources:
