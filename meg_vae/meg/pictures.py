@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from meg_vae.meg import table
-from meg_vae.meg.bootstrap import learnt_noises
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -279,6 +278,8 @@ class SourcePictures:
     ) -> matplotlib.figure.Figure:
         """Draw the noise: as the noise covariance says, as it was learnt, and as the data leave it.
 
+        The covariance is the one that λ refers to: of few samples it is taken larger (ν / L times).
+
         Parameters
         ----------
         evoked : mne.Evoked | None
@@ -298,14 +299,12 @@ class SourcePictures:
         filter_ = self._filter(evoked.info, "evoked")
         run = next(k for k, own in enumerate(self.filters_) if own is filter_)
         residual = filter_.residual(evoked)
-        whitened, noise = filter_.whiten(residual), learnt_noises(self)[run]
+        whitened = filter_.whiten(residual)
         back = np.sqrt(filter_.nave / evoked.nave) * np.linalg.pinv(filter_.whitener)
         residual.data = back @ whitened  # in the directions of the fit, as the covariance is
-        # The whitener is that of an unbiased inverse, ν / L times the covariance as given.
-        given = np.linalg.norm(back, axis=1) / noise.inflation(len(whitened)) ** 0.5
         drawn = viz.plot_noise(
             residual,
-            given,
+            np.linalg.norm(back, axis=1),
             whitened,
             noise_variance=float(np.mean(self.noise_variance_)),
             autocorrelation=self.noise_autocorrelation_[run],

@@ -97,6 +97,8 @@ def _plot_spectrum(
     ax.axhline(1.0, color=INK, linestyle="--", linewidth=0.8, label="as given, white")
     ax.set(xlabel="Frequency (Hz)", ylabel="Power of the noise\n(relative to the noise covariance)")
     ax.set(yscale="log", xlim=(0, sfreq / 2))
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 0.1), max(high, 10.0))  # what is nearly white looks so
     ax.legend(frameon=False, fontsize="small")
 
 
