@@ -128,6 +128,7 @@ def localize(
     orientation: Annotated[
         str, Option(help="Prior of the dipoles of a place: shared, or full (orientation learnt).")
     ] = "shared",
+    extent: o.Extent = "learn",
     registration: o.Registration = "auto",
     min_log_evidence: Annotated[
         float | None, Option(help="Evidence from which a source is reported, in nats (else 13).")
@@ -168,6 +169,7 @@ def localize(
         "rank": o.rank(rank),
         "noise_variance": o.number(noise_variance),
         "orientation": orientation,
+        "extent": o.number(extent),
         "registration": o.registration(registration),
         "subject": subject,
         "subjects_dir": subjects_dir,

@@ -73,6 +73,13 @@ Rank = Annotated[
         help="Rank of the data, as 72 or meg=72,eeg=59; else the smallest that all support.",
     ),
 ]
+Extent = Annotated[
+    str,
+    Option(
+        metavar="learn|point|MM",
+        help="How large sources are along the cortex: learn it, all points, or a radius for all.",
+    ),
+]
 Registration = Annotated[
     str,
     Option(

@@ -228,6 +228,7 @@ def _figures(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, Any]:
         "growth_nats": float(inverse.growth_),
         "stationarity": float(inverse.stationarity_),
         "radius_mm": inverse.sources_["radius_mm"].tolist(),
+        "extent_mm": inverse.sources_["extent_mm"].tolist(),
         "field_error": np.asarray(inverse.field_error_).tolist(),
         "n_on_wall": int(inverse.sources_["on_wall"].sum()),
         "registration": inverse.registration_["trans"].tolist(),

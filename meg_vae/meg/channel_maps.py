@@ -102,6 +102,22 @@ class ChannelMaps:
         ]
         return cls(np.array([np.linalg.solve(square, still @ d.T).T for d in changes]), size)
 
+    def matrix(self, twist: Array) -> Array:
+        """Give what carries fields to where the sensors are, without derivatives.
+
+        Parameters
+        ----------
+        twist : ndarray, shape (6,)
+            Shifts in m and turns in radians.
+
+        Returns
+        -------
+        matrix : ndarray, shape (n_channels, n_channels)
+            To the left of fields of the sensors as they are said to be.
+        """
+        moved: Array = expm(np.tensordot(twist, self.G, 1))
+        return self.size[:, None] * moved / self.size
+
     def __call__(self, gain: Array, twist: Array) -> tuple[Array, Array]:
         """Carry lead fields (m, d, k) to where the sensors are, and differentiate.
 

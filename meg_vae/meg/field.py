@@ -143,7 +143,47 @@ class ContinuousField:
         slopes : ndarray, shape (n_motion, m, n_channels, 3)
             Derivatives in the motion.
         """
-        gain, motion = self.gain(rr), self.motion
+        return self.turned(self.gain(rr), delta)
+
+    def carried(self, gain: Array, delta: Array) -> Array:
+        """Give fields as sensors see them that have moved, without derivatives.
+
+        Parameters
+        ----------
+        gain : ndarray, shape (..., n_channels, k)
+            Fields outside the head, unwhitened.
+        delta : ndarray, shape (n_motion,)
+            Motion of the sensors, by standard deviations; of none it may have no entry.
+
+        Returns
+        -------
+        gain : ndarray, shape (..., n_channels, k)
+            The fields there.
+        """
+        motion = self.motion
+        if motion is None or not np.any(delta):
+            return gain
+        moved: Array = self._samples.maps(motion.about).matrix(motion.twist(delta)) @ gain
+        return moved
+
+    def turned(self, gain: Array, delta: Array) -> tuple[Array, Array]:
+        """Give fields as sensors see them that have moved.
+
+        Parameters
+        ----------
+        gain : ndarray, shape (m, n_channels, k)
+            Fields outside the head, unwhitened.
+        delta : ndarray, shape (n_motion,)
+            Motion of the sensors, by standard deviations; of none it may have no entry.
+
+        Returns
+        -------
+        gain : ndarray, shape (m, n_channels, k)
+            The fields there.
+        slopes : ndarray, shape (n_motion, m, n_channels, k)
+            Derivatives in the motion.
+        """
+        motion = self.motion
         if motion is None or not len(delta):
             return gain, np.zeros((0, *gain.shape))
         moved, slopes = self._samples.maps(motion.about)(gain, motion.twist(delta))
@@ -181,6 +221,11 @@ class ContinuousField:
             Scaled, in the order of the positions, nearest first.
         """
         return self._samples.errors(rr)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the sensors."""
+        return self._whitener.shape[1]
 
     @property
     def is_exact(self) -> bool:

@@ -103,12 +103,29 @@ class FieldOfRuns:
             gains.append(gain + np.einsum("mg,gmdo->mdo", own, slopes))
         if self.is_exact or not len(rr):
             return gains
-        axes, shift = strongest(self._missed(rr)), shift[:, : shift.shape[1] - len(delta)]
-        missed = [combined(field.missed(rr), axes) for field in self.fields]
+        shift = shift[:, : shift.shape[1] - len(delta)]
         return [
             gain + np.einsum("me,medo->mdo", shift, patterns)
-            for gain, patterns in zip(gains, missed, strict=True)
+            for gain, patterns in zip(gains, self.unsure(rr), strict=True)
         ]
+
+    def unsure(self, rr: Array) -> list[Array]:
+        """Give the patterns of `errors`, unwhitened, of each run.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (m, 3)
+            Places in head coordinates, m.
+
+        Returns
+        -------
+        patterns : list of ndarray, shape (m, n_patterns, n_channels, 3)
+            In the units of MNE per A·m; none where MNE computes the lead field.
+        """
+        if self.is_exact or not len(rr):
+            return [np.zeros((len(rr), 0, field.n_channels, 3)) for field in self.fields]
+        axes = strongest(self._missed(rr))
+        return [combined(field.missed(rr), axes) for field in self.fields]
 
     def relative_error(self, rr: Array) -> Array:
         """Estimate how well the values at places are known.

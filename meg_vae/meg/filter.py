@@ -15,6 +15,32 @@ from meg_vae.meg.sensors import Sensors, projected_fields
 
 
 @dataclass(frozen=True)
+class Cover:
+    """Positions of a source space that stand for sources in an estimate.
+
+    Attributes
+    ----------
+    source : ndarray of int, shape (n_covered,)
+        The source that each stands for, by its row.
+    share : ndarray, shape (n_covered, 3, 3)
+        From the activity of that source to its part at the position, along the head's axes.
+    positions : Positions
+        The positions.
+    """
+
+    source: NDArray[np.int64]
+    share: NDArray[np.float64]
+    positions: Positions
+
+    def ordered(self, order: NDArray[np.int64]) -> Cover:
+        """Follow sources into another order, which may leave some out."""
+        rows = [np.flatnonzero(self.source == k) for k in order]
+        kept = np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64)
+        source = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
+        return Cover(source, self.share[kept], self.positions.ordered(kept))
+
+
+@dataclass(frozen=True)
 class SourceFilter:
     """A linear filter from the channels of a fit to its sources.
 
@@ -40,6 +66,9 @@ class SourceFilter:
         Number of averages that whitener and covariances assume.
     positions : Positions
         Where the sources are.
+    cover : Cover | None
+        The positions of the source space that stand for them in an estimate; None where each has
+        one, the nearest.
     """
 
     inverse_map: NDArray[np.float64]
@@ -51,6 +80,7 @@ class SourceFilter:
     sensors: Sensors
     nave: float
     positions: Positions
+    cover: Cover | None = None
 
     @property
     def ch_names(self) -> list[str]:
@@ -69,12 +99,14 @@ class SourceFilter:
             covariance=self.covariance[order],
             modes=self.modes[order],
             positions=self.positions.ordered(order),
+            cover=None if self.cover is None else self.cover.ordered(order),
         )
 
     def at_positions(self) -> SourceFilter:
         """Give each position, in ascending order as in MNE's estimates, a single source.
 
-        Moments of sources between positions add up at the nearest one.
+        Moments of sources between positions add up at the nearest one, those of a patch are shared
+        among all that it covers.
 
         Returns
         -------
@@ -82,11 +114,20 @@ class SourceFilter:
             For `sources` and `power`: its gain, covariances and modes are those of one source of
             each position.
         """
-        where = np.stack([self.positions.space, self.positions.vertno], axis=1)
+        own = self.inverse_map.reshape(*self.positions.axes.shape[:2], len(self.ch_names))
+        source, places = np.arange(len(own)), self.positions
+        if self.cover is not None:
+            source, places = self.cover.source, self.cover.positions
+            own = self.cover.share @ own[source]
+        where = np.stack([places.space, places.vertno], axis=1)
         first, which = np.unique(where, axis=0, return_index=True, return_inverse=True)[1:]
-        maps = np.zeros((len(first), self.positions.axes.shape[1], len(self.ch_names)))
-        np.add.at(maps, which.ravel(), self.inverse_map.reshape(-1, *maps.shape[1:]))
-        return replace(self.ordered(first), inverse_map=maps.reshape(-1, len(self.ch_names)))
+        maps = np.zeros((len(first), *own.shape[1:]))
+        np.add.at(maps, which.ravel(), own)
+        return replace(
+            replace(self, cover=None).ordered(source[first]),
+            inverse_map=maps.reshape(-1, len(self.ch_names)),
+            positions=replace(places.ordered(first), axes=self.positions.axes[source[first]]),
+        )
 
     def spread(
         self, data: NDArray[np.float64], nave: float, axis: NDArray[np.float64]

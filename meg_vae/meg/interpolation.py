@@ -14,6 +14,7 @@ from zlib import crc32
 import mne
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from meg_vae.meg.channel_maps import ChannelMaps
@@ -59,10 +60,12 @@ class Samples:
         """Values at places, (m, n_channels, 3)."""
         index, weight = self._weights(rr)
         self._look_up(index[weight != 0])
-        values = self._sphere(rr)
-        for one, near, w in zip(values, index, weight, strict=True):
-            one += np.tensordot(w[w != 0], self._difference[near[w != 0]], 1)
-        return values
+        starts = np.arange(0, index.size + 1, index.shape[1])
+        shares = csr_array((weight.ravel(), index.ravel(), starts), shape=(len(rr), len(self.rr)))
+        shares.eliminate_zeros()
+        found: Array = self._sphere(rr)
+        found += (shares @ self._difference.reshape(len(self.rr), -1)).reshape(found.shape)
+        return found
 
     def errors(self, rr: Array) -> Array:
         """Tell what is missed at the nearest positions without them, scaled to places between."""

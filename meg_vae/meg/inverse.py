@@ -15,6 +15,7 @@ from meg_vae.meg.apply import SourceEstimation
 from meg_vae.meg.arguments import as_forward
 from meg_vae.meg.background import with_backgrounds
 from meg_vae.meg.export import inverse_operator
+from meg_vae.meg.extent import check_extent
 from meg_vae.meg.inputs import Instance
 from meg_vae.meg.localization import Localization, at_places, on_grid
 from meg_vae.meg.mni import with_mni
@@ -50,6 +51,12 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     orientation : "shared" | "full"
         On the grid, one prior variance for the dipoles of a position, or a full covariance, which
         learns an orientation. Sources between the positions always have a full one.
+    extent : "learn" | "point" | float
+        How large sources between the positions are. With "learn" each is a point or a disc of
+        cortex, whichever explains the data better, and its radius along the surface is found with
+        its place; "point" takes all for points, and a number all for discs of that radius in mm (4
+        to 30). A disc holds dipoles along the normals of the white surface that ``forward["src"]``
+        has, of about even density. In volumes, and on the grid, sources are points.
     registration : "auto" | "learn" | tuple of float | None
         Whether the sensors may lie elsewhere, relative to the head, than ``info`` and the forward
         model say. None takes them as given. "learn" finds three shifts and three turns with the
@@ -74,11 +81,14 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
     ----------
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
-        ``label, peak_nAm, peak_s, sd_nAm, log_evidence, radius_mm, extent_mm, on_wall``. The place
+        ``label, peak_nAm, peak_s, sd_nAm, log_evidence, radius_mm, extent_mm, extent_low_mm,
+        extent_high_mm, density_pAm_mm2, on_wall``. The place
         is that of the source, ``hemi`` and ``vertno`` are of the nearest position; ``radius_mm`` is
-        half the longest axis of the 95 % ellipsoid of the place (NaN on the grid), ``extent_mm`` 0
-        for a point, and ``on_wall`` says that the place was held by the wall around the source
-        space. ``sd_nAm`` carries how sure the place is. Of several runs the peak is that of the run
+        half the longest axis of the 95 % ellipsoid of the place (NaN on the grid). ``extent_mm`` is
+        the radius of a disc along the cortex, 0 for a point, with its 95 % interval (NaN where
+        sources are taken for points); the place of a disc is its centre, ``peak_nAm`` the moments
+        of all of its dipoles together, and ``density_pAm_mm2`` that by its area. ``on_wall`` says
+        that the place was held by the wall around the source space. ``sd_nAm`` carries how sure the place is. Of several runs the peak is that of the run
         in which the source is strongest. And
         ``mni_x_mm, mni_y_mm, mni_z_mm`` (MNI305), where the subject is fsaverage or has a Talairach
         transform in ``subjects_dir``.
@@ -171,6 +181,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         rank: Any = None,
         noise_variance: float | str = "learn",
         orientation: str = "shared",
+        extent: str | float = "learn",
         registration: str | tuple[float, float] | None = "auto",
         min_log_evidence: float = MIN_LOG_EVIDENCE,
         tol: float = 1e-3,
@@ -184,6 +195,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         self.rank = rank
         self.noise_variance = noise_variance
         self.orientation = orientation
+        self.extent = extent
         self.registration = registration
         self.min_log_evidence = min_log_evidence
         self.tol = tol
@@ -270,6 +282,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         """
         check_options(self.noise_variance, self.min_log_evidence)
         check_option("positions", self.positions, ("free", "grid"))
+        check_extent(self.extent, self.positions)
         check_registration(self.registration, self.positions)
         if self.positions == "grid" and (bem is not None or trans is not None):
             raise ValueError(
@@ -346,6 +359,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             found.evidence,
             table.region_names(places, self.subject, self.subjects_dir),
             found.place_covariance,
+            found.extent,
             found.on_wall,
         )
         self.sources_ = with_mni(sources, self.subject or places.subject, self.subjects_dir)

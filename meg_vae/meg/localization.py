@@ -11,7 +11,9 @@ from mne.utils import warn
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from meg_vae.meg.discs import Discs
 from meg_vae.meg.estimates import free_positions
+from meg_vae.meg.extent import Extent, cover_of, discs_of
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.field_of_runs import FieldOfRuns
 from meg_vae.meg.filter import SourceFilter, source_filter
@@ -42,9 +44,9 @@ class Localization:
     ``filters``, one of each run; ``noise_variance`` λ; ``energy`` J, ``history`` and
     ``certificate`` of the minimum on the grid; ``log_evidence`` of the whole model, ``n_effective``
     samples, ``noises`` as they were learnt, one of each run; per source ``evidence`` (nats),
-    ``cluster`` (its number), ``place_covariance`` (m²), ``field_covariance`` (its part from the
-    lead field's error), ``on_wall``, ``field_error`` (relative error of the lead field) and
-    ``weight`` (nats, in no evidence). ``growth`` and ``stationarity`` are NaN on the grid.
+    ``cluster`` (its number), ``extent`` (how large it is), ``place_covariance`` (m²),
+    ``field_covariance`` (its part from the lead field's error), ``on_wall``, ``field_error``
+    (relative error of the lead field) and ``weight`` (nats, in no evidence). ``growth`` and ``stationarity`` are NaN on the grid.
     ``registration``, where the sensors were found to be.
     """
 
@@ -60,6 +62,7 @@ class Localization:
     cluster: NDArray[np.int64]
     place_covariance: NDArray[np.float64]
     field_covariance: NDArray[np.float64]
+    extent: Extent
     on_wall: NDArray[np.bool_]
     field_error: NDArray[np.float64]
     weight: NDArray[np.float64]
@@ -109,6 +112,7 @@ def on_grid(
         cluster=_renumbered(model.cluster_[active][order]),
         place_covariance=np.full((len(order), 3, 3), np.nan),
         field_covariance=np.full((len(order), 3, 3), np.nan),
+        extent=Extent.of_points(len(order)),
         on_wall=np.zeros(len(order), bool),
         field_error=np.zeros(len(order)),
         weight=_largest(weights, active, model.cluster_[active])[order],
@@ -135,12 +139,13 @@ def at_places(
         registration = None  # correlated sources look like a motion in recordings and covariances
     motion = motion_prior(registration, runs[0].forward)
 
-    def fit(leadfields: list[LeadField]) -> tuple[tuple[FieldOfRuns, SlidingVAE], list[Noise]]:
+    def fit(leadfields: list[LeadField]) -> tuple[tuple[Any, ...], list[Noise]]:
         fields = []
         for k, (run, own) in enumerate(zip(runs, leadfields, strict=True)):
             with naming_run(k, len(runs)):
                 fields.append(ContinuousField(own, run.data.info, bem, trans, motion))
         field = FieldOfRuns(fields)
+        discs = discs_of(options["extent"], runs[0].forward, field)
         model = SlidingVAE(**{name: options[name] for name in names}).fit(
             field,
             rr,
@@ -152,15 +157,16 @@ def at_places(
             weights=weights,
             swing=() if motion is None else motion.swing,
             min_motion_evidence=AUTO if registration == "auto" else -np.inf,
+            extended=discs,
         )
-        return (field, model), model.noises_
+        return (field, discs, model), model.noises_
 
     leadfields = []
     for k, run in enumerate(runs):
         with naming_run(k, len(runs)):
             check_free(run.forward, options["loose"])
             leadfields.append(whitened(run, 1.0, options["rank"]))
-    leadfields, (field, model) = fit_in_known_directions(fit, leadfields, of_runs["n_noise"])
+    leadfields, (field, discs, model) = fit_in_known_directions(fit, leadfields, of_runs["n_noise"])
     ranks = [len(own.Phi) for own in leadfields]
     error = field.relative_error(model.places_)
     _tell_of_errors(error)
@@ -170,7 +176,7 @@ def at_places(
         filters=[
             _unbiased(own, noise)
             for own, noise in zip(
-                _place_filters(leadfields, field, model), model.noises_, strict=True
+                _place_filters(leadfields, field, discs, model), model.noises_, strict=True
             )
         ],
         noise_variance=model.noise_variance_,
@@ -196,6 +202,7 @@ def at_places(
         cluster=_overlapping(model.places_, model.place_covariance_),
         place_covariance=model.place_covariance_,
         field_covariance=model.fit_.spread.field.numpy(),
+        extent=Extent.of(discs, model.places_, model.extents_, model.extent_intervals_),
         on_wall=model.fit_.on_wall.numpy(),
         field_error=error,
         weight=model.weights_,
@@ -212,18 +219,23 @@ def _unbiased(filter_: SourceFilter, noise: Noise) -> SourceFilter:
 
 
 def _place_filters(
-    leadfields: list[LeadField], field: FieldOfRuns, model: Any
+    leadfields: list[LeadField], field: FieldOfRuns, discs: Discs | None, model: Any
 ) -> list[SourceFilter]:
-    """Put a fit of whitened data in the units of the sensors and of the sources, run by run."""
+    """Put a fit of whitened data in the units of the sensors and of the sources, run by run.
+
+    The moment of a disc is that of all of its dipoles, along its mean normal.
+    """
     found, places = model.fit_, model.places_
-    factors = found.factors.numpy()
+    nearest = field.nearest(places)
+    gains, turn = _gains(field, discs, model)
+    factors = turn @ found.factors.numpy()
     ends = np.cumsum([len(own.Phi) for own in leadfields])[:-1]
     parts = zip(
         leadfields,
-        field.gains(places, found.shift.numpy(), model.motion_),
-        np.split(found.inverse_map.numpy(), ends, 2),
-        np.split(found.spread.modes.numpy(), ends, 3),
-        np.moveaxis(found.spread.activity.numpy(), 1, 0),
+        gains,
+        np.split(turn @ found.inverse_map.numpy(), ends, 2),
+        np.split(turn[:, None] @ found.spread.modes.numpy(), ends, 3),
+        np.moveaxis(turn[:, None] @ found.spread.activity.numpy() @ turn[:, None].mT, 1, 0),
         strict=True,
     )
     filters = []
@@ -239,10 +251,38 @@ def _place_filters(
                 modes=modes @ own.whitener,
                 sensors=own.sensors,
                 nave=own.nave,
-                positions=free_positions(own.forward, places, field.nearest(places)),
+                positions=free_positions(own.forward, places, nearest),
+                cover=cover_of(own.forward, discs, places, model.extents_, nearest),
             )
         )
     return filters
+
+
+def _gains(
+    field: FieldOfRuns, discs: Discs | None, model: Any
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Unwhitened lead fields of the sources in each run, (m, n_channels, 3), along head axes.
+
+    And the matrices (m, 3, 3) that turn activity as the model has it to these: that of a disc, its
+    first component, points along its mean normal.
+    """
+    places, shift, delta = model.places_, model.fit_.shift.numpy(), model.motion_
+    turn = np.tile(np.eye(3), (len(places), 1, 1))
+    if discs is None or not model.extents_.any():
+        own = shift if discs is None else shift[:, : shift.shape[1] - discs.n_patterns]
+        return field.gains(places, own, delta), turn
+    point = model.extents_ == 0
+    last = shift.shape[1] - discs.n_patterns
+    some = [np.zeros((len(places), one.n_channels, 3)) for one in field.fields]
+    for gain, own in zip(some, field.gains(places[point], shift[point, :last], delta), strict=True):
+        gain[point] = own
+    larger = np.c_[places, model.extents_][~point]
+    normals = np.reshape([discs.density(place)[2] for place in larger], (-1, 3))
+    columns = discs.gains(larger, shift[~point], delta, field.unsure(places[~point]))
+    for gain, own in zip(some, columns, strict=True):
+        gain[~point] = own[:, :, None] * normals[:, None]
+    turn[~point] = normals[:, :, None] * np.eye(3)[0]
+    return some, turn
 
 
 def _tell_of_errors(error: NDArray[np.float64]) -> None:

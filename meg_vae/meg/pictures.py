@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from meg_vae.meg import table
+from meg_vae.meg.labels import source_labels
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -136,6 +137,22 @@ class SourcePictures:
         if arrows:
             look["orientations"] = self._directions(trans)
         return viz.plot_cortex(self.sources_, trans=trans, **self._head() | look | kwargs)
+
+    def labels(self) -> list[mne.Label]:
+        """Give each source as a label on the cortex of the subject.
+
+        Returns
+        -------
+        labels : list of mne.Label
+            In the order of ``sources_``: the vertices of the white surface within ``extent_mm`` of
+            a patch, and the nearest one alone for a point.
+
+        Raises
+        ------
+        ValueError
+            If a source is not on the cortex, or the subject is not known.
+        """
+        return source_labels(self.sources_, **self._head())
 
     def ellipsoids(self) -> pd.DataFrame:
         """Give what `meg_vae.viz.plot_cortex` draws as the 95 % ellipsoids of the places.

@@ -11,8 +11,10 @@ from mne.utils import ProgressBar
 from numpy.typing import NDArray
 
 from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noises
+from meg_vae.meg.discs import Discs
 from meg_vae.meg.epochs_runs import EpochsRun
 from meg_vae.meg.estimates import active_positions, source_estimate
+from meg_vae.meg.extent import discs_of
 from meg_vae.meg.field_of_runs import FieldOfRuns
 
 if TYPE_CHECKING:
@@ -40,7 +42,9 @@ def resample_places(
     field, leadfield = FieldOfRuns([run.field for run in runs]), runs[0].leadfield
     start = _start(inverse, runs, leadfield.forward["source_rr"], field.spacing)
     known = [(inverse.n_effective_, noise) for noise in learnt_noises(inverse)]  # samples at most
-    model = field, leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
+    discs = discs_of(inverse.extent, leadfield.forward, field)
+    rr, Phis = leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
+    model = field, discs, rr, Phis
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
     parts = ([own[some] for own in averages] for some in tasks)
     work = (delayed(_fit_task)(*model, part, known, start, peaks) for part in parts)
@@ -84,9 +88,14 @@ def _start(
     prior, least = place_prior(rr, inverse.position_weights_, spacing, inverse.min_log_evidence)
     twice = 2 - np.mean([1 / len(run.whitened) for run in runs])
     size, axes = np.linalg.eigh(filter_.prior)
+    factors = axes * np.sqrt(size.clip(0))[:, None, :]
+    extents = 1e-3 * inverse.sources_["extent_mm"].to_numpy()
+    first = np.zeros((3, 3))
+    first[0, 0] = 1.0  # a disc has one direction, the model's first
+    size = np.sqrt(np.trace(filter_.prior, axis1=1, axis2=2))[:, None, None]
     return {
-        "places": filter_.positions.rr_head,
-        "factors": axes * np.sqrt(size.clip(0))[:, None, :],
+        "places": np.c_[filter_.positions.rr_head, extents],
+        "factors": np.where(extents[:, None, None] > 0, size * first, factors),
         "variance": float(np.mean(inverse.noise_variance_) * twice),
         "learn": isinstance(given, str),
         "least": least,
@@ -105,6 +114,7 @@ def _motion(inverse: VAEInverse, runs: list[EpochsRun]) -> tuple[Any, Any]:
 
 def _fit_task(
     field: FieldOfRuns,
+    discs: Discs | None,
     rr: NDArray[np.float64],
     Phis: list[NDArray[np.float64]],
     averages: list[NDArray[np.float64]],
@@ -133,6 +143,11 @@ def _fit_task(
     errors = None if field.is_exact else field.errors
     swing, motion = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in moved)
     columns = Field(field, field.spacing, errors, confine, swing=swing, motion=motion)
+    columns = columns.with_extended(discs, grid[:1].numpy())
+    if discs is None:
+        start["places"] = start["places"][:, :3]
+    else:
+        grid = torch.nn.functional.pad(grid, (0, 1))
     ends = np.cumsum([len(Phi) for Phi in Phis])[:-1]
     out = []
     for sample in zip(*averages, strict=True):
@@ -143,5 +158,8 @@ def _fit_task(
         fit = refit_places(columns, grid, recorded, **start)
         maps = np.split(fit.inverse_map.numpy(), ends, 2)
         U = np.concatenate([own @ X for own, X in zip(maps, sample, strict=True)], 2)
+        for k in fit.extents.nonzero()[:, 0].tolist():
+            normal = discs.density(np.r_[fit.places[k], fit.extents[k]])[2]
+            U[k] = normal[:, None] * U[k, 0]
         out.append((fit.places.numpy(), U[..., instants], fit.offer))
     return out

@@ -11,7 +11,7 @@ import pandas as pd
 
 from meg_vae.meg.background import Background
 from meg_vae.meg.estimates import Positions
-from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.filter import Cover, SourceFilter
 from meg_vae.meg.registration import AS_GIVEN
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.storage import write_state
@@ -24,6 +24,7 @@ OPTIONS = (
     "rank",
     "noise_variance",
     "orientation",
+    "extent",
     "registration",
     "min_log_evidence",
     "tol",
@@ -58,7 +59,21 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
         state = _off_the_grid(state)
     if state["version"] < 4:
         state = _of_one_run(state)
-    return _as_registered(state) if state["version"] < 5 else state
+    if state["version"] < 5:
+        state = _as_registered(state)
+    return _of_points(state) if state["version"] < 6 else state
+
+
+def _of_points(state: dict[str, Any]) -> dict[str, Any]:
+    """Bring a file of format 5 to format 6: sources were taken for points."""
+    n = len(state["sources"]["hemi"])
+    names = ("extent_low_mm", "extent_high_mm", "density_pAm_mm2")
+    return state | {
+        "version": 6,
+        "options": state["options"] | {"extent": "point"},
+        "sources": state["sources"] | {name: [np.nan] * n for name in names},
+        "filters": [kept | {"cover": None} for kept in state["filters"]],
+    }
 
 
 def _as_registered(state: dict[str, Any]) -> dict[str, Any]:
@@ -115,12 +130,18 @@ def _off_the_grid(state: dict[str, Any]) -> dict[str, Any]:
 def _plain(filter_: SourceFilter) -> dict[str, Any]:
     """Give the numbers and texts of a filter."""
     parts = {"sensors": vars(filter_.sensors), "positions": vars(filter_.positions)}
+    cover = filter_.cover
+    if cover is not None:
+        parts["cover"] = vars(cover) | {"positions": vars(cover.positions)}
     return vars(filter_) | parts
 
 
 def _filter(kept: dict[str, Any]) -> SourceFilter:
     """Make a filter from its numbers and texts."""
     parts = {"sensors": Sensors(**kept["sensors"]), "positions": Positions(**kept["positions"])}
+    cover = kept.get("cover")
+    if cover is not None:
+        parts["cover"] = Cover(**cover | {"positions": Positions(**cover["positions"])})
     return SourceFilter(**kept | parts)
 
 

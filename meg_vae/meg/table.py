@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from meg_vae.meg.estimates import HEMISPHERES, Positions
+from meg_vae.meg.extent import Extent
 
 COLUMNS = [
     "hemi",
@@ -27,6 +28,9 @@ COLUMNS = [
     "log_evidence",
     "radius_mm",
     "extent_mm",
+    "extent_low_mm",
+    "extent_high_mm",
+    "density_pAm_mm2",
     "on_wall",
 ]
 RADIUS = chi2.ppf(0.95, 3) ** 0.5  # standard deviations to the 95 % ellipsoid of a place
@@ -155,6 +159,7 @@ def source_table(
     log_evidence: NDArray[np.float64],
     labels: list[str],
     place_covariance: NDArray[np.float64],
+    extent: Extent,
     on_wall: NDArray[np.bool_],
 ) -> pd.DataFrame:
     """List the sources.
@@ -171,6 +176,8 @@ def source_table(
         Name of the region of each.
     place_covariance : ndarray, shape (n_active, 3, 3)
         Covariance of their places, m²; NaN where places are given.
+    extent : Extent
+        How large they are.
     on_wall : ndarray of bool, shape (n_active,)
         Whether a place is held by the wall around the source space.
 
@@ -178,7 +185,7 @@ def source_table(
     -------
     table : pandas.DataFrame
         Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence,
-        radius_mm, extent_mm, on_wall``.
+        radius_mm, extent_mm, extent_low_mm, extent_high_mm, density_pAm_mm2, on_wall``.
     """
     unknown = ~np.isfinite(place_covariance).all((1, 2))
     safe = np.where(unknown[:, None, None], 0.0, place_covariance)
@@ -196,7 +203,9 @@ def source_table(
         1e9 * strength.sd,
         log_evidence,
         np.where(unknown, np.nan, 1e3 * RADIUS * longest),
-        np.zeros(len(log_evidence)),
+        1e3 * extent.radius,
+        *1e3 * extent.interval.T,
+        1e6 * np.abs(strength.amplitude) / extent.area,  # pA·m in an A·m, mm² in an m²
         on_wall,
     ]
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_swing
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.sliding.field import Field, Places
+from meg_vae.model.sliding.field import Extended, Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
 from meg_vae.model.sliding.prior import place_prior, weights_at
 from meg_vae.model.sliding.recorded import Recorded, listed, recorded_runs
@@ -41,6 +41,8 @@ class SlidingVAE:
     ----------
     places_ : ndarray, shape (n_sources, n_dimensions)
         Where the sources are, in the unit of the grid, strongest evidence first.
+    extents_, extent_intervals_ : ndarray, shape (n_sources,) and (n_sources, 2)
+        How large each source is, zero for a point, and the 95 % interval of that.
     place_covariance_ : ndarray, shape (n_sources, n_dimensions, n_dimensions)
         How sure each place is, with all else unknown too (Laplace).
     U_ : ndarray, shape (n_sources, n_orient, n_samples)
@@ -120,6 +122,7 @@ class SlidingVAE:
         weights: ArrayLike | None = None,
         swing: ArrayLike = (),
         min_motion_evidence: float = -np.inf,
+        extended: Extended | None = None,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -164,6 +167,9 @@ class SlidingVAE:
             n_orient), behind the gradient; ``field(r)`` and ``dictionary`` are of δ = 0.
         min_motion_evidence : float
             Log evidence in nats that a motion must carry; with less there is none.
+        extended : ``meg_vae.model.sliding.field.Extended`` | None
+            Sources that are larger than a point, as `meg_vae.meg.discs.Discs` gives them: a source
+            becomes one where that explains the data better. None leaves points alone.
 
         Returns
         -------
@@ -183,9 +189,16 @@ class SlidingVAE:
         inside = walls if prior is None else prior.within(walls)
         moving = torch.as_tensor(check_swing(swing))
         columns = Field(
-            field, spacing, errors, inside, swing=moving, motion=torch.zeros_like(moving)
-        )
+            field,
+            spacing,
+            errors,
+            inside,
+            swing=moving,
+            motion=torch.zeros_like(moving),
+        ).with_extended(extended, places[:1])
         grid = torch.as_tensor(places)
+        if extended is not None:  # points to begin with
+            grid = torch.nn.functional.pad(grid, (0, 1))
         own = (dictionary, n_effective, n_noise, stretches)
         recorded = recorded_runs(columns, grid, X, *own, noise_variance=self.noise_variance)
         if prior is not None and len(prior.allowed) < len(places):
@@ -242,6 +255,8 @@ class SlidingVAE:
         order = found.log_evidence.argsort(descending=True)
         self.fit_ = found.ordered(order)
         self.places_ = self.fit_.places.numpy()
+        self.extents_ = self.fit_.extents.numpy()
+        self.extent_intervals_ = self.fit_.extent_intervals.numpy()
         self.place_covariance_ = self.fit_.spread.places.numpy()
         self.log_evidence_ = self.fit_.log_evidence.numpy()
         noise = self.fit_.noise_variance.numpy()

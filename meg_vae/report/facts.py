@@ -224,6 +224,12 @@ def _between(inverse: VAEInverse) -> dict[str, str]:
     radius, error = inverse.sources_["radius_mm"], np.asarray(inverse.field_error_)
     if len(radius):
         facts["95 % radius of the places"] = f"{radius.min():.1f} to {radius.max():.1f} mm"
+    large = inverse.sources_["extent_mm"][inverse.sources_["extent_mm"] > 0]
+    if len(large):
+        span = (
+            f"{large.min():.0f} to {large.max():.0f}" if len(large) > 1 else f"{large.iloc[0]:.0f}"
+        )
+        facts["Patches"] = f"{len(large)} of the sources, of {span} mm radius along the cortex"
     if (error >= VAGUE).any():
         facts["Lead field"] = f"known to {error.max():.0%} only at the worst source"
     walled = int(inverse.sources_["on_wall"].sum())

@@ -8,10 +8,11 @@ import numpy as np
 
 from . import marks
 from .ground import Extras, lay_ground
+from .patches import are_patches, patch_layers
 from .places import check_places
 from .scale import Categories, ColourScale
 from .scene import ESTIMATE, Key, Layer, Scene
-from .style import FROM_ZERO, MEASURES, REGION
+from .style import FROM_ZERO, MEASURES, PAINT, REGION
 from .surfaces import HEMIS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyvista
     from numpy.typing import ArrayLike
 
+PATCH = Key("estimate, a patch", "patch", PAINT)
 REGION_KEY = Key("95 % region", "patch", REGION)
 COVARIANCE = ("cov_xx", "cov_xy", "cov_xz", "cov_yy", "cov_yz", "cov_zz")
 
@@ -80,18 +82,32 @@ def source_scene(
     if color_by == "method":  # methods that agree are drawn side by side
         points = marks.fan_out(points, radius)
     balls: dict[str, list[Layer]] = {hemi: [] for hemi in HEMIS}
+    large = are_patches(sources)
     for hemi, rows in marks.by_hemisphere(marks.sides(sources)).items():
-        mesh = _balls(points[rows], radius[rows], values[rows], directions[rows])
-        balls[hemi].append(Layer(mesh, table=scale.table()))
+        rows = rows[~large[rows]]
+        if len(rows):
+            mesh = _balls(points[rows], radius[rows], values[rows], directions[rows])
+            balls[hemi].append(Layer(mesh, table=scale.table()))
+    patches = patch_layers(
+        sources[large],
+        values[large],
+        scale,
+        ground.meshes,
+        subject=subject,
+        subjects_dir=subjects_dir,
+    )
     return Scene(
         cortex=ground.cortex,
-        layers={hemi: ground.layers[hemi] + balls[hemi] + regions[hemi] for hemi in HEMIS},
+        layers={
+            hemi: ground.layers[hemi] + patches[hemi] + balls[hemi] + regions[hemi]
+            for hemi in HEMIS
+        },
         diamonds=ground.diamonds,
         source_size=source_size,
         scale=scale,
         scale_title=MEASURES[color_by],
         legend=[
-            *_source_keys(scale, sources),
+            *_source_keys(scale, sources, large),
             *([REGION_KEY] if any(regions.values()) else []),
             *ground.legend,
         ],
@@ -102,13 +118,15 @@ def source_scene(
     )
 
 
-def _source_keys(scale: ColourScale | Categories, sources: pd.DataFrame) -> list[Key]:
-    """Return the legend of the sources: a line, or one for each method."""
+def _source_keys(
+    scale: ColourScale | Categories, sources: pd.DataFrame, large: np.ndarray
+) -> list[Key]:
+    """Return the legend of the sources: points and patches, or a line for each method."""
     if sources.empty:
         return []
     if isinstance(scale, Categories):
         return [Key(name, "ball", scale.colour(k)) for k, name in enumerate(scale.names)]
-    return [ESTIMATE]
+    return [*([] if large.all() else [ESTIMATE]), *([PATCH] if large.any() else [])]
 
 
 def colour_scale(

@@ -15,6 +15,7 @@ INK = "#1A1A1A"
 TRUTH = "#19E6C1"
 GLASS = "#8A94A6"
 REGION = "#0072B2"  # where a source may be, by the bootstrap
+PAINT = "#CC4778"  # the middle of the colours of amplitudes: a patch in the legend
 
 # Perceptually uniform and never grey, so that no amplitude is mistaken for cortex.
 SEQUENTIAL = "plasma"

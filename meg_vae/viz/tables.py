@@ -22,6 +22,8 @@ SOURCES = {
     "y_mm": ("y (mm)", "{:.1f}"),
     "z_mm": ("z (mm)", "{:.1f}"),
     "radius_mm": ("95 % radius (mm)", "{:.1f}"),
+    "extent_mm": ("Extent (mm)", "{:.1f}"),
+    "extent_95": ("Its 95 % interval (mm)", "{}"),
     "on_wall": ("At the wall", "{}"),
     "peak_nAm": ("Peak (nAm)", "{:.1f}"),
     "sd_nAm": ("SD (nAm)", "{:.1f}"),
@@ -88,10 +90,19 @@ def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
         shown = shown.drop(columns="vertno")
     if "radius_mm" in shown and shown["radius_mm"].isna().all():  # on the grid
         shown = shown.drop(columns="radius_mm")
+    shown = _with_extents(shown)
     if "on_wall" in shown:
         said = shown["on_wall"].map({True: "yes", False: ""})
         shown = shown.assign(on_wall=said) if said.any() else shown.drop(columns="on_wall")
     return readable(shown, SOURCES)
+
+
+def _with_extents(shown: pd.DataFrame) -> pd.DataFrame:
+    """Leave out extents where sources are taken for points, and write their intervals."""
+    if "extent_mm" not in shown or not shown["extent_mm"].any():
+        return shown.drop(columns="extent_mm", errors="ignore")
+    ends = zip(shown["extent_low_mm"], shown["extent_high_mm"], strict=True)
+    return shown.assign(extent_95=[f"{low:.1f} to {high:.1f}" for low, high in ends])
 
 
 def comparison_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -108,21 +108,21 @@ def widened(data: Data, sources: Sources, field: Field) -> Sources:
 
 def with_growing(
     data: Data, sources: Sources, field: Field, grid: Grid, least: float
-) -> tuple[Sources, float]:
+) -> tuple[Sources, float, Tensor]:
     """Let in a source where it is worth most, if ``least`` nats or more.
 
-    Gives the sources, and what the best place has to offer in nats.
+    Gives the sources, what the best place has to offer in nats, and that place (1, q).
     """
     here = field.moved(sources.motion)
     place, height, factor = highest(pull(data, sources), here, grid)
     offer = data.n / 2 * float(height)
     if offer < least:
-        return sources, offer
+        return sources, offer, place
     before = whiten(data, sources).energy
     new = sources.join(Sources.at(here, place, factor, sources.noise))
     more = settle(data, new, field, FIRM)
     gain = data.n / 2 * float(before - whiten(data, more).energy)
-    return (more if gain >= least else sources), offer
+    return (more if gain >= least else sources), offer, place
 
 
 def with_better_places(data: Data, sources: Sources, field: Field, grid: Grid) -> Sources:

@@ -80,11 +80,23 @@ def stationarity(data: Data, sources: Sources, field: Field) -> tuple[float, Ten
     full = torch.zeros(free.shape, dtype=at.gradient.dtype)
     n_own = at.directions.n_own
     full[free] = at.gradient[:n_own]
-    size = torch.linalg.vector_norm(full[:, :q], dim=1, keepdim=True).clamp_min(1e-300)
-    ahead = sources.places - 1e-3 * field.unit * full[:, :q] / size
-    stopped = torch.linalg.vector_norm(field.within(ahead) - ahead, dim=1) > 1e-6 * field.unit
+    uphill = _along(sources, full[:, :q])
+    size = torch.linalg.vector_norm(uphill, dim=1, keepdim=True).clamp_min(1e-300)
+    ahead = sources.places - 1e-3 * field.unit * uphill / size
+    stopped = _stopped(sources, field, ahead)
     full[stopped, :q] = 0.0
     return float(torch.cat([full.flatten(), at.gradient[n_own:]]).abs().max()), stopped
+
+
+def _stopped(sources: Sources, field: Field, ahead: Tensor) -> Tensor:
+    """Whether a wall keeps each source from going ahead; on a surface it may turn off a little."""
+    inside = field.within(ahead)
+    stopped = torch.linalg.vector_norm(inside - ahead, dim=1) > 1e-6 * field.unit
+    if field.extended is not None:
+        large, way = sources.places[:, -1] > 0, ahead - sources.places
+        gone = ((inside - sources.places) * way).sum(1) / way.square().sum(1).clamp_min(1e-300)
+        stopped = torch.where(large, gone < 0.5, stopped)
+    return stopped
 
 
 def _descend(data: Data, sources: Sources, field: Field, effort: Effort, travel: float) -> Sources:
@@ -149,7 +161,7 @@ def _moved(
     q, n_pairs = sources.places.shape[1], moving.pairs.shape[1]
     full = torch.zeros(moving.free.shape, dtype=step.dtype)
     full[moving.free] = step[: moving.n_own]
-    places = sources.places + _capped(full[:, :q] * field.unit, travel)
+    places = sources.places + _capped(_along(sources, full[:, :q]) * field.unit, travel)
     turn = (field.swing * step[moving.n_own : moving.n_moved])[None]
     motion = sources.motion + (_capped(turn, travel) / field.swing)[0]
     noise = sources.noise
@@ -163,6 +175,11 @@ def _moved(
         noise=noise,
         motion=motion,
     )
+
+
+def _along(sources: Sources, step: Tensor) -> Tensor:
+    """Give steps of places (m, q) from those along their axes."""
+    return torch.einsum("mrq,mq->mr", sources.axes, step)
 
 
 def _capped(step: Tensor, most: float) -> Tensor:

@@ -85,7 +85,7 @@ def directions(data: Data, sources: Sources, unit: float) -> Directions:
     real = real & (size > TURNED * torch.linalg.matrix_norm(A)[:, None])
     moves = torch.cat(
         [
-            unit * torch.einsum("mdoq,moa->mqda", sources.slope, A),
+            unit * torch.einsum("mdoq,moa->mqda", sources.ways, A),
             torch.einsum("mdo,mpoa->mpda", sources.fields, pairs),
             torch.einsum("medo,moa->meda", sources.error_patterns, A),
         ],
@@ -96,7 +96,7 @@ def directions(data: Data, sources: Sources, unit: float) -> Directions:
     errors = moves[:, q + real.shape[1] :].square().sum(3)  # (m, e, d)
     power = data.over_runs(part.sum(0) for part in data.parts(errors.movedim(2, 0)))
     reach = data.n / sources.noise * power
-    free = torch.cat([torch.ones(m, q, dtype=torch.bool), real, reach > VISIBLE], 1)
+    free = torch.cat([sources.axes.any(1), real, reach > VISIBLE], 1)
     free &= live.any(1)[:, None]
     turns = torch.einsum("mgdo,moa->mgda", sources.turns, A)  # of the motion, of all sources alike
     number, n_motion = (free.flatten().cumsum(0) - 1).reshape(m, p), turns.shape[1]

@@ -16,6 +16,7 @@ from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.noise import Noise
 from meg_vae.model.selection import residual
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
+from meg_vae.model.sliding.extents import extent_intervals
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.laplace import Spread, spread
 from meg_vae.model.sliding.motion import with_motion
@@ -32,8 +33,9 @@ AGAIN = 3  # times that the noise is learnt anew from what the sources leave
 class Fit:
     """Sources at their own places.
 
-    ``places`` (m, q); ``shift`` (m, e), the weights of the field's errors there; ``factors``
-    (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places; ``stationarity``,
+    ``places`` (m, q); ``extents`` (m,), zero for points, and their 95 % ``extent_intervals``
+    (m, 2), NaN where they were not asked; ``shift`` (m, e), the weights of the field's errors
+    there; ``factors`` (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places; ``stationarity``,
     the largest derivative left; ``offer``, what a further source at any place could be worth in
     nats, evidence and prior weight together; ``log_evidence`` (m,) and ``on_wall`` (m,);
     ``spread``, how sure all is; ``motion`` (g,) of the field, and its log evidence
@@ -44,6 +46,8 @@ class Fit:
     """
 
     places: Tensor
+    extents: Tensor
+    extent_intervals: Tensor
     shift: Tensor
     factors: Tensor
     noise_variance: Tensor
@@ -62,7 +66,16 @@ class Fit:
 
     def ordered(self, order: Tensor) -> Fit:
         """Put the sources in another order, shape (m,)."""
-        own = ("places", "shift", "factors", "log_evidence", "on_wall", "inverse_map")
+        own = (
+            "places",
+            "extents",
+            "extent_intervals",
+            "shift",
+            "factors",
+            "log_evidence",
+            "on_wall",
+            "inverse_map",
+        )
         parts = {name: getattr(self, name)[order] for name in own}
         return replace(self, **parts, spread=self.spread.ordered(order))
 
@@ -104,13 +117,12 @@ def fit_places(
                 break
             runs = again
             view = view_of(field, places, runs, variances, learn, prior)
-            found = settled.sources
-            at = view.field.moved(found.motion)
-            sources = Sources.at(at, found.places, found.factors, found.noise)
+            sources = settled.sources.put(view.field.moved(settled.sources.motion))
             settled = refine(view.data, sources, view.field, view.grid, least)
         on_grid = Sources.at(view.field.held(), start.places, start.factors, view.noise)
         return replace(
             _result(view, settled, runs),
+            extent_intervals=extent_intervals(view.data, settled.sources, view.field, least),
             motion_evidence=evidence,
             start_energy=view.energy(on_grid),
         )
@@ -128,7 +140,11 @@ def refit_places(
     least: float,
     prior: PlacePrior | None = None,
 ) -> Fit:
-    """Let sources with places (m, q) and factors (m, o, o) settle in other data of the field."""
+    """Let sources settle in other data of the field.
+
+    They have places (m, q), which end with an extent where the field has extents, and factors
+    (m, o, o). No intervals of the extents are found.
+    """
     given = torch.tensor(variance, dtype=recorded[0].X.dtype)
     view = view_of(field, grid, recorded, [given] * len(recorded), learn, prior)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
@@ -184,9 +200,15 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
     ]
     back = torch.block_diag(*(one.directions for one in view.runs)).T
     own = spread(data, sources, view.field.unit)
+    places, extents = sources.places, sources.places.new_zeros(m)
+    if view.field.extended is not None:
+        places, extents = places[:, :-1], places[:, -1]
+        own = replace(own, **_of_places(own, extents, view.field.extended.blunt))
     steepest, on_wall = stationarity(view.data, sources, view.field)
     return Fit(
-        places=sources.places,
+        places=places,
+        extents=extents,
+        extent_intervals=extents.new_full((m, 2), math.nan),
         shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves
         factors=sources.factors,
         noise_variance=sources.noise * torch.cat([one.variance for one in view.runs]),
@@ -201,3 +223,10 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
         n_effective=[run.n for run in data.runs],
         noises=[one.noise for one in recorded],
     )
+
+
+def _of_places(spread: Spread, extents: Tensor, blunt: float) -> dict[str, Tensor]:
+    """Covariances of the places alone; those of patches are known to ``blunt`` at best."""
+    q = spread.places.shape[1] - 1
+    least = (extents > 0).to(extents)[:, None, None] * blunt**2 * torch.eye(q, dtype=extents.dtype)
+    return {"places": spread.places[:, :q, :q] + least, "field": spread.field[:, :q, :q]}

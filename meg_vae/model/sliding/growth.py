@@ -212,7 +212,8 @@ def _growth_at(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, 
         slopes.append(2 * change.diagonal(dim1=-2, dim2=-1).sum(-1))
     slope = at.mean(torch.stack(slopes))
     if at.prior is not None:
-        slope = slope + 2 / at.n * at.prior.derivatives(places)[0]
+        lean = at.prior.derivatives(places)[0]
+        slope[:, : lean.shape[1]] += 2 / at.n * lean
     return at.lifted(rise, places), A, slope
 
 

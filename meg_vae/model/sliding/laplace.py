@@ -119,7 +119,8 @@ def _place_covariance(
     number = (among.cumsum(0) - 1)[: int(free.sum())]
     full = torch.zeros(free.shape, dtype=torch.long)
     full[free] = number
-    own = unit * root[full[:, :q]]
+    own = unit * root[full[:, :q]] * free[:, :q, None]
+    own = sources.axes @ own
     return own @ own.mT
 
 

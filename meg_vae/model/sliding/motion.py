@@ -16,7 +16,6 @@ of its own in what a motion does there: an error of the lead field alone is no m
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 
@@ -43,11 +42,11 @@ def with_motion(
     own, known = held.sources, field.known()
     if asked > 0 and not (len(own) and least > 0):
         return held, 0.0
-    most = _promise(data, _put(own, field), field.unit)
+    most = _promise(data, own.put(field), field.unit)
     if most < asked:
         return held, most
-    still = settle(data, _put(own, known), known, FIRM)
-    start = _put(still, field)
+    still = settle(data, own.put(known), known, FIRM)
+    start = still.put(field)
     most = _promise(data, start, field.unit)
     if most < asked:
         return held, most
@@ -56,15 +55,6 @@ def with_motion(
     if asked > 0 and stationarity(data, free.sources, field)[0] > SETTLED:
         return held, math.nan
     return (free if evidence >= asked else held), evidence
-
-
-def _put(sources: Sources, field: Field) -> Sources:
-    """Put sources into another view of the field; errors that both have stay as they are."""
-    new = Sources.at(field, sources.places, sources.factors, sources.noise)
-    shift = new.shift.clone()
-    e = min(shift.shape[1], sources.shift.shape[1])
-    shift[:, :e] = sources.shift[:, :e]
-    return replace(new, shift=shift)
 
 
 def _evidence(data: Data, held: Sources, free: Sources, unit: float, least: float) -> float:

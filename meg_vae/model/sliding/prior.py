@@ -48,7 +48,7 @@ class PlacePrior:
 
     def at(self, places: Tensor) -> Tensor:
         """Weights in nats at places (m, q)."""
-        return torch.as_tensor(self._interpolate(places.numpy()))
+        return torch.as_tensor(self._interpolate(places.numpy()[:, : self._positions.shape[1]]))
 
     def _interpolate(self, r: Array) -> Array:
         reach = NEAR * self._spacing
@@ -66,7 +66,7 @@ class PlacePrior:
 
     def derivatives(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (m, q) and curvature (m, q, q) of the weight at places."""
-        r = places.numpy()
+        r = places.numpy()[:, : self._positions.shape[1]]
         m, q = r.shape
         h = STEP * self._spacing
         moves = np.array([*np.eye(q), *-np.eye(q)])
@@ -80,10 +80,13 @@ class PlacePrior:
         return torch.as_tensor(gradient), torch.as_tensor(bend)
 
     def derivatives_of_energy(
-        self, places: Tensor, free: Tensor, unit: float, n: float
+        self, places: Tensor, axes: Tensor, free: Tensor, unit: float, n: float
     ) -> tuple[Tensor, Tensor]:
         """Give what −(2/n) Σ w(r) adds to gradient and curvature of J, places first in ``free``."""
         gradient, curvature = self.derivatives(places)
+        ways = axes[:, : gradient.shape[1]]
+        gradient = (ways.mT @ gradient[..., None])[..., 0]
+        curvature = ways.mT @ curvature @ ways
         q = places.shape[1]
         slope = gradient.new_zeros(free.shape)
         slope[:, :q] = -2 / n * unit * gradient

@@ -24,6 +24,7 @@ from meg_vae.model.sliding.choice import (
     without_weak,
 )
 from meg_vae.model.sliding.descent import FIRM, Effort, settle
+from meg_vae.model.sliding.extents import with_extents, with_growing_patch
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.sources import Data, Run, Sources
@@ -74,10 +75,14 @@ def refine(data: Data, sources: Sources, field: Field, grid: Grid, least: float)
     for _ in range(MOST):
         if judged:
             sources = without_weak(data, sources, field, least, FIRM)
+            sources = with_extents(data, sources, field, least)
             sources = without_spare(data, sources, field, least)
         sources = widened(data, sources, field)
         moved = with_better_places(data, sources, field, grid)
-        more, offer = with_growing(data, moved, field, grid, asked)
+        more, offer, place = with_growing(data, moved, field, grid, asked)
+        if more is moved:
+            more, larger = with_growing_patch(data, moved, field, place[0], asked)
+            offer = max(offer, larger)
         if more is sources:
             break
         sources = more

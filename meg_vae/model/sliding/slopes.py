@@ -85,7 +85,9 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     curvature[moved, moved] += _bends(sources, moving, pull, unit) + prior.diag()
     average[moved, moved] += prior.diag()
     if data.prior is not None:
-        lean = data.prior.derivatives_of_energy(sources.places, moving.free, unit, data.n)
+        lean = data.prior.derivatives_of_energy(
+            sources.places, sources.axes, moving.free, unit, data.n
+        )
         gradient[own] += lean[0]
         curvature[own, own] += lean[1]
     return Slopes(at.energy, gradient, curvature, average, removal, moving)
@@ -143,10 +145,12 @@ def _bends(sources: Sources, moving: Directions, pull: Tensor, unit: float) -> T
     p = moving.free.shape[1]
     blocks = pull.new_zeros(m, p, p)
     pairs = slice(q, q + n_pairs)
-    blocks[:, :q, pairs] = unit * torch.einsum("mdoq,mpdo->mqp", sources.slope, back)
+    blocks[:, :q, pairs] = unit * torch.einsum("mdoq,mpdo->mqp", sources.ways, back)
     blocks[:, q + n_pairs :, pairs] = torch.einsum("medo,mpdo->mep", sources.error_patterns, back)
     pulled = torch.einsum("mda,moa->mdo", full, sources.factors)
-    blocks[:, :q, q + n_pairs :] = unit * torch.einsum("medoq,mdo->mqe", sources.drift, pulled)
+    blocks[:, :q, q + n_pairs :] = unit * torch.einsum(
+        "medoq,mqr,mdo->mre", sources.drift, sources.axes, pulled
+    )
     free = moving.free.flatten()
     out = pull.new_zeros(moving.n_moved, moving.n_moved)
     own = slice(moving.n_own)

@@ -130,9 +130,9 @@ class Sources:
     """Parameters of m sources, with the field about their anchors.
 
     ``places`` and ``anchors`` (m, q); ``values`` (m, d, o), ``gradient`` (m, d, o, q), ``errors``
-    (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field; ``shift`` c
-    (m, e); ``factors`` A (m, o, o), the columns orthogonal, longest first, zero where the prior has
-    no such direction; ``stand`` (m, g), the motion of the field at each anchor. For all sources
+    (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field, ``axes``
+    (m, q, q) in which places can go; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns
+    orthogonal, longest first, zero where the prior has no such direction; ``stand`` (m, g), the motion of the field at each anchor. For all sources
     together ``noise`` λ, a scalar, and ``motion`` δ (g,).
     """
 
@@ -143,6 +143,7 @@ class Sources:
     errors: Tensor
     drift: Tensor
     turns: Tensor
+    axes: Tensor
     shift: Tensor
     factors: Tensor
     stand: Tensor
@@ -157,6 +158,14 @@ class Sources:
         stand = field.free.expand(len(places), -1)
         own = {"shift": shift, "factors": principal_axes(factors), "stand": stand}
         return cls(places, places, **vars(here), **own, noise=noise, motion=field.free).seen()
+
+    def put(self, field: Field) -> Sources:
+        """Put them into another view of the field; errors that both have stay as they are."""
+        new = Sources.at(field, self.places, self.factors, self.noise)
+        shift = new.shift.clone()
+        e = min(shift.shape[1], self.shift.shape[1])
+        shift[:, :e] = self.shift[:, :e]
+        return replace(new, shift=shift)
 
     def seen(self) -> Sources:
         """Leave what has no field out of the priors: no data could tell how large it is."""
@@ -190,6 +199,11 @@ class Sources:
     def slope(self) -> Tensor:
         """Gradient of the field of each source, its error's included, (m, d, o, q)."""
         return self.gradient + torch.einsum("medoq,me->mdoq", self.drift, self.shift)
+
+    @property
+    def ways(self) -> Tensor:
+        """Derivatives of the field of each source along the axes of its place, (m, d, o, q)."""
+        return torch.einsum("mdor,mrq->mdoq", self.slope, self.axes)
 
     @property
     def patterns(self) -> Tensor:

@@ -1,0 +1,182 @@
+"""The cortical surfaces of a forward model: distances along them, and places on them.
+
+Surfaces are brought to about 3 mm, fine enough for discs of 4 mm and more. Distances are those
+along the edges of the mesh, as in `mne.grow_labels`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+VERTICES = 10_000  # of a surface, about 3 mm apart on a hemisphere: finer ones are decimated
+TOLERATED = 1.2  # times as many are left as they are
+SIDE = 0.003  # m, that opposite normals count for: a vertex on the other side of a fold is far
+KEPT = 2  # forward models whose surfaces are remembered
+
+
+@dataclass(frozen=True)
+class Foot:
+    """Where places (m,) stand on a surface.
+
+    ``nodes`` (m, 3) are the corners of the triangle, ``share`` (m, 3) their barycentric weights,
+    ``slope`` (m, 3, 3) the derivatives of these in the place, and ``axes`` (m, 3, 2) two directions
+    in the plane of the triangle; ``rr`` (m, 3) the places themselves.
+    """
+
+    nodes: Index
+    share: Array
+    slope: Array
+    axes: Array
+    rr: Array
+
+
+class Cortex:
+    """Triangulated surfaces, all of their vertices one after the other.
+
+    Parameters
+    ----------
+    surfaces : list of dict
+        Surface source spaces with their triangulations, in head coordinates, m.
+
+    Attributes
+    ----------
+    rr, nn : ndarray, shape (n_nodes, 3)
+        Vertices (m) and their normals.
+    area : ndarray, shape (n_nodes,)
+        Area of each vertex, a third of its triangles', m².
+    tris : ndarray of int, shape (n_triangles, 3)
+        Triangles.
+    """
+
+    def __init__(self, surfaces: list[mne.SourceSpaces]) -> None:
+        rr, nn, tris, first = [], [], [], 0
+        for one in surfaces:
+            own = _reduced(one)
+            rr.append(own[0])
+            nn.append(own[1])
+            tris.append(own[2] + first)
+            first += len(own[0])
+        self.rr, self.nn, self.tris = np.concatenate(rr), np.concatenate(nn), np.concatenate(tris)
+        corners = self.rr[self.tris]
+        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        size = np.linalg.norm(cross, axis=1) / 2
+        self.area = np.bincount(self.tris.ravel(), np.repeat(size / 3, 3), len(self.rr))
+        self.tree = cKDTree(self.rr)
+
+    @cached_property
+    def edges(self) -> csr_array:
+        """Lengths of the edges, m, shape (n_nodes, n_nodes)."""
+        both = np.concatenate([self.tris[:, [k, (k + 1) % 3]] for k in range(3)])
+        both = np.unique(np.sort(both, axis=1), axis=0)
+        length = np.linalg.norm(self.rr[both[:, 0]] - self.rr[both[:, 1]], axis=1)
+        half = csr_array((length, both.T), shape=(len(self.rr),) * 2)
+        return csr_array(half + half.T)
+
+    @cached_property
+    def spacing(self) -> float:
+        """Typical length of an edge, m."""
+        return float(np.median(self.edges.data))
+
+    @cached_property
+    def _around(self) -> list[Index]:
+        """Triangles around each vertex."""
+        order = np.argsort(self.tris.ravel(), kind="stable")
+        ends = np.cumsum(np.bincount(self.tris.ravel(), minlength=len(self.rr)))
+        return np.split(order // 3, ends[:-1])
+
+    def distances(self, nodes: Index, limit: float) -> Array:
+        """Distances along the surface from nodes to all, (m, n_nodes); infinite beyond a limit."""
+        found: Array = dijkstra(self.edges, indices=nodes, limit=limit)
+        return found
+
+    def foot(self, rr: Array) -> Foot:
+        """Find where places (m, 3) stand: on the nearest triangle of the nearest vertex."""
+        nearest = self.tree.query(rr)[1].reshape(len(rr))
+        parts = [self._on_triangles(r, self._around[k]) for r, k in zip(rr, nearest, strict=True)]
+        if not parts:
+            none = np.zeros((0, 3, 3))
+            return Foot(none[..., 0].astype(np.int64), none[..., 0], none, none[..., :2], rr)
+        return Foot(*(np.array(part) for part in zip(*parts, strict=True)))
+
+    def _on_triangles(self, r: Array, some: Index) -> tuple[Index, Array, Array, Array, Array]:
+        """Find the nearest point of some triangles to a place."""
+        corners = self.rr[self.tris[some]]
+        sides = np.moveaxis(corners[:, 1:] - corners[:, :1], 1, 2)  # (t, 3, 2)
+        back = np.linalg.pinv(sides)  # (t, 2, 3)
+        own = np.einsum("tij,tj->ti", back, r - corners[:, 0])
+        share = np.c_[1 - own.sum(1), own].clip(0)
+        share /= share.sum(1, keepdims=True)
+        foot = np.einsum("tk,tka->ta", share, corners)
+        k = int(np.square(foot - r).sum(1).argmin())
+        slope = np.r_[-back[k].sum(0)[None], back[k]]
+        return self.tris[some[k]], share[k], slope, np.linalg.qr(sides[k])[0], foot[k]
+
+
+def _reduced(surface: mne.SourceSpaces) -> tuple[Array, Array, Index]:
+    """Vertices, normals and triangles of a surface, of which there are not too many.
+
+    Normals are the mean over what a vertex stands for, shorter than one where they disagree.
+    """
+    rr, nn, tris = surface["rr"], surface["nn"], surface["tris"]
+    used = np.unique(tris)
+    if len(used) > TOLERATED * VERTICES:
+        coarse, tris = mne.decimate_surface(
+            rr, tris, 2 * VERTICES, method="quadric", verbose="error"
+        )
+        whole = {"rr": coarse, "tris": tris, "np": len(coarse), "ntri": len(tris)}
+        smooth = mne.surface.complete_surface_info(whole, verbose="error", do_neighbor_tri=False)
+        rr, nn = coarse, _mean_normals(coarse, smooth["nn"], rr[used], nn[used])
+        used = np.unique(tris)
+    number = np.zeros(len(rr), np.int64)
+    number[used] = np.arange(len(used))
+    return np.asarray(rr)[used], np.asarray(nn)[used], number[tris]
+
+
+def _mean_normals(rr: Array, nn: Array, fine: Array, normals: Array) -> Array:
+    """Average the normals of the fine vertices that are nearest to each, on its side of a fold."""
+    tree = cKDTree(np.c_[rr, SIDE * nn])
+    own = tree.query(np.c_[fine, SIDE * normals])[1]
+    count = np.bincount(own, minlength=len(rr))
+    total = np.stack([np.bincount(own, x, len(rr)) for x in normals.T], 1)
+    return np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], nn)
+
+
+_kept: OrderedDict[int, Cortex] = OrderedDict()
+
+
+def cortex_of(forward: mne.Forward) -> Cortex | None:
+    """Give the surfaces of a forward model.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        The forward model.
+
+    Returns
+    -------
+    cortex : Cortex | None
+        None where there is no triangulated surface.
+    """
+    surfaces = [one for one in forward["src"] if one["type"] == "surf" and one["ntri"] > 0]
+    if not surfaces:
+        return None
+    key = crc32(b"".join(np.ascontiguousarray(one["rr"]) for one in surfaces))
+    if key not in _kept:
+        _kept[key] = Cortex(surfaces)
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]

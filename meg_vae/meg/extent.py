@@ -1,0 +1,170 @@
+"""How large sources are: the option, and what it says of a forward model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import mne
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from meg_vae.meg.cortex import SIDE, cortex_of
+from meg_vae.meg.discs import LARGEST, SMALLEST, Discs
+from meg_vae.meg.estimates import active_positions
+from meg_vae.meg.field_of_runs import FieldOfRuns
+from meg_vae.meg.filter import Cover
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large sources are.
+
+    Attributes
+    ----------
+    radius : ndarray, shape (n_active,)
+        Radius along the cortex, m; zero for a point.
+    interval : ndarray, shape (n_active, 2)
+        95 % interval of that, m; NaN on the grid, where sources are taken for points.
+    area : ndarray, shape (n_active,)
+        Area, m²; NaN for a point.
+    """
+
+    radius: Array
+    interval: Array
+    area: Array
+
+    @classmethod
+    def of_points(cls, n: int) -> Extent:
+        """Describe sources that are taken for points."""
+        return cls(np.zeros(n), np.full((n, 2), np.nan), np.full(n, np.nan))
+
+    @classmethod
+    def of(cls, discs: Discs | None, places: Array, radius: Array, interval: Array) -> Extent:
+        """Describe the sources of a fit at places (m, 3), of a radius (m,), which may be zero."""
+        if discs is None:
+            return cls.of_points(len(places))
+        area = np.full(len(places), np.nan)
+        area[radius > 0] = discs.areas(np.c_[places, radius][radius > 0])
+        return cls(radius, interval, area)
+
+
+def check_extent(extent: Any, positions: str) -> None:
+    """Refuse an extent that is none.
+
+    Parameters
+    ----------
+    extent : str | float
+        The option of `VAEInverse`.
+    positions : str
+        That where sources are; on the grid they are points.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be used.
+    """
+    low, high = 1e3 * SMALLEST, 1e3 * LARGEST
+    number = isinstance(extent, Real) and not isinstance(extent, bool)
+    named = isinstance(extent, str) and extent in ("learn", "point")
+    if not named and not (number and low <= float(extent) <= high):
+        raise ValueError(
+            f"extent={extent!r} must be 'learn', 'point' or the radius of all sources along the "
+            f"cortex, from {low:g} to {high:g} mm."
+        )
+    if number and positions == "grid":
+        raise ValueError(
+            f"extent={extent!r} is for sources between the positions, and with positions='grid' "
+            "they are points; use positions='free', or extent='point'."
+        )
+
+
+def discs_of(extent: Any, forward: mne.Forward, field: FieldOfRuns) -> Discs | None:
+    """Give the discs of cortex that sources can be.
+
+    Parameters
+    ----------
+    extent : str | float
+        The option of `VAEInverse`.
+    forward : mne.Forward
+        The forward model.
+    field : FieldOfRuns
+        Its lead field as a function of place.
+
+    Returns
+    -------
+    discs : Discs | None
+        None where sources are points: because that is asked for, or there is no surface.
+
+    Raises
+    ------
+    ValueError
+        If a radius is given and there is no surface.
+    """
+    if extent == "point":
+        return None
+    cortex = cortex_of(forward)
+    if cortex is None:
+        if extent == "learn":
+            return None
+        raise ValueError(
+            f"extent={extent!r} is a radius along the cortex, and forward has no triangulated "
+            "surface; use extent='point', or a surface source space."
+        )
+    return Discs(cortex, field.fields, None if extent == "learn" else 1e-3 * float(extent))
+
+
+def cover_of(
+    forward: mne.Forward, discs: Discs | None, places: Array, extents: Array, nearest: Array
+) -> Cover | None:
+    """Tell which positions of the source space stand for each source in an estimate.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        The forward model.
+    discs : Discs | None
+        The discs that sources can be.
+    places : ndarray, shape (n_active, 3)
+        Places in head coordinates, m.
+    extents : ndarray, shape (n_active,)
+        Radii, m; zero for points.
+    nearest : ndarray of int, shape (n_active,)
+        The position that is nearest to each.
+
+    Returns
+    -------
+    cover : Cover | None
+        None where each has a single one. The moments of a disc are shared by area, along the
+        normals of the positions.
+    """
+    if discs is None or not extents.any():
+        return None
+    every = active_positions(forward, np.arange(forward["nsource"]))
+    rr, normals = forward["source_rr"], every.normals  # MNE's source spaces of a forward: head
+    there = np.flatnonzero(np.isfinite(normals).all(1))
+    tree = cKDTree(np.c_[rr, SIDE * normals][there])  # a fold's other side is far
+    source, rows, share = [], [], []
+    for k, (place, extent) in enumerate(zip(places, extents, strict=True)):
+        if not extent:
+            source.append([k])
+            rows.append([nearest[k]])
+            share.append(np.eye(3)[None])
+            continue
+        nodes, weight, normal = discs.density(np.r_[place, extent])
+        own = there[tree.query(np.c_[discs.cortex.rr, SIDE * discs.cortex.nn][nodes])[1]]
+        some, which = np.unique(own, return_inverse=True)
+        part = np.bincount(which.ravel(), weight)
+        source.append([k] * len(some))
+        rows.append(some)
+        share.append(part[:, None, None] * normals[some][:, :, None] * normal)
+    index = np.concatenate(rows).astype(np.int64)
+    return Cover(
+        source=np.concatenate(source).astype(np.int64),
+        share=np.concatenate(share),
+        positions=active_positions(forward, index),
+    )
