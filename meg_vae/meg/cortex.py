@@ -7,7 +7,6 @@ along the edges of the mesh, as in `mne.grow_labels`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import cached_property
 from zlib import crc32
 
@@ -25,22 +24,6 @@ VERTICES = 10_000  # of a surface, about 3 mm apart on a hemisphere: finer ones 
 TOLERATED = 1.2  # times as many are left as they are
 SIDE = 0.003  # m, that opposite normals count for: a vertex on the other side of a fold is far
 KEPT = 2  # forward models whose surfaces are remembered
-
-
-@dataclass(frozen=True)
-class Foot:
-    """Where places (m,) stand on a surface.
-
-    ``nodes`` (m, 3) are the corners of the triangle, ``share`` (m, 3) their barycentric weights,
-    ``slope`` (m, 3, 3) the derivatives of these in the place, and ``axes`` (m, 3, 2) two directions
-    in the plane of the triangle; ``rr`` (m, 3) the places themselves.
-    """
-
-    nodes: Index
-    share: Array
-    slope: Array
-    axes: Array
-    rr: Array
 
 
 class Cortex:
@@ -102,27 +85,22 @@ class Cortex:
         found: Array = dijkstra(self.edges, indices=nodes, limit=limit)
         return found
 
-    def foot(self, rr: Array) -> Foot:
-        """Find where places (m, 3) stand: on the nearest triangle of the nearest vertex."""
+    def foot(self, rr: Array) -> Array:
+        """Find the points of the surface nearest to places (m, 3), about their nearest vertex."""
         nearest = self.tree.query(rr)[1].reshape(len(rr))
-        parts = [self._on_triangles(r, self._around[k]) for r, k in zip(rr, nearest, strict=True)]
-        if not parts:
-            none = np.zeros((0, 3, 3))
-            return Foot(none[..., 0].astype(np.int64), none[..., 0], none, none[..., :2], rr)
-        return Foot(*(np.array(part) for part in zip(*parts, strict=True)))
+        feet = [self._on_triangles(r, self._around[k]) for r, k in zip(rr, nearest, strict=True)]
+        return np.reshape(feet, (-1, 3))
 
-    def _on_triangles(self, r: Array, some: Index) -> tuple[Index, Array, Array, Array, Array]:
+    def _on_triangles(self, r: Array, some: Index) -> Array:
         """Find the nearest point of some triangles to a place."""
         corners = self.rr[self.tris[some]]
         sides = np.moveaxis(corners[:, 1:] - corners[:, :1], 1, 2)  # (t, 3, 2)
-        back = np.linalg.pinv(sides)  # (t, 2, 3)
-        own = np.einsum("tij,tj->ti", back, r - corners[:, 0])
+        own = np.einsum("tij,tj->ti", np.linalg.pinv(sides), r - corners[:, 0])
         share = np.c_[1 - own.sum(1), own].clip(0)
         share /= share.sum(1, keepdims=True)
-        foot = np.einsum("tk,tka->ta", share, corners)
-        k = int(np.square(foot - r).sum(1).argmin())
-        slope = np.r_[-back[k].sum(0)[None], back[k]]
-        return self.tris[some[k]], share[k], slope, np.linalg.qr(sides[k])[0], foot[k]
+        feet = np.einsum("tk,tka->ta", share, corners)
+        nearest: Array = feet[np.square(feet - r).sum(1).argmin()]
+        return nearest
 
 
 def _reduced(surface: mne.SourceSpaces) -> tuple[Array, Array, Index]:

@@ -31,7 +31,7 @@ BLUNT = 0.002  # m, how well a centre and a radius are known at best, most of an
 TURN = 0.2**0.5  # of a normal dipole: standard deviation of tangential ones, as MNE's loose=0.2
 LEAN = 0.5  # change of the density from centre to edge, standard deviation
 FAR = 6.0  # edges beyond the radius: what is farther has no part in a disc
-CANDIDATES = 40  # centres tried about a place
+CANDIDATES = 30  # centres tried about a place
 SCALES = (0.005, 0.008, 0.012, 0.017, 0.023, 0.030)  # m, radii tried at each
 
 # Quadratic forms xᵀQx whose random sums know no direction.
@@ -144,7 +144,7 @@ class Discs:
         """
         centres, number = np.unique(places[:, :3], axis=0, return_inverse=True)
         distance = self._distances(centres)
-        near = np.flatnonzero(np.isfinite(distance).any(0))
+        near = np.flatnonzero((distance < places[:, 3].max() + self._edge).any(0))
         self._look_up(near)
         distance = distance[number.ravel()][:, near]
         weights = self._kernel(distance, places[:, 3:])[0] * self.cortex.area[near]
@@ -180,6 +180,7 @@ class Discs:
         some, share, slope = self._about(centre)
         distance = self.cortex.distances(some, radius + FAR * self._edge)
         near = np.flatnonzero(np.isfinite(distance).all(0))
+        near = near[share @ distance[:, near] < radius + self._edge]
         self._look_up(near)
         distance = distance[:, near]
         kernel, bend = self._kernel(share @ distance, radius)
@@ -345,7 +346,9 @@ class Discs:
         ]
 
     def within(self, places: Array) -> Array:
-        """Move discs onto the surface, and keep their radii within the limits.
+        """Keep centres near the surface, and radii within the limits.
+
+        Half an edge from the surface is near: put onto it, they would stick to its ridges.
 
         Parameters
         ----------
@@ -358,7 +361,11 @@ class Discs:
             The nearest that can be.
         """
         foot = self.cortex.foot(places[:, :3])
-        return np.c_[foot.rr, places[:, 3].clip(self.smallest, self.largest)]
+        gap = places[:, :3] - foot
+        far = 2 * np.linalg.norm(gap, axis=1, keepdims=True) / self._edge
+        return np.c_[
+            foot + gap / np.maximum(far, 1.0), places[:, 3].clip(self.smallest, self.largest)
+        ]
 
     def near(self, rr: Array, reach: float) -> Array:
         """List discs about a place, of all sizes.

@@ -88,8 +88,8 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         the radius of a disc along the cortex, 0 for a point, with its 95 % interval (NaN where
         sources are taken for points); the place of a disc is its centre, ``peak_nAm`` the moments
         of all of its dipoles together, and ``density_pAm_mm2`` that by its area. ``on_wall`` says
-        that the place was held by the wall around the source space. ``sd_nAm`` carries how sure the place is. Of several runs the peak is that of the run
-        in which the source is strongest. And
+        that the place was held by the wall around the source space. ``sd_nAm`` carries how sure the
+        place is. Of several runs the peak is that of the run in which the source is strongest. And
         ``mni_x_mm, mni_y_mm, mni_z_mm`` (MNI305), where the subject is fsaverage or has a Talairach
         transform in ``subjects_dir``.
     position_covariance_ : ndarray, shape (n_sources, 3, 3)

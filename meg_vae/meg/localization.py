@@ -46,8 +46,8 @@ class Localization:
     samples, ``noises`` as they were learnt, one of each run; per source ``evidence`` (nats),
     ``cluster`` (its number), ``extent`` (how large it is), ``place_covariance`` (m²),
     ``field_covariance`` (its part from the lead field's error), ``on_wall``, ``field_error``
-    (relative error of the lead field) and ``weight`` (nats, in no evidence). ``growth`` and ``stationarity`` are NaN on the grid.
-    ``registration``, where the sensors were found to be.
+    (relative error of the lead field) and ``weight`` (nats, in no evidence). ``growth`` and
+    ``stationarity`` are NaN on the grid. ``registration``, where the sensors were found to be.
     """
 
     filters: list[SourceFilter]

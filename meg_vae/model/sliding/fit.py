@@ -33,16 +33,16 @@ AGAIN = 3  # times that the noise is learnt anew from what the sources leave
 class Fit:
     """Sources at their own places.
 
-    ``places`` (m, q); ``extents`` (m,), zero for points, and their 95 % ``extent_intervals``
-    (m, 2), NaN where they were not asked; ``shift`` (m, e), the weights of the field's errors
-    there; ``factors`` (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places; ``stationarity``,
-    the largest derivative left; ``offer``, what a further source at any place could be worth in
-    nats, evidence and prior weight together; ``log_evidence`` (m,) and ``on_wall`` (m,);
-    ``spread``, how sure all is; ``motion`` (g,) of the field, and its log evidence
-    in nats, NaN where it was not asked; ``inverse_map`` (m, o, d) from data to activity, in each
-    run by the columns of its channels; ``n_effective`` samples of each run, and its ``noises``, how
-    they go on in time; ``start_energy`` J of the minimum on the grid in the same samples, NaN where
-    there was none.
+    ``places`` (m, q); ``extents`` (m,), zero for points, and their 95 % ``extent_intervals`` (m,
+    2), NaN where they were not asked; ``shift`` (m, e), the weights of the field's errors there;
+    ``factors`` (m, o, o); ``noise_variance`` (d,); ``energy`` J without the prior of places;
+    ``stationarity``, the largest derivative left; ``offer``, what a further source at any place
+    could be worth in nats, evidence and prior weight together; ``log_evidence`` (m,) and
+    ``on_wall`` (m,); ``spread``, how sure all is; ``motion`` (g,) of the field, and its log
+    evidence in nats, NaN where it was not asked; ``inverse_map`` (m, o, d) from data to activity,
+    in each run by the columns of its channels; ``n_effective`` samples of each run, and its
+    ``noises``, how they go on in time; ``start_energy`` J of the minimum on the grid in the same
+    samples, NaN where there was none.
     """
 
     places: Tensor

@@ -130,10 +130,10 @@ class Sources:
     """Parameters of m sources, with the field about their anchors.
 
     ``places`` and ``anchors`` (m, q); ``values`` (m, d, o), ``gradient`` (m, d, o, q), ``errors``
-    (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field, ``axes``
-    (m, q, q) in which places can go; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns
-    orthogonal, longest first, zero where the prior has no such direction; ``stand`` (m, g), the motion of the field at each anchor. For all sources
-    together ``noise`` λ, a scalar, and ``motion`` δ (g,).
+    (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field, ``axes`` (m, q,
+    q) in which places can go; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns orthogonal,
+    longest first, zero where the prior has no such direction; ``stand`` (m, g), the motion of the
+    field at each anchor. For all sources together ``noise`` λ, a scalar, and ``motion`` δ (g,).
     """
 
     places: Tensor

@@ -1,0 +1,259 @@
+"""Patches of cortex: their surface, their field, and what an inverse says of them."""
+
+from __future__ import annotations
+
+import warnings
+
+import mne
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from small_recordings import meg_info, points, sphere_forward
+
+from meg_vae import VAEInverse, datasets, read_vae_inverse
+from meg_vae.comparison.recipes import Recipe
+from meg_vae.comparison.simulate import simulate_recording
+from meg_vae.meg.cortex import Cortex, cortex_of
+from meg_vae.meg.discs import Discs
+from meg_vae.viz.patches import are_patches
+
+NONE = np.zeros(0)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return datasets.template("ico3", verbose="error")
+
+
+@pytest.fixture(scope="module")
+def cortex(head):
+    return cortex_of(head.forward)
+
+
+@pytest.fixture(scope="module")
+def patchy():
+    """Two patches of 15 mm in the template, off the grid, turned from their normals."""
+    recipe = Recipe(n_sources=2, snr_db=5, extent_mm=15, tilt_deg=15, spacing="ico3")
+    return simulate_recording(recipe, 3)
+
+
+@pytest.fixture(scope="module")
+def found(patchy):
+    inverse = VAEInverse(subjects_dir=patchy.subjects_dir)
+    return inverse.fit(patchy.evoked, patchy.forward, patchy.noise_cov)
+
+
+class Plain:
+    """A lead field that is a simple function of place, on five channels."""
+
+    n_channels, spacing = 5, 0.006
+
+    def gain(self, rr):
+        wave = [np.sin(40 * rr @ [1, 2, 3] + k) for k in range(5)]
+        return np.stack(wave, 1)[:, :, None] * np.array([1.0, 2, -1])
+
+    def whiten(self, gain):
+        return gain
+
+    def carried(self, gain, delta):
+        return gain
+
+
+def some_discs(cortex, n=5):
+    """Discs about places beside vertices, of all sizes."""
+    rng = np.random.default_rng(0)
+    near = cortex.rr[rng.choice(len(cortex.rr), n)] + rng.normal(0, 0.001, (n, 3))
+    return np.c_[cortex.foot(near), np.linspace(0.005, 0.025, n)]
+
+
+def test_discs_hold_what_mne_grows_labels_to(head, cortex):
+    nodes = np.array([4000, 15000])
+    distances = cortex.distances(nodes, 0.03)
+    for node, distance in zip(nodes, distances, strict=True):
+        hemi, vertex = divmod(node, 10242)
+        (label,) = mne.grow_labels(
+            head.subject, vertex, 12.0, int(hemi), head.subjects_dir, surface="white"
+        )
+        inside = np.flatnonzero(distance <= 0.012) - hemi * 10242
+        assert len(np.setxor1d(inside, label.vertices)) <= 2  # rounding at the edge
+
+
+def test_the_surface_knows_its_area_and_its_feet(head, cortex):
+    white = [
+        mne.read_surface(head.subjects_dir / head.subject / "surf" / f"{h}.white")
+        for h in ("lh", "rh")
+    ]
+    area = sum(
+        np.linalg.norm(np.cross(*(rr[t[:, [1, 2]]] - rr[t[:, :1]]).swapaxes(0, 1)), axis=1).sum()
+        / 2
+        for rr, t in white
+    )
+    np.testing.assert_allclose(1e6 * cortex.area.sum(), area, rtol=1e-6)
+    corners = cortex.rr[cortex.tris[::500]]
+    inside = np.einsum("k,tka->ta", [0.8, 0.1, 0.1], corners)
+    np.testing.assert_allclose(cortex.foot(inside), inside, atol=1e-9)
+
+
+def test_a_fine_surface_is_thinned_and_keeps_its_measure(cortex):
+    space = {"rr": cortex.rr[:10242], "nn": cortex.nn[:10242], "tris": cortex.tris[:20480]}
+    middle = space["rr"][space["tris"]].mean(1)
+    corners = np.arange(len(middle)) + 10242
+    a, b, c = space["tris"].T
+    fine = {
+        "rr": np.concatenate([space["rr"], middle]),
+        "tris": np.concatenate([np.c_[x, y, corners] for x, y in ((a, b), (b, c), (c, a))]),
+    }
+    normals = np.cross(space["rr"][b] - space["rr"][a], space["rr"][c] - space["rr"][a])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    fine["nn"] = np.concatenate([space["nn"], normals])
+    thin = Cortex([fine])
+    assert 9000 < len(thin.rr) < 11000
+    np.testing.assert_allclose(thin.area.sum(), cortex.area[:10242].sum(), rtol=0.02)
+    assert (np.linalg.norm(thin.nn, axis=1) <= 1 + 1e-6).all()
+
+
+def test_derivatives_of_a_disc_are_those_of_its_field(cortex):
+    discs, places = Discs(cortex, [Plain()]), some_discs(cortex)
+    _, gradient, _, drift, *_ = discs(places)
+    for axis in range(4):
+        step = 1e-6 * np.eye(4)[axis]
+        ahead, behind = discs(places + step), discs(places - step)
+        for exact, k in ((gradient, 0), (drift, 2)):
+            numeric = (ahead[k] - behind[k]) / 2e-6
+            scale = np.abs(numeric).max()
+            np.testing.assert_allclose(exact[..., axis], numeric, atol=1e-5 * scale)
+
+
+def test_a_disc_is_the_mean_of_its_dipoles(cortex):
+    field = Plain()
+    discs, places = Discs(cortex, [field]), some_discs(cortex)
+    values = discs(places)[0]
+    for place, value in zip(places, values, strict=True):
+        nodes, weights, normal = discs.density(place)
+        mean = np.einsum("u,uda,ua->d", weights, field.gain(cortex.rr[nodes]), cortex.nn[nodes])
+        np.testing.assert_allclose(value, mean, rtol=1e-9)
+        np.testing.assert_allclose([weights.sum(), np.linalg.norm(normal)], 1)
+    area = discs.areas(places)
+    flat = np.pi * places[:, 3] ** 2
+    assert ((0.5 * flat < area) & (area < 1.3 * flat)).all()  # edges are longer than the surface
+
+
+def test_many_discs_at_once_are_what_each_is_alone(cortex):
+    discs = Discs(cortex, [Plain()])
+    places = discs.near(cortex.rr[100], 0.01)
+    values, patterns = discs.columns(places, NONE)
+    alone = discs(places)
+    np.testing.assert_allclose(values, alone[0], atol=1e-12)
+    np.testing.assert_allclose(patterns, alone[2], atol=1e-12)
+
+
+def test_patches_are_found_as_patches(patchy, found):
+    true = np.array([one.pos[0] for one in patchy.truth])
+    assert len(found.sources_) == 2
+    distance = 1e3 * cdist(found.filter_.positions.rr_head, true)
+    assert distance.min(1).max() < 6
+    assert set(distance.argmin(1)) == {0, 1}
+    sources = found.sources_
+    assert (abs(sources["extent_mm"] - 15) < 5).all()
+    assert (sources["extent_low_mm"] > 0).all()
+    assert ((sources["extent_low_mm"] < 15) & (15 < sources["extent_high_mm"])).all()
+    assert not sources["on_wall"].any()
+    peaks = np.array([1e9 * np.abs(one.amplitude).max() for one in patchy.truth])
+    np.testing.assert_allclose(sources["peak_nAm"], peaks[distance.argmin(1)], rtol=0.35)
+    density = sources["peak_nAm"] / (np.pi * sources["extent_mm"] ** 2)
+    assert (sources["density_pAm_mm2"] / (1e3 * density)).between(0.7, 2).all()
+
+
+def test_an_estimate_fills_its_patches(patchy, found):
+    stc = found.apply(patchy.evoked)
+    rr = np.concatenate(
+        [s["rr"][v] for s, v in zip(patchy.forward["src"], stc.vertices, strict=True)]
+    )
+    places = found.filter_.positions.rr_head
+    nearest = cdist(rr, places)
+    assert (nearest.min(1) < 0.025).all()
+    assert len(rr) > 4
+    for k, dipole in enumerate(found.dipoles()):
+        own = nearest.argmin(1) == k
+        np.testing.assert_allclose(stc.data[own].sum(0), dipole.amplitude, rtol=1e-9)
+    full = found.apply(patchy.evoked, full=True)
+    assert np.count_nonzero(full.data.any(1)) == len(rr)
+    vector = found.apply(patchy.evoked, "vector")
+    np.testing.assert_allclose(np.linalg.norm(vector.data, axis=1), stc.data, rtol=1e-9)
+
+
+def test_a_patch_explains_what_its_dipoles_put_on_the_sensors(patchy, found):
+    whole = found.explained_variance()
+    points = VAEInverse(extent="point").fit(patchy.evoked, patchy.forward, patchy.noise_cov)
+    assert whole > points.explained_variance() - 1
+    assert (points.sources_["extent_mm"] == 0).all()
+    assert points.sources_["extent_low_mm"].isna().all()
+    assert found.energy_ < points.energy_ + 0.1 or len(points.sources_) > 2
+
+
+def test_a_file_keeps_patches(found, patchy, tmp_path):
+    again = read_vae_inverse(found.save(tmp_path / "sub-vae.h5"))
+    np.testing.assert_array_equal(again.apply(patchy.evoked).data, found.apply(patchy.evoked).data)
+    assert again.extent == "learn"
+    assert again.sources_.equals(found.sources_)
+
+
+def test_labels_are_the_vertices_within_the_extents(found, patchy):
+    labels = found.labels()
+    assert [one.hemi for one in labels] == found.sources_["hemi"].tolist()
+    for label, (_, row) in zip(labels, found.sources_.iterrows(), strict=True):
+        away = np.linalg.norm(
+            1e3 * label.pos - row[["x_mm", "y_mm", "z_mm"]].to_numpy(float), axis=1
+        )
+        assert away.max() <= row["extent_mm"] + 5
+        assert away.min() < 4
+    np.testing.assert_array_equal(are_patches(found.sources_), True)
+    np.testing.assert_array_equal(are_patches(found.sources_.assign(extent_mm=0.0)), False)
+    volume = found.sources_.assign(hemi="Left-Amygdala")
+    assert not are_patches(volume).any()
+
+
+def test_one_extent_for_all(patchy):
+    inverse = VAEInverse(extent=15).fit(patchy.evoked, patchy.forward, patchy.noise_cov)
+    np.testing.assert_array_equal(inverse.sources_["extent_mm"], 15)
+    np.testing.assert_array_equal(inverse.sources_["extent_low_mm"], 15)
+    true = np.array([one.pos[0] for one in patchy.truth])
+    assert 1e3 * cdist(inverse.filter_.positions.rr_head, true).min(1).max() < 6
+
+
+def test_points_stay_points(recording, fitted):
+    points = VAEInverse(extent="point")
+    points.fit(recording.evoked, recording.forward, recording.noise_cov)
+    assert (fitted.sources_["extent_low_mm"] == 0).all()
+    np.testing.assert_allclose(
+        fitted.filter_.positions.rr_head, points.filter_.positions.rr_head, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("extent", [3, 40, True, "patch", None, float("nan")])
+def test_an_extent_that_is_none_is_refused(recording, extent):
+    with pytest.raises(ValueError, match="from 4 to 30 mm"):
+        VAEInverse(extent=extent).fit(recording.evoked, recording.forward, recording.noise_cov)
+
+
+def test_a_radius_needs_a_surface(recording):
+    with pytest.raises(ValueError, match="positions='grid' they are points"):
+        VAEInverse(extent=10, positions="grid").fit(
+            recording.evoked, recording.forward, recording.noise_cov
+        )
+    info = meg_info(["planar", "magnetometer"], 60)
+    forward = sphere_forward(info, points(60))
+    cov = mne.make_ad_hoc_cov(info, verbose="error")
+    rng = np.random.default_rng(0)
+    noise = (
+        np.sqrt(np.diag(mne.Covariance.as_diag(cov).data))
+        if cov["diag"] is False
+        else cov.data**0.5
+    )
+    evoked = mne.EvokedArray(noise[:, None] * rng.standard_normal((len(noise), 30)), info, nave=1)
+    with pytest.raises(ValueError, match="no triangulated surface"):
+        VAEInverse(extent=10).fit(evoked, forward, cov)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inverse = VAEInverse().fit(evoked, forward, cov)
+    assert inverse.sources_.empty
