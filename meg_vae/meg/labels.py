@@ -39,7 +39,8 @@ def source_labels(sources: pd.DataFrame, subject: str, subjects_dir: str | Path)
             f"labels are of the cortex, and a source lies in {beyond[0]!r}; use apply for a volume."
         )
     folder = Path(subjects_dir) / subject / "surf"
-    trees = {hemi: cKDTree(mne.read_surface(folder / f"{hemi}.white")[0]) for hemi in ("lh", "rh")}
+    white = {hemi: mne.read_surface(folder / f"{hemi}.white")[0] for hemi in ("lh", "rh")}
+    trees = {hemi: cKDTree(rr) for hemi, rr in white.items()}
     labels = []
     for number, one in enumerate(sources.itertuples(), 1):
         seed = int(trees[one.hemi].query([one.x_mm, one.y_mm, one.z_mm])[1])
@@ -53,5 +54,6 @@ def source_labels(sources: pd.DataFrame, subject: str, subjects_dir: str | Path)
             surface="white",
         )
         label.values = np.ones(len(label.vertices))
+        label.pos = 1e-3 * white[one.hemi][label.vertices]  # MNE grows labels in mm
         labels.append(label)
     return labels
