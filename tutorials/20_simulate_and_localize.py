@@ -142,7 +142,8 @@ print(f"{len(empty.sources_)} sources. Warning: {caught[-1].message}")
 # - Three focal sources, noise that the covariance describes exactly and a perfect head model are
 #   the easy case. Real errors of the head model leave structure in the residual, and with enough
 #   signal that structure earns evidence of its own.
-# - An extended patch of cortex comes back as one or a few points near its middle.
+# - A source may be a patch of cortex: ``extent_mm`` in the table is its radius along the surface, 0
+#   for a point, with a 95 % interval.
 # - Bands and radii allow for places, orientations and noise that are not known exactly, and take
 #   the head and the noise covariance for right: :doc:`60_evidence` sets a bootstrap beside them.
 # - Seeds matter: one simulation is an anecdote. :doc:`50_compare` scores methods, and

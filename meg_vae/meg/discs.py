@@ -25,6 +25,7 @@ from meg_vae.meg.cortex import Cortex
 from meg_vae.meg.field import ContinuousField
 
 SMALLEST, LARGEST = 0.004, 0.030  # m, radius of a disc: what is smaller is a point
+MARGIN = 1.0  # nats by which a disc must be better than a point, the simpler answer
 BLEND = 2.0  # edges of the surface: how far the vertices are that a centre is the mean of
 VAGUE = 0.05  # part of a radius to which it is known at best: distances along edges are too long
 BLUNT = 0.002  # m, how well a centre and a radius are known at best, most of an edge
@@ -75,7 +76,7 @@ class Discs:
         self, cortex: Cortex, fields: Sequence[ContinuousField], radius: float | None = None
     ) -> None:
         self.smallest, self.largest = (SMALLEST, LARGEST) if radius is None else (radius, radius)
-        self.margin = 0.0 if radius is None else -np.inf
+        self.margin = MARGIN if radius is None else -np.inf
         self._scales = np.array(SCALES if radius is None else [radius])
         self.cortex = cortex
         self.fields = list(fields)

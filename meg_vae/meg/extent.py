@@ -19,6 +19,8 @@ from meg_vae.meg.filter import Cover
 
 Array = NDArray[np.float64]
 
+COARSE = 0.005  # m: on surfaces with longer edges there are no discs
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -98,22 +100,23 @@ def discs_of(extent: Any, forward: mne.Forward, field: FieldOfRuns) -> Discs | N
     Returns
     -------
     discs : Discs | None
-        None where sources are points: because that is asked for, or there is no surface.
+        None where sources are points: because that is asked for, or there is no fine surface.
 
     Raises
     ------
     ValueError
-        If a radius is given and there is no surface.
+        If a radius is given and there is no fine surface.
     """
     if extent == "point":
         return None
     cortex = cortex_of(forward)
-    if cortex is None:
+    if cortex is None or cortex.spacing > COARSE:
         if extent == "learn":
             return None
+        edges = "" if cortex is None else f" with edges of {1e3 * COARSE:g} mm or less"
         raise ValueError(
             f"extent={extent!r} is a radius along the cortex, and forward has no triangulated "
-            "surface; use extent='point', or a surface source space."
+            f"surface{edges}; use extent='point', or a surface source space."
         )
     return Discs(cortex, field.fields, None if extent == "learn" else 1e-3 * float(extent))
 

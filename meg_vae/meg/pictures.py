@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from meg_vae.meg import table
-from meg_vae.meg.labels import source_labels
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -152,6 +151,8 @@ class SourcePictures:
         ValueError
             If a source is not on the cortex, or the subject is not known.
         """
+        from meg_vae.viz.labels import source_labels
+
         return source_labels(self.sources_, **self._head())
 
     def ellipsoids(self) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .labels import source_labels
 from .scene import Layer
 from .spreading import LIFT_MM
 from .surfaces import HEMIS
@@ -67,8 +68,6 @@ def patch_layers(
     layers : dict of list of Layer
         A layer per patch on each hemisphere.
     """
-    from meg_vae.meg.labels import source_labels
-
     layers: dict[str, list[Layer]] = {hemi: [] for hemi in HEMIS}
     if sources.empty:
         return layers

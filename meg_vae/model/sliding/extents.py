@@ -7,8 +7,8 @@ the growth of μ = vᵀQv / vᵀSv less ‖c‖²/n, and the prior of c acts lik
 ρ = ℓᵀΣ⁻¹ℓ / n(μ − 1). It then settles beside the other sources.
 
 Either is as likely before the data. A point has two parameters more, how far it is from the surface
-and how it turns, so that data which both explain as well say patch by some nats; a point is the
-simpler answer, and they are kept in balance.
+and how it turns, so that data which both explain as well would say patch by some nats. But a point
+is the simpler answer: a patch must be better by a margin.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class _Patch:
 
 
 def with_extents(data: Data, sources: Sources, field: Field, least: float) -> Sources:
-    """Make patches of points, of one or of several together, and better patches of patches."""
+    """Make patches of points, of one or of several together, and better patches or points of those.
+
+    Whatever explains the data best stays.
+    """
     if field.extended is None:
         return sources
     tried: set[float] = set()
@@ -62,7 +65,21 @@ def with_extents(data: Data, sources: Sources, field: Field, least: float) -> So
                 sources = found.sources
                 break
         else:
-            return sources
+            return _with_points(data, sources, field)
+
+
+def _with_points(data: Data, sources: Sources, field: Field) -> Sources:
+    """Make points of small patches, where these are not better by the margin."""
+    extended = _extended(field)
+    for size in sources.places[:, -1].sort().values.tolist():
+        if not 0 < size < SMALL * extended.largest or extended.margin < 0:
+            continue
+        k = int((sources.places[:, -1] - size).abs().argmin())
+        new = settle(data, _with_point(sources, field, k), field, FIRM)
+        gain = data.n / 2 * float(whiten(data, sources).energy - whiten(data, new).energy)
+        if gain > -extended.margin:
+            sources = new
+    return sources
 
 
 def _best(
@@ -204,15 +221,26 @@ def _interval(data: Data, sources: Sources, field: Field) -> Tensor:
 
 def _may_be_point(data: Data, sources: Sources, field: Field, k: int) -> bool:
     """Whether a point explains nearly as much as patch k."""
-    rest = sources.only(torch.arange(len(sources)) != k)
+    new = settle(data, _with_point(sources, field, k), field, FIRM)
+    lost = data.n / 2 * float(whiten(data, new).energy - whiten(data, sources).energy)
+    return lost < DOUBT
+
+
+def as_points(sources: Sources, field: Field) -> Sources:
+    """Put points in the places of all patches, not settled."""
+    for _ in range(int((sources.places[:, -1] > 0).sum())):
+        sources = _with_point(sources, field, int(sources.places[:, -1].argmax()))
+    return sources
+
+
+def _with_point(sources: Sources, field: Field, k: int) -> Sources:
+    """Put a point in the place of patch k, with the dipole that is most like it; it comes last."""
     place = sources.places[[k]].clone()
     place[:, -1] = 0.0
     at = field.moved(sources.motion)
     here = Sources.at(at, place, torch.eye(field.sizes[1], dtype=place.dtype)[None], sources.noise)
-    pattern = (sources.fields @ sources.factors)[k, :, :1]  # the dipole that is most like it
+    pattern = (sources.fields @ sources.factors)[k, :, :1]
     dipole = torch.linalg.lstsq(here.fields[0], pattern).solution
     factor = pad(dipole, (0, len(dipole) - 1))[None]
-    point = Sources.at(at, place, factor, sources.noise)
-    new = settle(data, rest.join(point), field, FIRM)
-    lost = data.n / 2 * float(whiten(data, new).energy - whiten(data, sources).energy)
-    return lost < DOUBT
+    rest = sources.only(torch.arange(len(sources)) != k)
+    return rest.join(Sources.at(at, place, factor, sources.noise))

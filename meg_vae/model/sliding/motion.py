@@ -20,6 +20,7 @@ import math
 import torch
 
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
+from meg_vae.model.sliding.extents import as_points
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.laplace import log_volume
@@ -46,15 +47,21 @@ def with_motion(
     if most < asked:
         return held, most
     still = settle(data, own.put(known), known, FIRM)
-    start = still.put(field)
-    most = _promise(data, start, field.unit)
-    if most < asked:
-        return held, most
-    free = refine(data, settle(data, start, field, FIRM), field, grid, least)
-    evidence = _evidence(data, still, free.sources, field.unit, least)
-    if asked > 0 and stationarity(data, free.sources, field)[0] > SETTLED:
-        return held, math.nan
-    return (free if evidence >= asked else held), evidence
+    starts = [still.put(field)]
+    if field.extended is not None and still.places[:, -1].any():
+        starts.append(as_points(still, known).put(field))  # a patch may have stood for a motion
+    best, found = held, -math.inf
+    for start in starts:
+        most = _promise(data, start, field.unit)
+        if most < asked:
+            found = max(found, most)
+            continue
+        free = refine(data, settle(data, start, field, FIRM), field, grid, least)
+        evidence = _evidence(data, still, free.sources, field.unit, least)
+        settled = asked <= 0 or stationarity(data, free.sources, field)[0] <= SETTLED
+        if settled and evidence > found:
+            best, found = (free if evidence >= asked else best), evidence
+    return best, found if math.isfinite(found) else math.nan
 
 
 def _evidence(data: Data, held: Sources, free: Sources, unit: float, least: float) -> float:
