@@ -129,11 +129,11 @@ def test_a_disc_is_the_mean_of_its_dipoles(cortex):
     discs, places = Discs(cortex, [field]), some_discs(cortex)
     values = discs(places)[0]
     for place, value in zip(places, values, strict=True):
-        nodes, weights, normal = discs.density(place)
+        nodes, weights, normal = discs.densities.parts(place)
         mean = np.einsum("u,uda,ua->d", weights, field.gain(cortex.rr[nodes]), cortex.nn[nodes])
         np.testing.assert_allclose(value, mean, rtol=1e-9)
         np.testing.assert_allclose([weights.sum(), np.linalg.norm(normal)], 1)
-    area = discs.areas(places)
+    area = discs.densities.areas(places)
     flat = np.pi * places[:, 3] ** 2
     assert ((0.5 * flat < area) & (area < 1.3 * flat)).all()  # edges are longer than the surface
 

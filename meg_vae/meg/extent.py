@@ -51,7 +51,7 @@ class Extent:
         if discs is None:
             return cls.of_points(len(places))
         area = np.full(len(places), np.nan)
-        area[radius > 0] = discs.areas(np.c_[places, radius][radius > 0])
+        area[radius > 0] = discs.densities.areas(np.c_[places, radius][radius > 0])
         return cls(radius, interval, area)
 
 
@@ -158,7 +158,7 @@ def cover_of(
             rows.append([nearest[k]])
             share.append(np.eye(3)[None])
             continue
-        nodes, weight, normal = discs.density(np.r_[place, extent])
+        nodes, weight, normal = discs.densities.parts(np.r_[place, extent])
         own = there[tree.query(np.c_[discs.cortex.rr, SIDE * discs.cortex.nn][nodes])[1]]
         some, which = np.unique(own, return_inverse=True)
         part = np.bincount(which.ravel(), weight)

@@ -277,7 +277,7 @@ def _gains(
     for gain, own in zip(some, field.gains(places[point], shift[point, :last], delta), strict=True):
         gain[point] = own
     larger = np.c_[places, model.extents_][~point]
-    normals = np.reshape([discs.density(place)[2] for place in larger], (-1, 3))
+    normals = np.reshape([discs.densities.parts(place)[2] for place in larger], (-1, 3))
     columns = discs.gains(larger, shift[~point], delta, field.unsure(places[~point]))
     for gain, own in zip(some, columns, strict=True):
         gain[~point] = own[:, :, None] * normals[:, None]

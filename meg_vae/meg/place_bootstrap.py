@@ -159,7 +159,7 @@ def _fit_task(
         maps = np.split(fit.inverse_map.numpy(), ends, 2)
         U = np.concatenate([own @ X for own, X in zip(maps, sample, strict=True)], 2)
         for k in fit.extents.nonzero()[:, 0].tolist():
-            normal = discs.density(np.r_[fit.places[k], fit.extents[k]])[2]
+            normal = discs.densities.parts(np.r_[fit.places[k], fit.extents[k]])[2]
             U[k] = normal[:, None] * U[k, 0]
         out.append((fit.places.numpy(), U[..., instants], fit.offer))
     return out

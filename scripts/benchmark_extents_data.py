@@ -1,0 +1,87 @@
+"""Recordings of points and patches of cortex, off the grid, in three heads."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import mne
+import numpy as np
+from benchmark_places_heads import (
+    APART,
+    INSIDE,
+    NAVE,
+    SAMPLE,
+    SECOND,
+    SFREQ,
+    TEMPLATE,
+    TMAX,
+    head,
+)
+from mne.transforms import apply_trans
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+
+from meg_vae.datasets.simulation import event_related, place_sources, record
+
+HEADS = (f"{TEMPLATE}oct5", SAMPLE, SECOND)
+TILT = np.radians(15)
+#: Radii in mm of the true sources, and the signal-to-noise ratio in dB.
+CONDITIONS = {
+    "3 points, 5 dB": ((0, 0, 0), 5.0),
+    "3 patches of 10 mm, 5 dB": ((10, 10, 10), 5.0),
+    "3 patches of 20 mm, 5 dB": ((20, 20, 20), 5.0),
+    "3 points, 10 and 20 mm, 15 dB": ((0, 0, 0, 10, 20), 15.0),
+}
+
+
+@cache
+def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, csr_array]:
+    """Vertices, normals, areas and depths (m) of a head's white surface, and its edges."""
+    here = head(name)
+    spaces = [one for one in here.forward["src"] if one["type"] == "surf"]
+    first = np.cumsum([0, *(one["np"] for one in spaces)])
+    rr, nn = (np.concatenate([one[key] for one in spaces]) for key in ("rr", "nn"))
+    tris = np.concatenate([one["tris"] + k for one, k in zip(spaces, first, strict=False)])
+    corners = rr[tris]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.bincount(tris.ravel(), np.repeat(np.linalg.norm(cross, axis=1) / 6, 3), len(rr))
+    both = np.unique(np.sort(np.concatenate([tris[:, [k, k - 1]] for k in range(3)]), 1), axis=0)
+    length = np.linalg.norm(rr[both[:, 0]] - rr[both[:, 1]], axis=1)
+    edges = csr_array((length, both.T), shape=(len(rr),) * 2)
+    to_head = mne.transforms._ensure_trans(here.trans, "mri", "head")
+    depth = cKDTree(apply_trans(to_head, here.bem["surfs"][0]["rr"])).query(rr)[0]
+    return rr, nn, area, depth, csr_array(edges + edges.T)
+
+
+def true_source(
+    name: str, centre: np.ndarray, radius: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Field of a patch of a radius in mm about a place, or of a point, and the vertex it is at."""
+    rr, nn, area, depth, edges = surface(name)
+    seed = int(cKDTree(rr).query(centre)[1])
+    away = dijkstra(edges, indices=seed, limit=1e-3 * radius + 1e-9)
+    some = np.flatnonzero(np.isfinite(away) & (depth > INSIDE))
+    some = np.union1d(some, seed)
+    towards = rng.standard_normal(3)
+    tangent = towards - (nn[some] @ towards)[:, None] * nn[some]
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    moments = np.cos(TILT) * nn[some] + np.sin(TILT) * tangent
+    moments *= (area[some] / area[some].sum())[:, None]
+    return np.einsum("vda,va->d", head(name).exact(rr[some]), moments), rr[seed]
+
+
+def recording(
+    name: str, condition: str, seed: int
+) -> tuple[mne.Evoked, np.ndarray, np.ndarray, np.ndarray]:
+    """Data, centres (m) and radii (mm) of the true sources, and their peaks (nAm)."""
+    radii, snr_db = CONDITIONS[condition]
+    here = head(name)
+    rng = np.random.default_rng([seed, HEADS.index(name), *radii])
+    places = here.rr[place_sources(here.rr, len(radii), APART, rng)]
+    courses = event_related(np.arange(round(TMAX * SFREQ) + 1) / SFREQ, len(radii), rng)
+    made = [true_source(name, one, r, rng) for one, r in zip(places, radii, strict=True)]
+    gain, centres = (np.array(part) for part in zip(*made, strict=True))
+    options = {"snr_db": snr_db, "nave": NAVE, "random_state": rng}
+    evoked, amplitude = record(gain.T, courses, here.info, here.noise_cov, **options)
+    return evoked, centres, np.array(radii, float), 1e9 * np.abs(amplitude).max(1)
