@@ -198,6 +198,22 @@ def test_a_file_keeps_patches(found, patchy, tmp_path):
     assert again.sources_.equals(found.sources_)
 
 
+def test_the_bootstrap_keeps_patches_what_they_are(patchy):
+    rng = np.random.default_rng(0)
+    noise = 0.5 * np.sqrt(patchy.noise_cov.data.diagonal())[:, None]
+    trials = patchy.evoked.data + noise * rng.standard_normal((20, *patchy.evoked.data.shape))
+    epochs = mne.EpochsArray(trials, patchy.evoked.info, verbose="error").apply_proj()
+    inverse = VAEInverse(registration=None).fit(epochs, patchy.forward, patchy.noise_cov)
+    assert inverse.sources_["extent_mm"].any()
+    sure = inverse.bootstrap(
+        epochs, patchy.forward, patchy.noise_cov, n_bootstrap=4, random_state=0
+    ).sources
+    assert (sure["probability"] == 1).all()
+    places = ["x_mm", "y_mm", "z_mm"]
+    np.testing.assert_allclose(sure[places], inverse.sources_[places], atol=4)
+    np.testing.assert_allclose(sure["amplitude_nAm"], inverse.sources_["peak_nAm"], rtol=0.5)
+
+
 def test_labels_are_the_vertices_within_the_extents(found, patchy):
     labels = found.labels()
     assert [one.hemi for one in labels] == found.sources_["hemi"].tolist()

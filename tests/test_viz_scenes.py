@@ -10,7 +10,18 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import HALVES, SIZE, alike, brains, coloured, outermost, table, take, texts, top
+from pictures import (
+    HALVES,
+    SIZE,
+    alike,
+    brains,
+    coloured,
+    outermost,
+    table,
+    take,
+    texts,
+    top,
+)
 from scipy.stats import chi2
 
 from meg_vae import VAEInverse, read_vae_inverse, viz
@@ -343,3 +354,19 @@ def test_mne_shows_the_sources_where_there_is_qt(where, cortex):
         image = window.screenshot()
         window.close()
     assert coloured(image).sum() > 10
+
+
+@pytest.mark.rendering
+def test_a_patch_is_painted_as_large_as_it_is_and_a_point_is_a_sphere(where, cortex):
+    vertex = top(cortex, "lh")
+    ink = []
+    for extent in (0.0, 8.0, 16.0):
+        sources = table(("lh", vertex)).assign(extent_mm=extent)
+        sources[list(marks.OWN_PLACE)] = cortex["lh"].white[[vertex]]
+        plotter = viz.plot_cortex(sources, **DORSAL, **where)
+        assert ("estimate, a patch" in texts(plotter)) == (extent > 0)
+        spots = coloured(brains(viz.picture(plotter)))
+        assert spots[:, HALVES["rh"]].sum() == 0
+        ink.append(spots[:, HALVES["lh"]].sum())
+    assert ink[0] > 50
+    assert 2.5 < ink[2] / ink[1] < 6  # the square of the radius

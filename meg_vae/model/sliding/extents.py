@@ -50,8 +50,6 @@ def with_extents(data: Data, sources: Sources, field: Field, least: float) -> So
 
     Whatever explains the data best stays.
     """
-    if field.extended is None:
-        return sources
     tried: set[float] = set()
     while True:
         for k in log_evidence(data, sources).argsort(descending=True).tolist():
@@ -59,7 +57,7 @@ def with_extents(data: Data, sources: Sources, field: Field, least: float) -> So
             if mark in tried:
                 continue
             tried.add(mark)
-            asked = BETTER if sources.places[k, -1] else field.extended.margin
+            asked = BETTER if sources.places[k, -1] else _extended(field).margin
             found = _best(data, sources, field, k, least, asked)
             if found is not None and found.gain > asked:
                 sources = found.sources
@@ -175,8 +173,6 @@ def with_growing_patch(
 
     Gives the sources, and what the best patch there has to offer in nats.
     """
-    if field.extended is None:
-        return sources, 0.0
     patch, fall = best_patch(data, sources, field, place)
     offer = data.n / 2 * float(fall)
     if offer < least:

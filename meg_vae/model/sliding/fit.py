@@ -143,7 +143,7 @@ def refit_places(
     """Let sources settle in other data of the field.
 
     They have places (m, q), which end with an extent where the field has extents, and factors
-    (m, o, o). No intervals of the extents are found.
+    (m, o, o). Points and patches stay what they are, and no intervals of extents are found.
     """
     given = torch.tensor(variance, dtype=recorded[0].X.dtype)
     view = view_of(field, grid, recorded, [given] * len(recorded), learn, prior)
@@ -151,7 +151,7 @@ def refit_places(
     with few_threads(batch=1):
         start = Sources.at(view.field, r, A, view.noise)
         sources = settle(view.data, start, view.field, FIRM)
-        settled = refine(view.data, sources, view.field, view.grid, least)
+        settled = refine(view.data, sources, view.field, view.grid, least, kinds=False)
         return _result(view, settled, recorded)
 
 

@@ -68,19 +68,27 @@ def slide(data: Data, start: Start, field: Field, grid: Grid, least: float) -> S
     return refine(data, settle(data, sources, field, FIRM), field, grid, least)
 
 
-def refine(data: Data, sources: Sources, field: Field, grid: Grid, least: float) -> Settled:
-    """Let sources go and enter by their evidence until nothing changes, and settle them."""
+def refine(
+    data: Data, sources: Sources, field: Field, grid: Grid, least: float, *, kinds: bool = True
+) -> Settled:
+    """Let sources go and enter by their evidence until nothing changes, and settle them.
+
+    Points become patches, and the other way round, only if ``kinds`` says so.
+    """
+    kinds = kinds and field.extended is not None
     asked = least if least > 0 else math.inf
     judged = least > 0 or data.prior is not None
     for _ in range(MOST):
         if judged:
             sources = without_weak(data, sources, field, least, FIRM)
+        if kinds:
             sources = with_extents(data, sources, field, least)
+        if judged:
             sources = without_spare(data, sources, field, least)
         sources = widened(data, sources, field)
         moved = with_better_places(data, sources, field, grid)
         more, offer, place = with_growing(data, moved, field, grid, asked)
-        if more is moved:
+        if kinds and more is moved:
             more, larger = with_growing_patch(data, moved, field, place[0], asked)
             offer = max(offer, larger)
         if more is sources:
