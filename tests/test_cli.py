@@ -180,6 +180,8 @@ def test_positions_alone(files, tmp_path, capsys):
     ("more", "expected"),
     [
         (["--positions", "between"], "positions"),
+        (["--extent", "3"], "from 4 to 30 mm"),
+        (["--extent", "wide"], "extent="),
         (["--bem", "{bem}"], "bem is given without trans"),
         (["--trans", "{trans}"], "trans is given without bem"),
         (["--bem", "{none}", "--trans", "{trans}"], "there is no file"),
