@@ -184,7 +184,7 @@ def main(
     scores = summary(table)
     with whole_file(out / "extents_summary.csv") as part:
         scores.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(scores.to_string(index=False, float_format="%.3g"))
+    typer.echo(scores.round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

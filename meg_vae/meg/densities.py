@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from meg_vae.meg.cortex import Cortex
 
 BLEND = 2.0  # edges of the surface: how far the vertices are that a centre is the mean of
-FAR = 6.0  # edges beyond the radius: what is farther has no part in a disc
+FAR = 5.0  # edges beyond the radius: what is farther has no part in a disc
 LEAN = 0.5  # change of the density from centre to edge, standard deviation
 
 Array = NDArray[np.float64]

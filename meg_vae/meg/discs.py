@@ -30,7 +30,7 @@ MARGIN = 1.0  # nats by which a disc must be better than a point, the simpler an
 VAGUE = 0.05  # part of a radius to which it is known at best: distances along edges are too long
 BLUNT = 0.002  # m, how well a centre and a radius are known at best, most of an edge
 TURN = 0.2**0.5  # of a normal dipole: standard deviation of tangential ones, as MNE's loose=0.2
-CANDIDATES = 30  # centres tried about a place
+CANDIDATES = 18  # centres tried about a place
 SCALES = (0.005, 0.008, 0.012, 0.017, 0.023, 0.030)  # m, radii tried at each
 
 Array = NDArray[np.float64]

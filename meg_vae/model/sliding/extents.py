@@ -21,14 +21,15 @@ from torch.nn.functional import pad
 
 from meg_vae.model.misfit import best_variance, growth
 from meg_vae.model.sliding.choice import BETTER, log_evidence
-from meg_vae.model.sliding.descent import FIRM, settle
+from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.field import Extended, Field
 from meg_vae.model.sliding.growth import pull
-from meg_vae.model.sliding.laplace import spread
+from meg_vae.model.sliding.laplace import place_covariance
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
+TRIAL = Effort(tol=0.05, nats=0.1)
 HOPELESS = -30.0  # nats that a patch may at first be worse than a point, to be tried
-REACH = 0.5  # of the largest extent: how far the centre of a patch may be from its points
+REACH = 0.4  # of the largest extent: how far the centre of a patch may be from its points
 DOUBT = 3.0  # nats less than the other of point and patch that leave it possible (1 in 20)
 SMALL = 0.5  # of the largest extent: patches that may be smaller are compared with a point
 NORMAL = 1.96  # standard deviations to the 95 % interval
@@ -93,11 +94,15 @@ def _best(
         slack = 0.0 if sources.places[k, -1] else HOPELESS
         if hope < asked + slack:
             continue
-        new = settle(data, rest.join(patch), field, FIRM)
+        new, gain = rest.join(patch), 0.0
+        for effort in (TRIAL, FIRM):
+            new = settle(data, new, field, effort)
+            gain = data.n / 2 * float(energy - whiten(data, new).energy)
+            gain += least * (len(sources) - len(new))
+            if gain < asked - DOUBT:
+                break
         if not len(new) or not new.places[-1, -1]:  # the patch has gone
             continue
-        gain = data.n / 2 * float(energy - whiten(data, new).energy)
-        gain += least * (len(sources) - len(new))
         if best is None or gain > best.gain:
             best = _Patch(new, gain)
     return best
@@ -182,7 +187,7 @@ def with_growing_patch(
     return (more if gain >= least else sources), offer
 
 
-def extent_intervals(data: Data, sources: Sources, field: Field, least: float) -> Tensor:
+def extent_intervals(data: Data, sources: Sources, field: Field) -> Tensor:
     """95 % intervals (m, 2) of the extents.
 
     A patch whose point is not less likely by more than `DOUBT` may be a point, and the other way
@@ -200,16 +205,17 @@ def extent_intervals(data: Data, sources: Sources, field: Field, least: float) -
                 interval[k, 0] = 0.0
             continue
         interval[k, 1] = extended.smallest
-        found = _best(data, sources, field, k, least, -DOUBT)
-        if found is not None and found.gain > -DOUBT and len(found.sources) == len(sources):
-            interval[k, 1] = _interval(data, found.sources, field)[-1, 1]
+        new = settle(data, _with_patch(sources, field, k), field, TRIAL)
+        lost = data.n / 2 * float(whiten(data, new).energy - whiten(data, sources).energy)
+        if lost < DOUBT and len(new) == len(sources) and new.places[-1, -1]:
+            interval[k, 1] = _interval(data, new, field)[-1, 1]
     return interval
 
 
 def _interval(data: Data, sources: Sources, field: Field) -> Tensor:
     """Interval of each extent among patches, (m, 2)."""
     extended, s = _extended(field), sources.places[:, -1]
-    variance = spread(data, sources, field.unit).places[:, -1, -1]
+    variance = place_covariance(data, sources, field.unit)[:, -1, -1]
     variance = variance + (extended.vague * s).square() + extended.blunt**2
     half = NORMAL * variance.sqrt()
     return torch.stack([s - half, s + half], 1).clamp(0.0, extended.largest)
@@ -220,6 +226,25 @@ def _may_be_point(data: Data, sources: Sources, field: Field, k: int) -> bool:
     new = settle(data, _with_point(sources, field, k), field, FIRM)
     lost = data.n / 2 * float(whiten(data, new).energy - whiten(data, sources).energy)
     return lost < DOUBT
+
+
+def _with_patch(sources: Sources, field: Field, k: int) -> Sources:
+    """Put a small patch in the place of point k, with the density most like it; it comes last."""
+    extended, at = _extended(field), field.moved(sources.motion)
+    place = sources.places[[k]].clone()
+    place[:, -1] = 2 * extended.smallest
+    factor = torch.eye(field.sizes[1], dtype=place.dtype)[None]
+    new = Sources.at(at, field.within(place), factor, sources.noise)
+    pattern = (sources.fields @ sources.factors)[k, :, 0]
+    columns = torch.cat([new.values[0, :, :1], new.errors[0, ..., 0].T], 1)
+    ridge = columns[:, 0].square().sum() * torch.eye(columns.shape[1], dtype=columns.dtype)
+    ridge[0] = 0.0  # the prior of the patterns, of a column as strong as the pattern
+    v = torch.linalg.solve(columns.T @ columns + 1e-2 * ridge, columns.T @ pattern)
+    small = factor.new_zeros(factor.shape)
+    small[0, 0, 0] = v[0]
+    shift = (v[1:] / torch.where(v[0] == 0, 1.0, v[0])).clamp(-2.0, 2.0)[None]
+    rest = sources.only(torch.arange(len(sources)) != k)
+    return rest.join(replace(new, factors=small, shift=shift))
 
 
 def as_points(sources: Sources, field: Field) -> Sources:

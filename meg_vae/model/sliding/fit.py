@@ -122,7 +122,7 @@ def fit_places(
         on_grid = Sources.at(view.field.held(), start.places, start.factors, view.noise)
         return replace(
             _result(view, settled, runs),
-            extent_intervals=extent_intervals(view.data, settled.sources, view.field, least),
+            extent_intervals=extent_intervals(view.data, settled.sources, view.field),
             motion_evidence=evidence,
             start_energy=view.energy(on_grid),
         )

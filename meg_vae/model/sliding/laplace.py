@@ -65,6 +65,13 @@ def _all_unknown(data: Data, sources: Sources, unit: float) -> tuple[Slopes, Ten
     return at, _root_covariance(at, data.n, torch.ones_like(at.gradient, dtype=torch.bool))
 
 
+def place_covariance(data: Data, sources: Sources, unit: float) -> Tensor:
+    """Find how sure each place is, (m, q, q), with all else unknown too."""
+    at, root = _all_unknown(data, sources, unit)
+    every = torch.ones_like(at.gradient, dtype=torch.bool)
+    return _place_covariance(sources, at.directions.free, root, every, unit)
+
+
 def spread(data: Data, sources: Sources, unit: float) -> Spread:
     """Find how sure the sources are."""
     m, o = sources.live.shape
