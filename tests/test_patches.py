@@ -173,12 +173,16 @@ def test_an_estimate_fills_its_patches(patchy, found):
     nearest = cdist(rr, places)
     assert (nearest.min(1) < 0.025).all()
     assert len(rr) > 4
+    moments = np.linalg.norm(found.filter_.activity(patchy.evoked), axis=1)
+    vector = found.apply(patchy.evoked, "vector")
     for k, dipole in enumerate(found.dipoles()):
         own = nearest.argmin(1) == k
-        np.testing.assert_allclose(stc.data[own].sum(0), dipole.amplitude, rtol=1e-9)
+        np.testing.assert_allclose(stc.data[own].sum(0), moments[k], rtol=1e-9)
+        net = vector.data[own].sum(0)
+        np.testing.assert_allclose(net.T, dipole.amplitude[:, None] * dipole.ori, atol=1e-15)
+        assert (dipole.amplitude <= moments[k] * (1 + 1e-9)).all()
     full = found.apply(patchy.evoked, full=True)
     assert np.count_nonzero(full.data.any(1)) == len(rr)
-    vector = found.apply(patchy.evoked, "vector")
     np.testing.assert_allclose(np.linalg.norm(vector.data, axis=1), stc.data, rtol=1e-9)
 
 

@@ -259,8 +259,9 @@ class SourceEstimation(SourceImages):
         Returns
         -------
         dipoles : list of mne.Dipole
-            One per source, in the order of ``sources_``; its goodness of fit is the part of the
-            whitened power that is lost when it alone is taken out, in %.
+            One per source, in the order of ``sources_``; of a patch its moments added as vectors,
+            which is less than ``peak_nAm`` where the cortex folds. Its goodness of fit is the part
+            of the whitened power that is lost when it alone is taken out, in %.
         """
         self._fitted()
         evoked = self._data(evoked)

@@ -311,8 +311,9 @@ class SourceFilter:
         Returns
         -------
         dipoles : list of mne.Dipole
-            In the order of the filter. The goodness of fit is the part of the whitened power
-            that is lost when that source alone is taken out, in %.
+            In the order of the filter; of a patch its moments added as vectors. The goodness of fit
+            is the part of the whitened power that is lost when that source alone is taken out, in
+            %.
         """
         X = self.whiten(evoked)
         scale = (evoked.nave / self.nave) ** 0.5
@@ -321,7 +322,12 @@ class SourceFilter:
         lost = np.square(residual + seen).sum(1) - np.square(residual).sum(0)
         power = np.square(X).sum(0)
         gof = 100 * lost / np.where(power > 0, power, np.inf)
-        return estimates.dipoles(self.positions, self.activity(evoked), evoked.times, gof)
+        moments = self.activity(evoked)
+        if self.cover is not None:
+            parts = self.cover.share @ moments[self.cover.source]
+            moments = np.zeros_like(moments)
+            np.add.at(moments, self.cover.source, parts)
+        return estimates.dipoles(self.positions, moments, evoked.times, gof)
 
 
 def source_filter(
