@@ -15,6 +15,7 @@ from meg_vae.comparison.recipes import Recipe
 from meg_vae.comparison.simulate import simulate_recording
 from meg_vae.meg.cortex import Cortex, cortex_of
 from meg_vae.meg.discs import Discs
+from meg_vae.meg.interpolation import Vertices
 from meg_vae.viz.patches import are_patches
 
 NONE = np.zeros(0)
@@ -47,6 +48,9 @@ class Plain:
     """A lead field that is a simple function of place, on five channels."""
 
     n_channels, spacing = 5, 0.006
+
+    def vertices(self, n):
+        return Vertices(n, self.n_channels)
 
     def gain(self, rr):
         wave = [np.sin(40 * rr @ [1, 2, 3] + k) for k in range(5)]

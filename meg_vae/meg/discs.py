@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from meg_vae.meg.cortex import Cortex
 from meg_vae.meg.densities import Densities, Density
 from meg_vae.meg.field import ContinuousField
+from meg_vae.meg.interpolation import Vertices
 
 SMALLEST, LARGEST = 0.004, 0.030  # m, radius of a disc: what is smaller is a point
 MARGIN = 1.0  # nats by which a disc must be better than a point, the simpler answer
@@ -69,7 +70,7 @@ class Discs:
         self.cortex = cortex
         self.fields = list(fields)
         self.densities = Densities(cortex)
-        self._forget()
+        self._remember()
 
     def __call__(self, places: Array, delta: Array | None = None) -> tuple[Array, ...]:
         """Whitened values, gradient, patterns and directions of discs.
@@ -135,8 +136,8 @@ class Discs:
         self._look_up(near)
         nn, m = self.cortex.nn[near], len(places)
         found = []
-        for field, (normal, full) in zip(self.fields, self._kept, strict=True):
-            normal, full = normal[near], full[near].reshape(len(near), -1)
+        for field, kept in zip(self.fields, self._kept, strict=True):
+            normal, full = kept.normal[near], kept.full[near].reshape(len(near), -1)
             bent = (uneven.reshape(-1, len(near)) @ normal).reshape(m, -1, field.n_channels)
             turned = (even @ full).reshape(m, -1, 3).swapaxes(1, 2)
             turned = turned - np.stack([(even * x) @ normal for x in nn.T], 1)
@@ -154,14 +155,14 @@ class Discs:
         self._look_up(np.unique(np.concatenate([one.nodes for one in densities])))
         fields = []
         for kept in self._kept:
-            own = [self._of_one(one, *kept).T for one in densities]
+            own = [self._of_one(one, kept).T for one in densities]
             fields.append(np.array(own))
         return densities, fields
 
-    def _of_one(self, density: Density, normal: Array, full: Array) -> Array:
+    def _of_one(self, density: Density, kept: Vertices) -> Array:
         """Field of a disc and its patterns from those of the vertices, as rows."""
         near, even = density.nodes, density.even
-        normal, full = normal[near], full[near].reshape(len(near), -1)
+        normal, full = kept.normal[near], kept.full[near].reshape(len(near), -1)
         rows = np.concatenate([even[None], density.uneven]).reshape(-1, len(near))
         turned = np.moveaxis((even @ full).reshape(5, -1, 3), 2, 0).reshape(15, -1)
         turned -= (self.cortex.nn[near].T[:, None] * even).reshape(15, -1) @ normal
@@ -169,12 +170,12 @@ class Discs:
 
     def _look_up(self, nodes: Index) -> None:
         """Compute the lead field at vertices where it is not known, also along their normals."""
-        new = nodes[~self._known[nodes]]
-        if len(new):
-            for field, (normal, full) in zip(self.fields, self._kept, strict=True):
-                full[new] = field.gain(self.cortex.rr[new])
-                normal[new] = np.einsum("uda,ua->ud", full[new], self.cortex.nn[new])
-            self._known[new] = True
+        for field, kept in zip(self.fields, self._kept, strict=True):
+            new = nodes[~kept.known[nodes]]
+            if len(new):
+                kept.full[new] = field.gain(self.cortex.rr[new])
+                along = np.einsum("uda,ua->ud", kept.full[new], self.cortex.nn[new])
+                kept.normal[new], kept.known[new] = along, True
 
     def gains(self, places: Array, shift: Array, delta: Array, unsure: list[Array]) -> list[Array]:
         """Unwhitened values of discs in each run, with given weights of their patterns.
@@ -217,21 +218,15 @@ class Discs:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the fields at the vertices behind: they are computed anew where they are needed."""
-        return {
-            name: value for name, value in vars(self).items() if name not in ("_kept", "_known")
-        }
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Come back without the fields at the vertices."""
         vars(self).update(state)
-        self._forget()
+        self._remember()
 
-    def _forget(self) -> None:
-        n = len(self.cortex.rr)
-        self._known = np.zeros(n, bool)
-        self._kept = [  # along the normals, and in full
-            (np.zeros((n, one.n_channels)), np.zeros((n, one.n_channels, 3))) for one in self.fields
-        ]
+    def _remember(self) -> None:
+        self._kept = [one.vertices(len(self.cortex.rr)) for one in self.fields]
 
     def within(self, places: Array) -> Array:
         """Keep centres near the surface, and radii within the limits.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meg_vae.meg.conductor import Conductor, bem_conductor
-from meg_vae.meg.interpolation import remembered
+from meg_vae.meg.interpolation import Vertices, remembered
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.registration import Motion
 
@@ -221,6 +221,21 @@ class ContinuousField:
             Scaled, in the order of the positions, nearest first.
         """
         return self._samples.errors(rr)
+
+    def vertices(self, n: int) -> Vertices:
+        """Give the memory of the lead field at the n vertices of the forward model's surfaces.
+
+        Parameters
+        ----------
+        n : int
+            Number of vertices.
+
+        Returns
+        -------
+        vertices : Vertices
+            That of earlier fits with the same forward model; where MNE computes it, an empty one.
+        """
+        return self._samples.vertices(n) if self._exact is None else Vertices(n, self.n_channels)
 
     @property
     def n_channels(self) -> int:

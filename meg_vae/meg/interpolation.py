@@ -9,6 +9,7 @@ would need the layers of the head, are interpolated as they are.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 from zlib import crc32
 
 import mne
@@ -30,6 +31,19 @@ BETWEEN = 0.5  # error between positions over that at one left out, whose gap is
 KEPT = 2  # forward models whose fields are remembered
 
 
+class Vertices:
+    """The lead field at vertices of a surface, as far as it was asked for.
+
+    ``known`` (n,) says where; ``full`` (n, n_channels, 3) is along the head's axes, ``normal``
+    (n, n_channels) along the normals of the surface.
+    """
+
+    def __init__(self, n: int, n_channels: int) -> None:
+        self.known = np.zeros(n, bool)
+        self.full = np.zeros((n, n_channels, 3))
+        self.normal = np.zeros((n, n_channels))
+
+
 class Samples:
     """The lead field at the positions of a forward model, and between them.
 
@@ -49,12 +63,23 @@ class Samples:
         self._known = np.zeros(len(gain), bool)
         self._left_out: dict[int, Array] = {}
         self._sensors, self._maps = (info, names), None
+        self._vertices: Vertices | None = None
 
     def maps(self, about: Array) -> ChannelMaps:
         """Give what motions of the sensors do to the channels, learnt when first asked for."""
         if self._maps is None:
             self._maps = ChannelMaps.learnt(*self._sensors, self.rr, about)
         return self._maps
+
+    def vertices(self, n: int) -> Vertices:
+        """Give what is known at the n vertices of the surfaces of the forward model."""
+        if self._vertices is None or len(self._vertices.known) != n:
+            self._vertices = Vertices(n, self.gain.shape[1])
+        return self._vertices
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the fields at the vertices behind: they are computed anew where they are needed."""
+        return vars(self) | {"_vertices": None}
 
     def interpolate(self, rr: Array) -> Array:
         """Values at places, (m, n_channels, 3)."""
