@@ -42,7 +42,8 @@ def resample_places(
     field, leadfield = FieldOfRuns([run.field for run in runs]), runs[0].leadfield
     start = _start(inverse, runs, leadfield.forward["source_rr"], field.spacing)
     known = [(inverse.n_effective_, noise) for noise in learnt_noises(inverse)]  # samples at most
-    discs = discs_of(inverse.extent, leadfield.forward, field)
+    large = inverse.sources_["extent_mm"].any()
+    discs = discs_of(inverse.extent, leadfield.forward, field) if large else None
     rr, Phis = leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
     model = field, discs, rr, Phis
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]

@@ -168,8 +168,8 @@ class SlidingVAE:
         min_motion_evidence : float
             Log evidence in nats that a motion must carry; with less there is none.
         extended : ``meg_vae.model.sliding.field.Extended`` | None
-            Sources that are larger than a point, as `meg_vae.meg.discs.Discs` gives them: a source
-            becomes one where that explains the data better. None leaves points alone.
+            Sources that are larger than a point, as ``meg_vae.meg.discs.Discs`` gives them: a
+            source becomes one where that explains the data better. None leaves points alone.
 
         Returns
         -------

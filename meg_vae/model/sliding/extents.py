@@ -64,10 +64,10 @@ def with_extents(data: Data, sources: Sources, field: Field, least: float) -> So
                 sources = found.sources
                 break
         else:
-            return _with_points(data, sources, field)
+            return _small_as_points(data, sources, field)
 
 
-def _with_points(data: Data, sources: Sources, field: Field) -> Sources:
+def _small_as_points(data: Data, sources: Sources, field: Field) -> Sources:
     """Make points of small patches, where these are not better by the margin."""
     extended = _extended(field)
     for size in sources.places[:, -1].sort().values.tolist():
