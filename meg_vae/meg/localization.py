@@ -138,6 +138,9 @@ def at_places(
     if registration == "auto" and any(run.data.stretches is None for run in runs):
         registration = None  # correlated sources look like a motion in recordings and covariances
     motion = motion_prior(registration, runs[0].forward)
+    extent = options["extent"]
+    if extent == "learn" and options["min_log_evidence"] == 0 and weights is None:
+        extent = "point"  # there is no evidence to judge by
 
     def fit(leadfields: list[LeadField]) -> tuple[tuple[Any, ...], list[Noise]]:
         fields = []
@@ -145,7 +148,7 @@ def at_places(
             with naming_run(k, len(runs)):
                 fields.append(ContinuousField(own, run.data.info, bem, trans, motion))
         field = FieldOfRuns(fields)
-        discs = discs_of(options["extent"], runs[0].forward, field)
+        discs = discs_of(extent, runs[0].forward, field)
         model = SlidingVAE(**{name: options[name] for name in names}).fit(
             field,
             rr,

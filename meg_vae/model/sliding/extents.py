@@ -30,6 +30,7 @@ from meg_vae.model.sliding.sources import Data, Sources, whiten
 TRIAL = Effort(tol=0.05, nats=0.1)
 HOPELESS = -30.0  # nats that a patch may at first be worse than a point, to be tried
 REACH = 0.4  # of the largest extent: how far the centre of a patch may be from its points
+TRIES = 4  # of each source, at most
 DOUBT = 3.0  # nats less than the other of point and patch that leave it possible (1 in 20)
 SMALL = 0.5  # of the largest extent: patches that may be smaller are compared with a point
 NORMAL = 1.96  # standard deviations to the 95 % interval
@@ -52,7 +53,8 @@ def with_extents(data: Data, sources: Sources, field: Field, least: float) -> So
     Whatever explains the data best stays.
     """
     tried: set[float] = set()
-    while True:
+    most = TRIES * len(sources)
+    while len(tried) < most:
         for k in log_evidence(data, sources).argsort(descending=True).tolist():
             mark = float(sources.places[k].sum())
             if mark in tried:
@@ -64,7 +66,8 @@ def with_extents(data: Data, sources: Sources, field: Field, least: float) -> So
                 sources = found.sources
                 break
         else:
-            return _small_as_points(data, sources, field)
+            break
+    return _small_as_points(data, sources, field)
 
 
 def _small_as_points(data: Data, sources: Sources, field: Field) -> Sources:

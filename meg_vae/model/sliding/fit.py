@@ -120,9 +120,12 @@ def fit_places(
             sources = settled.sources.put(view.field.moved(settled.sources.motion))
             settled = refine(view.data, sources, view.field, view.grid, least)
         on_grid = Sources.at(view.field.held(), start.places, start.factors, view.noise)
+        found = _result(view, settled, runs)
+        if least > 0 or prior is not None:
+            sizes = extent_intervals(view.data, settled.sources, view.field)
+            found = replace(found, extent_intervals=sizes)
         return replace(
-            _result(view, settled, runs),
-            extent_intervals=extent_intervals(view.data, settled.sources, view.field),
+            found,
             motion_evidence=evidence,
             start_energy=view.energy(on_grid),
         )

@@ -73,11 +73,12 @@ def refine(
 ) -> Settled:
     """Let sources go and enter by their evidence until nothing changes, and settle them.
 
-    Points become patches, and the other way round, only if ``kinds`` says so.
+    Points become patches, and the other way round, only if ``kinds`` says so; without evidence to
+    judge by they stay points.
     """
-    kinds = kinds and field.extended is not None
     asked = least if least > 0 else math.inf
     judged = least > 0 or data.prior is not None
+    kinds = kinds and field.extended is not None and (judged or field.extended.margin < 0)
     for _ in range(MOST):
         if judged:
             sources = without_weak(data, sources, field, least, FIRM)
