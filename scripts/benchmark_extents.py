@@ -25,10 +25,10 @@ import torch
 import typer
 from benchmark_extents_data import CONDITIONS, HEADS, recording
 from benchmark_places_heads import head, missing
+from benchmark_places_scores import INSIDE_PLACE
 from joblib import Parallel, delayed
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from scipy.stats import chi2
 from talk_common import HERE, Out, Quick, run, write
 from tqdm import tqdm
 
@@ -38,7 +38,6 @@ from meg_vae.viz.style import PALETTE
 
 OUT = HERE.parent / "data" / "benchmarks"
 HIT = 10.0  # mm
-INSIDE_PLACE = chi2.ppf(0.95, 3)
 FITS = ("learn", "point")
 
 Seeds = Annotated[int, typer.Option(help="Recordings of each head and condition.")]
@@ -94,7 +93,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         off=(table["extent_mm"] - true).abs(),
         held=((low <= true) & (true <= high)).where(low.notna()),
         zero=(low == 0).where(low.notna()),
-        place=(table["squared_distance"] <= INSIDE_PLACE),
+        place=table["squared_distance"] <= INSIDE_PLACE,
         right=table["n_found"] == table["n_true"],
         amplitude=(table["peak_nAm"] / table["true_nAm"] - 1).abs(),
     )
@@ -138,14 +137,12 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for k, name in enumerate(HEADS):
         own = learnt[learnt["head"] == name]
         shift = np.random.default_rng(0).uniform(-1, 1, len(own)) + 2.5 * (k - 1)
-        low, high = (
-            own["extent_mm"] - own["extent_low_mm"],
-            own["extent_high_mm"] - own["extent_mm"],
-        )
+        below = own["extent_mm"] - own["extent_low_mm"]
+        above = own["extent_high_mm"] - own["extent_mm"]
         right.errorbar(
             own["true_mm"] + shift,
             own["extent_mm"],
-            yerr=np.c_[low, high].clip(0).T,
+            yerr=np.c_[below, above].clip(0).T,
             fmt="o",
             ms=3,
             lw=0.7,

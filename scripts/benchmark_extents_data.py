@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from meg_vae.datasets.simulation import event_related, place_sources, record
+from meg_vae.meg.cortex import edge_lengths, vertex_areas
 
 HEADS = (f"{TEMPLATE}oct5", SAMPLE, SECOND)
 TILT = np.radians(15)
@@ -43,15 +44,9 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, 
     first = np.cumsum([0, *(one["np"] for one in spaces)])
     rr, nn = (np.concatenate([one[key] for one in spaces]) for key in ("rr", "nn"))
     tris = np.concatenate([one["tris"] + k for one, k in zip(spaces, first, strict=False)])
-    corners = rr[tris]
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = np.bincount(tris.ravel(), np.repeat(np.linalg.norm(cross, axis=1) / 6, 3), len(rr))
-    both = np.unique(np.sort(np.concatenate([tris[:, [k, k - 1]] for k in range(3)]), 1), axis=0)
-    length = np.linalg.norm(rr[both[:, 0]] - rr[both[:, 1]], axis=1)
-    edges = csr_array((length, both.T), shape=(len(rr),) * 2)
     to_head = mne.transforms._ensure_trans(here.trans, "mri", "head")
     depth = cKDTree(apply_trans(to_head, here.bem["surfs"][0]["rr"])).query(rr)[0]
-    return rr, nn, area, depth, csr_array(edges + edges.T)
+    return rr, nn, vertex_areas(rr, tris), depth, edge_lengths(rr, tris)
 
 
 def true_source(

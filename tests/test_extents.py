@@ -126,6 +126,11 @@ def test_noise_alone_has_neither():
     assert model.growth_ < 13
 
 
+def test_what_tells_of_no_extended_sources_is_refused():
+    with pytest.raises(TypeError, match="extended='wide' must tell of sources"):
+        fit(line([0.4], [0.1]), "wide")
+
+
 def test_a_known_extent_is_kept():
     class Known(Boxes):
         smallest = largest = 0.06

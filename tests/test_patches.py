@@ -16,6 +16,7 @@ from meg_vae.comparison.simulate import simulate_recording
 from meg_vae.meg.cortex import Cortex, cortex_of
 from meg_vae.meg.discs import Discs
 from meg_vae.meg.interpolation import Vertices
+from meg_vae.viz.labels import source_labels
 from meg_vae.viz.patches import are_patches
 
 NONE = np.zeros(0)
@@ -133,11 +134,12 @@ def test_a_disc_is_the_mean_of_its_dipoles(cortex):
     discs, places = Discs(cortex, [field]), some_discs(cortex)
     values = discs(places)[0]
     for place, value in zip(places, values, strict=True):
-        nodes, weights, normal = discs.densities.parts(place)
+        disc = discs.densities.of(place)
+        nodes, weights = disc.nodes, disc.even[0]
         mean = np.einsum("u,uda,ua->d", weights, field.gain(cortex.rr[nodes]), cortex.nn[nodes])
         np.testing.assert_allclose(value, mean, rtol=1e-9)
-        np.testing.assert_allclose([weights.sum(), np.linalg.norm(normal)], 1)
-    area = discs.densities.areas(places)
+        np.testing.assert_allclose([weights.sum(), np.linalg.norm(disc.direction)], 1)
+    area = np.array([discs.densities.of(place).area for place in places])
     flat = np.pi * places[:, 3] ** 2
     assert ((0.5 * flat < area) & (area < 1.3 * flat)).all()  # edges are longer than the surface
 
@@ -235,6 +237,14 @@ def test_labels_are_the_vertices_within_the_extents(found, patchy):
     np.testing.assert_array_equal(are_patches(found.sources_.assign(extent_mm=0.0)), False)
     volume = found.sources_.assign(hemi="Left-Amygdala")
     assert not are_patches(volume).any()
+
+
+def test_labels_need_a_fit_and_a_cortex(found):
+    with pytest.raises(RuntimeError, match="not fitted yet"):
+        VAEInverse(subject="fsaverage5").labels()
+    deep = found.sources_.assign(hemi="Left-Amygdala")
+    with pytest.raises(ValueError, match="a source lies in 'Left-Amygdala'"):
+        source_labels(deep, "fsaverage5", found.subjects_dir)
 
 
 def test_one_extent_for_all(patchy):

@@ -53,20 +53,13 @@ class Cortex:
             tris.append(own[2] + first)
             first += len(own[0])
         self.rr, self.nn, self.tris = np.concatenate(rr), np.concatenate(nn), np.concatenate(tris)
-        corners = self.rr[self.tris]
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        size = np.linalg.norm(cross, axis=1) / 2
-        self.area = np.bincount(self.tris.ravel(), np.repeat(size / 3, 3), len(self.rr))
+        self.area = vertex_areas(self.rr, self.tris)
         self.tree = cKDTree(self.rr)
 
     @cached_property
     def edges(self) -> csr_array:
         """Lengths of the edges, m, shape (n_nodes, n_nodes)."""
-        both = np.concatenate([self.tris[:, [k, (k + 1) % 3]] for k in range(3)])
-        both = np.unique(np.sort(both, axis=1), axis=0)
-        length = np.linalg.norm(self.rr[both[:, 0]] - self.rr[both[:, 1]], axis=1)
-        half = csr_array((length, both.T), shape=(len(self.rr),) * 2)
-        return csr_array(half + half.T)
+        return edge_lengths(self.rr, self.tris)
 
     @cached_property
     def spacing(self) -> float:
@@ -101,6 +94,50 @@ class Cortex:
         feet = np.einsum("tk,tka->ta", share, corners)
         nearest: Array = feet[np.square(feet - r).sum(1).argmin()]
         return nearest
+
+
+def vertex_areas(rr: Array, tris: Index) -> Array:
+    """Give each vertex of a mesh a third of the areas of its triangles.
+
+    Parameters
+    ----------
+    rr : ndarray, shape (n_nodes, 3)
+        Vertices, m.
+    tris : ndarray of int, shape (n_triangles, 3)
+        Triangles.
+
+    Returns
+    -------
+    area : ndarray, shape (n_nodes,)
+        In m².
+    """
+    corners = rr[tris]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    size = np.linalg.norm(cross, axis=1) / 2
+    area: Array = np.bincount(tris.ravel(), np.repeat(size / 3, 3), len(rr))
+    return area
+
+
+def edge_lengths(rr: Array, tris: Index) -> csr_array:
+    """Measure the edges of a mesh.
+
+    Parameters
+    ----------
+    rr : ndarray, shape (n_nodes, 3)
+        Vertices, m.
+    tris : ndarray of int, shape (n_triangles, 3)
+        Triangles.
+
+    Returns
+    -------
+    edges : csr_array, shape (n_nodes, n_nodes)
+        Their lengths, m.
+    """
+    both = np.concatenate([tris[:, [k, (k + 1) % 3]] for k in range(3)])
+    both = np.unique(np.sort(both, axis=1), axis=0)
+    length = np.linalg.norm(rr[both[:, 0]] - rr[both[:, 1]], axis=1)
+    half = csr_array((length, both.T), shape=(len(rr),) * 2)
+    return csr_array(half + half.T)
 
 
 def _reduced(surface: mne.SourceSpaces) -> tuple[Array, Array, Index]:

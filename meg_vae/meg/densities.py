@@ -38,7 +38,7 @@ class Density:
     ``even`` (5, n) holds the part of the disc's moment that each has, and its derivatives in centre
     and radius; ``uneven`` (9, 5, n) the moves by which a density leans and bends, one standard
     deviation each; ``normal`` (3,) is the mean normal, ``across`` (3,) that of the surface at the
-    centre.
+    centre; ``area``, m².
     """
 
     nodes: Index
@@ -46,6 +46,12 @@ class Density:
     uneven: Array
     normal: Array
     across: Array
+    area: float
+
+    @property
+    def direction(self) -> Array:
+        """The direction that stands for the disc, a unit vector (3,)."""
+        return self.normal / np.linalg.norm(self.normal)
 
 
 class Densities:
@@ -81,10 +87,10 @@ class Densities:
         near = near[share @ distance[:, near] < radius + self._edge]
         distance = distance[:, near]
         kernel, bend = self._kernel(share @ distance, radius)
-        area = self.cortex.area[near]
-        total = area @ kernel
-        value = area * kernel / total
-        grown = np.r_[-bend * (slope.T @ distance), bend[None]] * area  # the edge moves outwards
+        own = self.cortex.area[near]
+        total = own @ kernel
+        value = own * kernel / total
+        grown = np.r_[-bend * (slope.T @ distance), bend[None]] * own  # the edge moves outwards
         change = (grown - value * grown.sum(1, keepdims=True)) / total
         even = np.r_[value[None], change]
         return Density(
@@ -93,6 +99,7 @@ class Densities:
             uneven=LEAN * _uneven((self.cortex.rr[near] - centre) / radius, even, radius),
             normal=value @ self.cortex.nn[near],
             across=share @ self.cortex.nn[some],
+            area=float(total),
         )
 
     def of_many(self, places: Array) -> tuple[Index, Array, Array]:
@@ -116,57 +123,9 @@ class Densities:
         distance = distance[number.ravel()][:, near]
         even = self._kernel(distance, places[:, 3:])[0] * self.cortex.area[near]
         even /= even.sum(1, keepdims=True)
-        x = (self.cortex.rr[near] - places[:, None, :3]) / places[:, 3, None, None]  # (m, n, 3)
-        squares = np.einsum("mna,fab,mnb->mfn", x, FORMS, x, optimize=True)
-        F = np.concatenate([x.swapaxes(1, 2), squares], 1)
+        F = _functions((self.cortex.rr[near] - places[:, None, :3]) / places[:, 3, None, None])
         mean = (even[:, None] * F).sum(2, keepdims=True)
         return near, even, LEAN * even[:, None] * (F - mean)
-
-    def parts(self, place: Array) -> tuple[Index, Array, Array]:
-        """Give the vertices of a disc, the part of its moment that each has, and its mean normal.
-
-        Parameters
-        ----------
-        place : ndarray, shape (4,)
-            Centre in head coordinates and radius, m.
-
-        Returns
-        -------
-        nodes : ndarray of int, shape (n,)
-            Vertices of the surface.
-        weights : ndarray, shape (n,)
-            They add up to one.
-        normal : ndarray, shape (3,)
-            The direction that stands for the disc, a unit vector.
-        """
-        near, kernel = self._inside(place)
-        weights = self.cortex.area[near] * kernel
-        weights /= weights.sum()
-        normal = weights @ self.cortex.nn[near]
-        return near, weights, normal / np.linalg.norm(normal)
-
-    def areas(self, places: Array) -> Array:
-        """Give the areas of discs.
-
-        Parameters
-        ----------
-        places : ndarray, shape (m, 4)
-            Centres in head coordinates and radii, m.
-
-        Returns
-        -------
-        areas : ndarray, shape (m,)
-            Along the surface, m².
-        """
-        inside = [self._inside(place) for place in places]
-        return np.array([self.cortex.area[near] @ kernel for near, kernel in inside])
-
-    def _inside(self, place: Array) -> tuple[Index, Array]:
-        """Find the vertices (n,) that a disc holds, and the density there, 1 inside."""
-        distance = self._distances(place[None, :3], place[3])[0]
-        kernel = self._kernel(distance, place[3])[0]
-        near = np.flatnonzero(kernel)
-        return near, kernel[near]
 
     def _distances(self, centres: Array, radius: float) -> Array:
         """Distances from centres (k, 3) to all vertices, as those of a disc; infinite from afar."""
@@ -199,17 +158,22 @@ class Densities:
         return inside**2 * (3 - 2 * inside), 3 * inside * (1 - inside) / self._edge
 
 
+def _functions(x: Array) -> Array:
+    """Linear and quadratic functions F of places x (..., n, 3), (..., 9, n)."""
+    squares = np.einsum("...na,fab,...nb->...fn", x, FORMS, x, optimize=True)
+    return np.concatenate([x.swapaxes(-1, -2), squares], -2)
+
+
 def _uneven(x: Array, both: Array, radius: float) -> Array:
     """Move the weights so that a density leans or bends, with the derivatives of that.
 
     From vertices x (n, 3) about the centre, by the radius, and the weights with their derivatives
-    (5, n): F − F̄ times the weights, for the linear and the quadratic functions F of x, (9, 5, n).
+    (5, n): F − F̄ times the weights, for the functions F of x, (9, 5, n).
     """
-    bent = FORMS @ x.T  # (6, 3, n)
-    F = np.r_[x.T, np.einsum("fan,na->fn", bent, x)]
+    F = _functions(x)
     change = np.zeros((9, 5, len(x)))  # of F: none by itself, then in centre and radius
     change[:3, 1:4] = -np.eye(3)[:, :, None] / radius
-    change[3:, 1:4] = -2 * bent / radius
+    change[3:, 1:4] = -2 * (FORMS @ x.T) / radius
     change[:, 4] = np.einsum("fan,na->fn", change[:, 1:4], x)
     mean = F @ both[0]
     drift = F @ both.T + change @ both[0]  # of the mean, (9, 5)

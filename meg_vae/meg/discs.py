@@ -211,6 +211,27 @@ class Discs:
             out.append(total + MOVED * np.einsum("mg,gmd->md", moves, slopes[..., 0]))
         return out
 
+    def turns(self, places: Array, extents: Array) -> Array:
+        """Turn activity as the model has it, a disc's in its first component, to the head's axes.
+
+        Parameters
+        ----------
+        places : ndarray, shape (m, 3)
+            Places of points and discs in head coordinates, m.
+        extents : ndarray, shape (m,)
+            Radii, m; zero for points.
+
+        Returns
+        -------
+        turns : ndarray, shape (m, 3, 3)
+            To the left of the activity. That of a disc points along its mean normal.
+        """
+        turns = np.tile(np.eye(3), (len(places), 1, 1))
+        for k in np.flatnonzero(extents):
+            direction = self.densities.of(np.r_[places[k], extents[k]]).direction
+            turns[k] = direction[:, None] * np.eye(3)[0]
+        return turns
+
     def _mean(self, places: Array, densities: list[Density]) -> Array:
         """Tell what the errors of a dipole at the centre do to a disc, (m, 3)."""
         rooms = 1 + np.pi * np.square(places[:, 3] / self.fields[0].spacing)

@@ -51,7 +51,8 @@ class Extent:
         if discs is None:
             return cls.of_points(len(places))
         area = np.full(len(places), np.nan)
-        area[radius > 0] = discs.densities.areas(np.c_[places, radius][radius > 0])
+        for k in np.flatnonzero(radius):
+            area[k] = discs.densities.of(np.r_[places[k], radius[k]]).area
         return cls(radius, interval, area)
 
 
@@ -158,13 +159,13 @@ def cover_of(
             rows.append([nearest[k]])
             share.append(np.eye(3)[None])
             continue
-        nodes, weight, normal = discs.densities.parts(np.r_[place, extent])
-        own = there[tree.query(np.c_[discs.cortex.rr, SIDE * discs.cortex.nn][nodes])[1]]
+        disc, cortex = discs.densities.of(np.r_[place, extent]), discs.cortex
+        own = there[tree.query(np.c_[cortex.rr, SIDE * cortex.nn][disc.nodes])[1]]
         some, which = np.unique(own, return_inverse=True)
-        part = np.bincount(which.ravel(), weight)
+        part = np.bincount(which.ravel(), disc.even[0])
         source.append([k] * len(some))
         rows.append(some)
-        share.append(part[:, None, None] * normals[some][:, :, None] * normal)
+        share.append(part[:, None, None] * normals[some][:, :, None] * disc.direction)
     index = np.concatenate(rows).astype(np.int64)
     return Cover(
         source=np.concatenate(source).astype(np.int64),

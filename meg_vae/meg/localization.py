@@ -270,21 +270,20 @@ def _gains(
     first component, points along its mean normal.
     """
     places, shift, delta = model.places_, model.fit_.shift.numpy(), model.motion_
-    turn = np.tile(np.eye(3), (len(places), 1, 1))
-    if discs is None or not model.extents_.any():
-        own = shift if discs is None else shift[:, : shift.shape[1] - discs.n_patterns]
-        return field.gains(places, own, delta), turn
-    point = model.extents_ == 0
+    if discs is None:
+        return field.gains(places, shift, delta), np.tile(np.eye(3), (len(places), 1, 1))
+    turn = discs.turns(places, model.extents_)
     last = shift.shape[1] - discs.n_patterns
+    point = model.extents_ == 0
+    if point.all():
+        return field.gains(places, shift[:, :last], delta), turn
     some = [np.zeros((len(places), one.n_channels, 3)) for one in field.fields]
     for gain, own in zip(some, field.gains(places[point], shift[point, :last], delta), strict=True):
         gain[point] = own
     larger = np.c_[places, model.extents_][~point]
-    normals = np.reshape([discs.densities.parts(place)[2] for place in larger], (-1, 3))
     columns = discs.gains(larger, shift[~point], delta, field.unsure(places[~point]))
     for gain, own in zip(some, columns, strict=True):
-        gain[~point] = own[:, :, None] * normals[:, None]
-    turn[~point] = normals[:, :, None] * np.eye(3)[0]
+        gain[~point] = own[:, :, None] * turn[~point, None, :, 0]
     return some, turn
 
 

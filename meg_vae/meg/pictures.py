@@ -153,6 +153,7 @@ class SourcePictures:
         """
         from meg_vae.viz.labels import source_labels
 
+        self._fitted()
         return source_labels(self.sources_, **self._head())
 
     def ellipsoids(self) -> pd.DataFrame:

@@ -94,8 +94,9 @@ def _start(
     first = np.zeros((3, 3))
     first[0, 0] = 1.0  # a disc has one direction, the model's first
     size = np.sqrt(np.trace(filter_.prior, axis1=1, axis2=2))[:, None, None]
+    places = filter_.positions.rr_head
     return {
-        "places": np.c_[filter_.positions.rr_head, extents],
+        "places": np.c_[places, extents] if extents.any() else places,
         "factors": np.where(extents[:, None, None] > 0, size * first, factors),
         "variance": float(np.mean(inverse.noise_variance_) * twice),
         "learn": isinstance(given, str),
@@ -145,9 +146,7 @@ def _fit_task(
     swing, motion = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in moved)
     columns = Field(field, field.spacing, errors, confine, swing=swing, motion=motion)
     columns = columns.with_extended(discs, grid[:1].numpy())
-    if discs is None:
-        start["places"] = start["places"][:, :3]
-    else:
+    if discs is not None:  # points to begin with
         grid = torch.nn.functional.pad(grid, (0, 1))
     ends = np.cumsum([len(Phi) for Phi in Phis])[:-1]
     out = []
@@ -159,8 +158,7 @@ def _fit_task(
         fit = refit_places(columns, grid, recorded, **start)
         maps = np.split(fit.inverse_map.numpy(), ends, 2)
         U = np.concatenate([own @ X for own, X in zip(maps, sample, strict=True)], 2)
-        for k in fit.extents.nonzero()[:, 0].tolist():
-            normal = discs.densities.parts(np.r_[fit.places[k], fit.extents[k]])[2]
-            U[k] = normal[:, None] * U[k, 0]
+        if discs is not None:
+            U = discs.turns(fit.places.numpy(), fit.extents.numpy()) @ U
         out.append((fit.places.numpy(), U[..., instants], fit.offer))
     return out

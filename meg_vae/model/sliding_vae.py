@@ -178,24 +178,26 @@ class SlidingVAE:
 
         Raises
         ------
+        TypeError
+            If ``extended`` is something else.
         ValueError
             If a shape, an entry or an option is wrong.
         """
         places, spacing = self._check(grid)
+        if not (extended is None or isinstance(extended, Extended)):
+            raise TypeError(
+                f"extended={extended!r} must tell of sources that are larger than a point, as "
+                "meg_vae.meg.discs.Discs does, or be None."
+            )
         given = None if weights is None else check_weights(weights, len(places))
         prior, least = place_prior(places, given, spacing, self.min_log_evidence)
         box = places.min(0), places.max(0)
         walls = confine or (lambda r: np.clip(r, *box))
         inside = walls if prior is None else prior.within(walls)
         moving = torch.as_tensor(check_swing(swing))
-        columns = Field(
-            field,
-            spacing,
-            errors,
-            inside,
-            swing=moving,
-            motion=torch.zeros_like(moving),
-        ).with_extended(extended, places[:1])
+        still = torch.zeros_like(moving)
+        columns = Field(field, spacing, errors, inside, swing=moving, motion=still)
+        columns = columns.with_extended(extended, places[:1])
         grid = torch.as_tensor(places)
         if extended is not None:  # points to begin with
             grid = torch.nn.functional.pad(grid, (0, 1))

@@ -198,8 +198,10 @@ def extent_intervals(data: Data, sources: Sources, field: Field) -> Tensor:
     """
     interval = torch.zeros(len(sources), 2, dtype=sources.places.dtype)
     extended = field.extended
-    if extended is None or extended.smallest == extended.largest or not len(sources):
-        return sources.places[:, -1:].expand(-1, 2) if extended is not None else interval
+    if extended is None or not len(sources):
+        return interval
+    if extended.smallest == extended.largest:  # given
+        return sources.places[:, -1:].expand(-1, 2)
     wide = _interval(data, sources, field)
     for k in range(len(sources)):
         if sources.places[k, -1] > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class Expansion:
     axes: Tensor
 
 
+@runtime_checkable
 class Extended(Protocol):
     """Sources that are larger than a point: what `meg_vae.meg.discs.Discs` does for a cortex.
 
@@ -51,7 +52,10 @@ class Extended(Protocol):
     margin: float  # nats by which a patch must be better than a point
 
     def __call__(self, places: Places, delta: Places | None = None) -> tuple[Places, ...]:
-        """Values, gradient, patterns of error, axes and, with ``delta``, turns."""
+        """Values, gradient, patterns of error, drift of these, mean, axes and, given δ, turns.
+
+        ``mean`` (m, o) tells what an error of the field at a place does to a source there.
+        """
 
     def within(self, places: Places) -> Places:
         """Move places to where sources can be."""
@@ -174,7 +178,6 @@ class Field:
             "drift": pad(points.drift, (0, 1)),
             "axes": pad(points.axes, (0, 1, 0, 1)),
         }
-        assert self.extended is not None
         return _with_patterns(replace(points, **grown), self.n_patterns)
 
     def _patches(self, places: Tensor) -> Expansion:
