@@ -10,9 +10,11 @@ import torch
 from scipy.special import erf
 
 from meg_vae import SlidingVAE
+from meg_vae.model.sliding.descent import FIRM, settle
 from meg_vae.model.sliding.directions import directions
-from meg_vae.model.sliding.extents import _best_column
+from meg_vae.model.sliding.extents import _best_column, with_growing_patch
 from meg_vae.model.sliding.field import Field
+from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.slopes import slopes
 from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
 
@@ -71,6 +73,12 @@ class Boxes:
     def columns(self, places, delta):
         value, _, patterns, *_ = self(places)
         return value, patterns
+
+    def everywhere(self, grid, columns):
+        sizes = np.geomspace(2 * self.smallest, self.largest, 4)
+        places = np.array([[r, s] for r in grid[:, 0] for s in sizes])
+        near = np.abs(grid[:, 0] - places[:, :1]) <= places[:, 1:]
+        return places, columns[:, :, 0] @ (near / near.sum(1, keepdims=True)).T
 
 
 def line(r, s, *, noise=2.0, n=40, seed=0):
@@ -209,3 +217,25 @@ def test_the_best_column_falls_as_far_as_the_energy_says():
     np.testing.assert_allclose(float(none - energy(v[0])), float(fall[0]), rtol=1e-9)
     for other in rng.standard_normal((50, 3)):  # nothing nearby is much better
         assert energy(v[0] * (1 + 0.1 * torch.as_tensor(other))) > energy(v[0]) - 0.02 * fall[0]
+
+
+def test_a_patch_is_let_in_wherever_it_grows():
+    X = torch.as_tensor(line([0.2, 0.7], [0.0, 0.12], noise=1.5))
+    field = Field(bump, 0.025, swing=torch.zeros(0)).with_extended(Boxes(), GRID[:1])
+    run = Run(X / X.shape[1] ** 0.5, float(X.shape[1]))
+    data = Data((run,), True)
+    places = torch.tensor([[0.2, 0.0]], dtype=torch.float64)
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    sources = settle(data, Sources.at(field, places, one, one[0, 0, 0]), field, FIRM)
+    columns = torch.as_tensor(bump(GRID)[0]).movedim(0, 1)
+    found = Boxes().everywhere(GRID, columns.numpy())
+    larger = Grid(torch.as_tensor(found[0]), torch.as_tensor(found[1])[..., None])
+    grid = Grid(torch.nn.functional.pad(torch.as_tensor(GRID), (0, 1)), columns, larger)
+    beside = torch.tensor([0.05, 0.0], dtype=torch.float64)  # where nothing is
+    more, offer = with_growing_patch(data, sources, field, grid, beside, 13.0)
+    assert offer > 13
+    assert len(more) == 2
+    np.testing.assert_allclose(more.places[-1], [0.7, 0.12], atol=0.02)
+    same, less = with_growing_patch(data, sources, field, replace(grid, larger=None), beside, 13.0)
+    assert same is sources
+    assert less < 13

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import mne
 import numpy as np
@@ -131,6 +131,57 @@ class TestPeaks:
         assert n_places(LINE, 500.0) == 1
 
 
+class TestPatches:
+    """Sources that are larger than a point: a patch of 20 mm is its place and two on each side."""
+
+    @staticmethod
+    def case(found, extents, true=(8,), true_extents=(20.0,)):
+        """Sources at places of the line with extents; the estimate fills them."""
+        values = {}
+        for k, extent in zip(found, extents, strict=True):
+            reach = int(extent // 10)
+            for j in range(k - reach, k + reach + 1):
+                values[j] = 1.0 / (2 * reach + 1)
+        dipoles = [
+            mne.Dipole(
+                np.arange(N_TIMES) / 100.0,
+                np.tile(LINE[k] / 1e3, (N_TIMES, 1)),
+                np.abs(COURSE),
+                np.tile([0.0, 0, 1], (N_TIMES, 1)),
+                np.full(N_TIMES, 100.0),
+            )
+            for k in found
+        ]
+        case = case_of(values, true)
+        truth = replace(case.truth, extents_mm=np.array(true_extents))
+        return replace(case, truth=truth, dipoles=dipoles, extents_mm=np.array(extents, float))
+
+    def test_a_patch_found_as_it_is(self):
+        scores = score(self.case([8], [20]))
+        assert scores["extent_error_mm"] == 0
+        assert scores["average_precision"] == 1
+        assert scores["emd_mm"] == pytest.approx(0, abs=1e-9)
+        assert scores["localization_error_mm"] == 0
+
+    def test_a_patch_found_as_a_point(self):
+        scores = score(self.case([8], [0]))
+        assert scores["extent_error_mm"] == 20
+        assert scores["average_precision"] < 0.5  # one of its five positions
+        assert scores["emd_mm"] == pytest.approx((2 * 20 + 2 * 10) / 5)
+
+    def test_only_sources_that_are_found_have_an_extent_error(self):
+        both = self.case([8, 18], [10, 0], (8, 2), (20.0, 10.0))
+        assert score(both)["extent_error_mm"] == 10
+        assert np.isnan(score(self.case([18], [0]))["extent_error_mm"])
+        assert "extent_error_mm" not in score(case_of({5: 1.0}))
+
+    def test_points_are_scored_as_before(self):
+        values = {5: 1.0, 12: 2.0}
+        plain, told = case_of(values, (5, 12)), case_of(values, (5, 12))
+        told = replace(told, truth=replace(told.truth, extents_mm=np.zeros(2)))
+        assert score(told) == pytest.approx(score(plain), nan_ok=True)
+
+
 class TestSources:
     def test_a_perfect_estimate(self):
         case = case_of({5: 1.0, 12: 2.0}, (5, 12))
@@ -220,9 +271,9 @@ class TestPlaces:
         return [mne.Dipole(times, one, np.abs(COURSE), ori, zeros) for one in pos]
 
     def test_by_hand(self):
-        case = dataclasses.replace(case_of({5: 1.0}, radius=2.0), dipoles=self.dipoles(53))
+        case = replace(case_of({5: 1.0}, radius=2.0), dipoles=self.dipoles(53))
         case.truth.places[0, 0] = 53
-        nearest = dataclasses.replace(case, dipoles=None)
+        nearest = replace(case, dipoles=None)
         assert sources.localization_error(case) == pytest.approx(0, abs=1e-9)
         assert sources.localization_error(nearest) == pytest.approx(3)
         assert (sources.f1(case), sources.f1(nearest)) == (1, 0)
@@ -231,9 +282,9 @@ class TestPlaces:
         assert maps.roc_auc(case) == maps.roc_auc(nearest)
 
     def test_two_of_one_position_are_two(self):
-        case = dataclasses.replace(case_of({5: 2.0}, radius=1.0), dipoles=self.dipoles(48, 52))
+        case = replace(case_of({5: 2.0}, radius=1.0), dipoles=self.dipoles(48, 52))
         truth = Truth(np.array([[48.0, 0, 0], [52, 0, 0]]), [np.abs(COURSE)] * 2, 1.0)
-        case = dataclasses.replace(case, truth=truth)
+        case = replace(case, truth=truth)
         assert sources.f1(case) == 1
         assert sources.false_positives(case) == 0
         assert np.flatnonzero(case.everywhere).tolist() == [5]
@@ -242,7 +293,7 @@ class TestPlaces:
     def test_faint_ones_do_not_count(self):
         loud, faint = self.dipoles(48, 152)
         faint = mne.Dipole(faint.times, faint.pos, 0.005 * faint.amplitude, faint.ori, faint.gof)
-        case = dataclasses.replace(case_of({5: 2.0}), dipoles=[loud, faint])
+        case = replace(case_of({5: 2.0}), dipoles=[loud, faint])
         assert (case.magnitude > 0).tolist() == [True, False]
 
 
@@ -330,7 +381,7 @@ class TestFit:
     def test_vectors_are_needed_for_a_free_orientation(self):
         case = case_of({5: 1.0})
         axes = np.tile(np.eye(3), (len(LINE), 1))
-        free = dataclasses.replace(
+        free = replace(
             case.leadfield, n_orient=3, forward=case.leadfield.forward | {"source_nn": axes}
         )
         with pytest.raises(ValueError, match="must hold vectors"):
@@ -361,7 +412,7 @@ class TestNothing:
 
     def test_without_truth_or_field_there_is_less_to_score(self):
         case = case_of({5: 1.0})
-        blind = dataclasses.replace(case, field=None, truth=None)
+        blind = replace(case, field=None, truth=None)
         assert score(blind) == {}
 
     def test_an_estimate_of_another_source_space_is_refused(self):
@@ -387,6 +438,6 @@ class TestCost:
         for name, metric in METRICS.items():
             assert metric.name == name
             assert metric.better in ("higher", "lower", "")
-            assert metric.needs in ("truth", "field", "peaks", "run")
+            assert metric.needs in ("truth", "extents", "field", "peaks", "run")
             assert len(metric.reference) > 10
             assert (metric.compute is None) == (metric.needs == "run")

@@ -6,11 +6,12 @@ import warnings
 
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 from small_recordings import meg_info, points, sphere_forward
 
-from meg_vae import VAEInverse, datasets, read_vae_inverse
+from meg_vae import VAEInverse, compare, datasets, read_vae_inverse
 from meg_vae.comparison.recipes import Recipe
 from meg_vae.comparison.simulate import simulate_recording
 from meg_vae.meg.cortex import Cortex, cortex_of
@@ -291,3 +292,108 @@ def test_a_radius_needs_a_surface(recording):
         warnings.simplefilter("ignore")
         inverse = VAEInverse().fit(evoked, forward, cov)
     assert inverse.sources_.empty
+
+
+def ball_of_places(radius):
+    """The corners of an icosahedron: a mean over them is that over its sphere, up to degree 5."""
+    golden = (1 + 5**0.5) / 2
+    corners = [(0, a, b * golden) for a in (1, -1) for b in (1, -1)]
+    corners = np.array([np.roll(one, k) for one in corners for k in range(3)], float)
+    return radius * corners / np.linalg.norm(corners[0])
+
+
+def test_a_ball_has_the_field_of_a_point_at_its_centre():
+    info = meg_info(["planar", "magnetometer"], 60)
+    sphere = mne.make_sphere_model((0, 0, 0.04), 0.09, info=None, verbose="error")
+    centre, rr = np.array([0.02, 0.01, 0.08]), ball_of_places(0.012)
+
+    def mean_field(places):
+        n = len(places)
+        every = np.tile(np.eye(3), (n, 1))
+        pos = mne.setup_volume_source_space(
+            pos={"rr": np.repeat(places, 3, 0), "nn": every}, verbose="error"
+        )
+        forward = mne.make_forward_solution(info, None, pos, sphere, verbose="error")
+        gain = forward["sol"]["data"].reshape(len(info.ch_names), n, 3, 3)
+        return np.einsum("dnkk->dnk", gain).mean(1)
+
+    point, ball = mean_field(centre[None]), mean_field(centre + rr)
+    beside = mean_field(centre[None] + [0.003, 0, 0])
+    size = np.linalg.norm(point)
+    assert np.linalg.norm(ball - point) < 2e-3 * size
+    assert np.linalg.norm(beside - point) > 0.02 * size  # a null control: 3 mm are seen
+
+
+def test_a_radius_in_a_volume_fills_the_estimate_and_moves_nothing():
+    info = meg_info(["planar", "magnetometer"], 60)
+    src = mne.setup_volume_source_space(
+        pos=12.0, sphere=(0, 0, 0.04, 0.06), sphere_units="m", verbose="error"
+    )
+    forward = sphere_forward(info, src)
+    rng = np.random.default_rng(1)
+    k = 30
+    moment = np.cross(forward["source_rr"][k] - [0, 0, 0.04], [0.3, 1, 0.2])
+    gain = forward["sol"]["data"].reshape(len(info.ch_names), -1, 3)[:, k] @ moment
+    cov = mne.make_ad_hoc_cov(info, verbose="error")
+    sd = np.sqrt(cov.data)[:, None]
+    course = np.sin(np.linspace(0, 3, 40))
+    size = 20 * sd.mean() / np.abs(gain).max()
+    data = size * gain[:, None] * course + sd * rng.standard_normal((len(sd), 40))
+    evoked = mne.EvokedArray(data, info, nave=1, verbose="error")
+    point = VAEInverse().fit(evoked, forward, cov)
+    ball = VAEInverse(extent=20).fit(evoked, forward, cov)
+    assert len(ball.sources_) == len(point.sources_) == 1
+    np.testing.assert_array_equal(ball.filter_.positions.rr_head, point.filter_.positions.rr_head)
+    assert (point.sources_["extent_mm"] == 0).all()
+    assert point.sources_["extent_low_mm"].isna().all()  # no data could tell
+    row = ball.sources_.iloc[0]
+    assert (row[["extent_mm", "extent_low_mm", "extent_high_mm"]] == 20).all()
+    assert np.isnan(row["density_pAm_mm2"])
+    inside = np.linalg.norm(forward["source_rr"] - ball.filter_.positions.rr_head, axis=1) <= 0.02
+    stc = ball.apply(evoked, "vector")
+    assert 3 < len(stc.data) <= inside.sum() + 1
+    np.testing.assert_allclose(stc.data.sum(0), point.apply(evoked, "vector").data[0], rtol=1e-9)
+    np.testing.assert_allclose(ball.dipoles()[0].amplitude, point.dipoles()[0].amplitude, rtol=1e-9)
+
+
+def test_discs_all_over_look_like_the_discs_that_they_stand_for(head, cortex):
+    rr, field = head.forward["source_rr"], Plain()
+    discs = Discs(cortex, [field])
+    columns = np.moveaxis(field.gain(rr), 1, 0)
+    places, found = discs.everywhere(rr, columns)
+    assert set(np.round(places[:, 3], 6)) >= {0.03}
+    some = np.random.default_rng(0).choice(len(places), 20, replace=False)
+    exact = discs(places[some])[0].T
+    off = np.linalg.norm(found[:, some] - exact, axis=0) / np.linalg.norm(exact, axis=0)
+    assert np.median(off) < 0.15
+    few, none = discs.everywhere(rr + 1.0, columns)  # none of them on the surface
+    assert few.shape == (0, 4)
+    assert none.shape == (5, 0)
+
+
+def test_a_comparison_scores_patches(patchy):
+    truth = patchy.truth
+    result = compare(
+        patchy.evoked,
+        patchy.forward,
+        patchy.noise_cov,
+        ["vae", "zeros"],
+        truth=truth,
+        truth_extents_mm=15,
+    )
+    ours, null = result.table.iloc[0], result.table.iloc[1]
+    assert ours["extent_error_mm"] < 5
+    assert ours["average_precision"] > 0.5 > null["average_precision"]
+    assert ours["emd_mm"] < 15
+    assert ours["explained_variance"] > 60
+    assert null["extent_error_mm"] is pd.NA
+    assert len(result.estimates["vae"].data) > 4
+    with pytest.raises(ValueError, match=r"truth_extents_mm=\[1, 2, 3\].* 2 sources"):
+        compare(
+            patchy.evoked,
+            patchy.forward,
+            patchy.noise_cov,
+            ["vae"],
+            truth=truth,
+            truth_extents_mm=[1, 2, 3],
+        )

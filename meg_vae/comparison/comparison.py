@@ -33,6 +33,7 @@ def compare(
     methods: Sequence[str] = DEFAULT,
     *,
     truth: list[mne.Dipole] | None = None,
+    truth_extents_mm: float | Sequence[float] = 0.0,
     epochs: mne.BaseEpochs | None = None,
     n_folds: int = 5,
     hit_radius: float = HIT_MM,
@@ -60,6 +61,8 @@ def compare(
         The true sources in head coordinates, where they are known. They are for the scores, and
         their number for the few methods that say so in their ``oracle``. Of a dipole with several
         time points, the place at its largest amplitude counts.
+    truth_extents_mm : float | sequence of float
+        Radius of the true sources along the cortex, of all or of each; 0 is a point.
     epochs : mne.Epochs | None
         The epochs that ``evoked`` is the average of, for the held-out error; each method then runs
         ``n_folds`` times more.
@@ -105,7 +108,8 @@ def compare(
     names = check_methods(methods)
     forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
     options = {"loose": loose, "rank": rank, "weights": weights}
-    inputs = prepare(evoked, forward, noise_cov, true_sources(truth, hit_radius), **options)
+    known = true_sources(truth, hit_radius, truth_extents_mm)
+    inputs = prepare(evoked, forward, noise_cov, known, **options)
     folds = (
         []
         if epochs is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +62,11 @@ class Inputs:
         return UNTOLD if self.truth is None else len(self.truth.places)
 
 
-def true_sources(truth: list[mne.Dipole] | None, radius: float = HIT_MM) -> Truth | None:
+def true_sources(
+    truth: list[mne.Dipole] | None,
+    radius: float = HIT_MM,
+    extents_mm: float | Sequence[float] = 0.0,
+) -> Truth | None:
     """Check the true sources.
 
     Parameters
@@ -71,18 +76,20 @@ def true_sources(truth: list[mne.Dipole] | None, radius: float = HIT_MM) -> Trut
         largest amplitude counts.
     radius : float
         Distance within which a source counts as found, in mm.
+    extents_mm : float | sequence of float
+        Radii along the cortex of all of them, or of each; 0 is a point.
 
     Returns
     -------
     truth : Truth | None
-        Places in mm and time courses.
+        Places in mm, time courses and radii.
 
     Raises
     ------
     TypeError
         If it is no list of dipoles.
     ValueError
-        If the radius is not above 0.
+        If the radius is not above 0, or the extents are not one number of each source.
     """
     if not radius > 0:
         raise ValueError(f"hit_radius={radius!r} must be a distance in mm above 0.")
@@ -91,7 +98,15 @@ def true_sources(truth: list[mne.Dipole] | None, radius: float = HIT_MM) -> Trut
     if isinstance(truth, mne.Dipole) or not all(isinstance(one, mne.Dipole) for one in truth):
         raise TypeError("truth must be a list with an mne.Dipole per true source, or None.")
     courses = [np.asarray(one.amplitude, float) for one in truth]
-    return Truth(1e3 * dipole_places(truth), courses, radius)
+    extents = np.asarray(extents_mm, dtype=float)
+    if extents.shape not in ((), (len(truth),)) or not (extents >= 0).all():
+        raise ValueError(
+            f"truth_extents_mm={extents_mm!r} must be one radius in mm, or one for each of the "
+            f"{len(truth)} sources of truth; 0 is a point."
+        )
+    return Truth(
+        1e3 * dipole_places(truth), courses, radius, np.broadcast_to(extents, len(truth)).copy()
+    )
 
 
 def prepare(

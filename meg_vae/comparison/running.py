@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from meg_vae.comparison.inputs import Inputs
 from meg_vae.comparison.methods.conversions import at_nearest_positions
-from meg_vae.comparison.methods.registry import AM, Method
+from meg_vae.comparison.methods.registry import AM, Method, Sources
 from meg_vae.comparison.metrics import Cost, Scored, score
 from meg_vae.comparison.metrics.fit import whitened_dipole_field, whitened_field
 from meg_vae.comparison.metrics.pairing import positions_of
@@ -40,6 +40,8 @@ class Run:
         Time and peak memory; not a number if it was skipped.
     dipoles : list of mne.Dipole | None
         The sources at their places, where the method named places.
+    extents_mm : ndarray, shape (n_found,) | None
+        Their radii, 0 for points, where the method knows larger ones.
     field : ndarray, shape (rank, n_times) | None
         What the sources put on the whitened sensors, from their places; None if they are not in
         A·m.
@@ -51,6 +53,7 @@ class Run:
     note: str
     cost: Cost
     dipoles: list[mne.Dipole] | None = None
+    extents_mm: NDArray[np.float64] | None = None
     field: NDArray[np.float64] | None = None
 
 
@@ -80,23 +83,29 @@ def run_method(method: Method, inputs: Inputs) -> Run:
         options["nave"] = inputs.nave
     if method.weighted and inputs.weights is not None:
         options["weights"] = inputs.weights
-    estimate, dipoles, field, error, cost = None, None, None, "", Cost()
+    estimate, dipoles, extents, field, error, cost = None, None, None, None, "", Cost()
     with warnings.catch_warnings(record=True) as caught, use_log_level("warning"):
         warnings.simplefilter("always")
         try:
             with cost:
                 found = method.run(evoked, inputs.forward, noise_cov, **options)
-            if isinstance(found, list):
+            if isinstance(found, Sources):
+                _check_dipoles(found.dipoles, inputs)
+                dipoles, extents = found.dipoles, found.extents_mm
+                field = inputs.leadfield.whitener @ found.fitted.data
+                found = found.estimate
+            elif isinstance(found, list):
                 _check_dipoles(found, inputs)
                 dipoles, found = found, at_nearest_positions(found, inputs.forward, inputs.evoked)
             _check(found, inputs)
-            if method.unit == AM:
+            if method.unit == AM and field is None:
                 field = _field(found, dipoles, inputs)
             estimate = found
         except Exception as problem:  # whatever it is, the other methods go on
-            dipoles, error = None, f"{type(problem).__name__}: {problem}"
+            dipoles, extents, field = None, None, None
+            error = f"{type(problem).__name__}: {problem}"
     status = FAILED if estimate is None else OK if np.any(estimate.data) else EMPTY
-    return Run(method, status, estimate, _note(error, caught), cost, dipoles, field)
+    return Run(method, status, estimate, _note(error, caught), cost, dipoles, extents, field)
 
 
 def _field(
@@ -199,4 +208,5 @@ def scored(run: Run, inputs: Inputs) -> Scored:
         leadfield=inputs.leadfield,
         truth=inputs.truth,
         dipoles=run.dipoles,
+        extents_mm=run.extents_mm,
     )

@@ -86,7 +86,7 @@ class Densities:
         near = np.flatnonzero(np.isfinite(distance).all(0))
         near = near[share @ distance[:, near] < radius + self._edge]
         distance = distance[:, near]
-        kernel, bend = self._kernel(share @ distance, radius)
+        kernel, bend = profile(share @ distance, radius, self._edge)
         own = self.cortex.area[near]
         total = own @ kernel
         value = own * kernel / total
@@ -121,7 +121,7 @@ class Densities:
         distance = self._distances(centres, places[:, 3].max())
         near = np.flatnonzero((distance < places[:, 3].max() + self._edge).any(0))
         distance = distance[number.ravel()][:, near]
-        even = self._kernel(distance, places[:, 3:])[0] * self.cortex.area[near]
+        even = profile(distance, places[:, 3:], self._edge)[0] * self.cortex.area[near]
         even /= even.sum(1, keepdims=True)
         F = _functions((self.cortex.rr[near] - places[:, None, :3]) / places[:, 3, None, None])
         mean = (even[:, None] * F).sum(2, keepdims=True)
@@ -152,10 +152,28 @@ class Densities:
         slope = -4 * left[:, None] * away / reach**2 / np.square(left).sum()
         return some, share, slope - share[:, None] * slope.sum(0)
 
-    def _kernel(self, distance: Array, radius: Array | float) -> tuple[Array, Array]:
-        """Density at distances from a centre, 1 inside, and its derivative in the radius."""
-        inside = ((radius - distance + self._edge) / (2 * self._edge)).clip(0.0, 1.0)
-        return inside**2 * (3 - 2 * inside), 3 * inside * (1 - inside) / self._edge
+
+def profile(distance: Array, radius: Array | float, edge: float) -> tuple[Array, Array]:
+    """Give the density of a disc at distances from its centre, and its derivative in the radius.
+
+    Parameters
+    ----------
+    distance : ndarray
+        Along the surface, m.
+    radius : ndarray | float
+        Of the disc, m.
+    edge : float
+        Half the width of its smooth edge, m.
+
+    Returns
+    -------
+    density : ndarray
+        1 inside, dimensionless.
+    derivative : ndarray
+        Per m.
+    """
+    inside = ((radius - distance + edge) / (2 * edge)).clip(0.0, 1.0)
+    return inside**2 * (3 - 2 * inside), 3 * inside * (1 - inside) / edge
 
 
 def _functions(x: Array) -> Array:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from meg_vae.meg.cortex import Cortex
 from meg_vae.meg.densities import Densities, Density
 from meg_vae.meg.field import ContinuousField
+from meg_vae.meg.grid_discs import GridDiscs
 from meg_vae.meg.interpolation import Vertices
 
 SMALLEST, LARGEST = 0.004, 0.030  # m, radius of a disc: what is smaller is a point
@@ -145,6 +146,26 @@ class Discs:
             found.append(field.whiten(field.carried(own.swapaxes(1, 2), delta)))
         stacked = np.concatenate(found, 1)
         return stacked[..., 0], stacked[..., 1:].swapaxes(1, 2)
+
+    def everywhere(self, rr: Array, columns: Array) -> tuple[Array, Array]:
+        """Give discs of all sizes all over the cortex, as positions show them.
+
+        Parameters
+        ----------
+        rr : ndarray, shape (n, 3)
+            The positions in head coordinates, m.
+        columns : ndarray, shape (d, n, 3)
+            Fields of dipoles there.
+
+        Returns
+        -------
+        places : ndarray, shape (m, 4)
+            Centres in head coordinates and radii, m.
+        columns : ndarray, shape (d, m)
+            Their fields.
+        """
+        discs = GridDiscs.of(rr, self.cortex, self.smallest, self.largest)
+        return discs.places, np.asarray(discs.moments @ columns.reshape(len(columns), -1).T).T
 
     def _of_each(self, places: Array) -> tuple[list[Density], list[Array]]:
         """Give the densities of discs, and the fields of these and their patterns in each run.

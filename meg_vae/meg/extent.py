@@ -1,4 +1,10 @@
-"""How large sources are: the option, and what it says of a forward model."""
+"""How large sources are: the option, and what it says of a forward model.
+
+On a cortex they are discs, whose fields tell how large they are. In a volume they are balls, whose
+fields do not: in a homogeneous conductor each component of the lead field is harmonic in the place
+of the source, so that its mean over a ball is its value at the centre. How large a ball is can be
+given, and fills an estimate; it cannot be learnt.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +52,11 @@ class Extent:
         return cls(np.zeros(n), np.full((n, 2), np.nan), np.full(n, np.nan))
 
     @classmethod
+    def of_balls(cls, n: int, radius: float) -> Extent:
+        """Describe balls of a given radius, m."""
+        return cls(np.full(n, radius), np.full((n, 2), radius), np.full(n, np.nan))
+
+    @classmethod
     def of(cls, discs: Discs | None, places: Array, radius: Array, interval: Array) -> Extent:
         """Describe the sources of a fit at places (m, 3), of a radius (m,), which may be zero."""
         if discs is None:
@@ -76,8 +87,8 @@ def check_extent(extent: Any, positions: str) -> None:
     named = isinstance(extent, str) and extent in ("learn", "point")
     if not named and not (number and low <= float(extent) <= high):
         raise ValueError(
-            f"extent={extent!r} must be 'learn', 'point' or the radius of all sources along the "
-            f"cortex, from {low:g} to {high:g} mm."
+            f"extent={extent!r} must be 'learn', 'point' or the radius of all sources, along the "
+            f"cortex or of balls in a volume, from {low:g} to {high:g} mm."
         )
     if number and positions == "grid":
         raise ValueError(
@@ -101,14 +112,15 @@ def discs_of(extent: Any, forward: mne.Forward, field: FieldOfRuns) -> Discs | N
     Returns
     -------
     discs : Discs | None
-        None where sources are points: because that is asked for, or there is no fine surface.
+        None where sources have the fields of points: because that is asked for, there is no fine
+        surface, or they are balls.
 
     Raises
     ------
     ValueError
-        If a radius is given and there is no fine surface.
+        If a radius is given and the surface is not fine.
     """
-    if extent == "point":
+    if extent == "point" or ball_radius(extent, forward) is not None:
         return None
     cortex = cortex_of(forward)
     if cortex is None or cortex.spacing > COARSE:
@@ -117,9 +129,62 @@ def discs_of(extent: Any, forward: mne.Forward, field: FieldOfRuns) -> Discs | N
         edges = "" if cortex is None else f" with edges of {1e3 * COARSE:g} mm or less"
         raise ValueError(
             f"extent={extent!r} is a radius along the cortex, and forward has no triangulated "
-            f"surface{edges}; use extent='point', or a surface source space."
+            f"surface{edges}; use extent='point', or another source space."
         )
     return Discs(cortex, field.fields, None if extent == "learn" else 1e-3 * float(extent))
+
+
+def ball_radius(extent: Any, forward: mne.Forward) -> float | None:
+    """Give the radius of the balls that sources are.
+
+    Parameters
+    ----------
+    extent : str | float
+        The option of `VAEInverse`.
+    forward : mne.Forward
+        The forward model.
+
+    Returns
+    -------
+    radius : float | None
+        In m; None where sources are something else.
+    """
+    volume = all(one["type"] == "vol" or "shape" in one for one in forward["src"])
+    return 1e-3 * float(extent) if volume and not isinstance(extent, str) else None
+
+
+def cover_of_balls(forward: mne.Forward, places: Array, radius: float, nearest: Array) -> Cover:
+    """Tell which positions of a volume stand for balls in an estimate.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+        The forward model.
+    places : ndarray, shape (n_active, 3)
+        Their centres in head coordinates, m.
+    radius : float
+        Their radius, m.
+    nearest : ndarray of int, shape (n_active,)
+        The position that is nearest to each.
+
+    Returns
+    -------
+    cover : Cover
+        The positions within each ball share its moment evenly.
+    """
+    tree = cKDTree(forward["source_rr"])
+    inside = [
+        np.union1d(tree.query_ball_point(place, radius), k)
+        for place, k in zip(places, nearest, strict=True)
+    ]
+    counts = np.array([len(one) for one in inside], np.int64)
+    source = np.repeat(np.arange(len(places)), counts)
+    index = np.concatenate([np.zeros(0, np.int64), *inside]).astype(np.int64)
+    return Cover(
+        source=source,
+        share=np.eye(3) / counts[source, None, None],
+        positions=active_positions(forward, index),
+    )
 
 
 def cover_of(

@@ -56,8 +56,10 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         cortex, whichever explains the data better, and its radius along the surface is found with
         its place; "point" takes all for points, and a number all for discs of that radius in mm (4
         to 30). A disc holds dipoles along the normals of the white surface that ``forward["src"]``
-        has, of about even density. In volumes, on the grid, and where no evidence is asked for
-        (``min_log_evidence=0``) sources are points.
+        has, of about even density. On the grid, and where no evidence is asked for
+        (``min_log_evidence=0``), sources are points. In a volume the field does not tell how large
+        a source is: a number there takes all for balls, which fill the estimate, and "learn" leaves
+        points.
     registration : "auto" | "learn" | tuple of float | None
         Whether the sensors may lie elsewhere, relative to the head, than ``info`` and the forward
         model say. None takes them as given. "learn" finds three shifts and three turns with the

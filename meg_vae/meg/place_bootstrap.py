@@ -40,10 +40,10 @@ def resample_places(
     axis, peaks = directions(inverse.filter_, own)
     averages = [np.tensordot(w, run.whitened, 1) for w, run in zip(weights, runs, strict=True)]
     field, leadfield = FieldOfRuns([run.field for run in runs]), runs[0].leadfield
-    start = _start(inverse, runs, leadfield.forward["source_rr"], field.spacing)
     known = [(inverse.n_effective_, noise) for noise in learnt_noises(inverse)]  # samples at most
     large = inverse.sources_["extent_mm"].any()
     discs = discs_of(inverse.extent, leadfield.forward, field) if large else None
+    start = _start(inverse, runs, leadfield.forward["source_rr"], field.spacing, discs)
     rr, Phis = leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
     model = field, discs, rr, Phis
     tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
@@ -80,7 +80,11 @@ _Sample = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
 def _start(
-    inverse: VAEInverse, runs: list[EpochsRun], rr: NDArray[np.float64], spacing: float
+    inverse: VAEInverse,
+    runs: list[EpochsRun],
+    rr: NDArray[np.float64],
+    spacing: float,
+    discs: Discs | None,
 ) -> dict[str, Any]:
     """Where the samples start: the sources of the fit, in noise of nearly twice the variance."""
     from meg_vae.model.sliding.prior import place_prior
@@ -90,13 +94,13 @@ def _start(
     twice = 2 - np.mean([1 / len(run.whitened) for run in runs])
     size, axes = np.linalg.eigh(filter_.prior)
     factors = axes * np.sqrt(size.clip(0))[:, None, :]
-    extents = 1e-3 * inverse.sources_["extent_mm"].to_numpy()
+    extents = 1e-3 * inverse.sources_["extent_mm"].to_numpy() * (discs is not None)
     first = np.zeros((3, 3))
     first[0, 0] = 1.0  # a disc has one direction, the model's first
     size = np.sqrt(np.trace(filter_.prior, axis1=1, axis2=2))[:, None, None]
     places = filter_.positions.rr_head
     return {
-        "places": np.c_[places, extents] if extents.any() else places,
+        "places": places if discs is None else np.c_[places, extents],
         "factors": np.where(extents[:, None, None] > 0, size * first, factors),
         "variance": float(np.mean(inverse.noise_variance_) * twice),
         "learn": isinstance(given, str),

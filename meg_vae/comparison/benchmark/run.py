@@ -237,7 +237,7 @@ def _one(
 def _inputs(recipe: Recipe, seed: int, loose: float | str) -> Inputs:
     """Simulate and prepare; kept, because the methods of one recording run one after the other."""
     case = simulate_recording(recipe, seed)
-    truth = true_sources(case.truth, recipe.hit_radius_mm)
+    truth = true_sources(case.truth, recipe.hit_radius_mm, recipe.extent_mm)
     return prepare(case.evoked, case.forward, case.noise_cov, truth, loose=loose, rank=None)
 
 

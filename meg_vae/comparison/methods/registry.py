@@ -7,11 +7,35 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import mne
+import numpy as np
+from numpy.typing import NDArray
 
 AM = "A·m"
 DIMENSIONLESS = "dimensionless"
 N_SOURCES = "the number of sources"  # the one thing that a method may be told of the truth
 FAMILIES = ("VAE", "Sparse", "Bayesian", "Minimum norm", "Scanning", "Dipoles", "Null")
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What a method found whose sources can be larger than a point.
+
+    Attributes
+    ----------
+    dipoles : list of mne.Dipole
+        Each source at its place, or centre, with the moment of all of it.
+    extents_mm : ndarray, shape (n_sources,)
+        Its radius along the cortex, 0 for a point.
+    estimate : SourceEstimate
+        Three components at all positions that the sources fill, or are nearest to.
+    fitted : mne.Evoked
+        What they put on the sensors.
+    """
+
+    dipoles: list[mne.Dipole]
+    extents_mm: NDArray[np.float64]
+    estimate: mne.SourceEstimate
+    fitted: mne.Evoked
 
 
 @dataclass(frozen=True)
@@ -38,7 +62,8 @@ class Method:
         ``run(evoked, forward, noise_cov, *, loose, rank)`` gives the estimate: of three components
         (a vector estimate) unless the orientation is fixed, and empty if it finds nothing. A method
         whose sources lie between the positions gives a list of `mne.Dipole` instead, each at one
-        place; it needs a forward model of free orientation. ``evoked.nave`` must be 1 and
+        place, or `Sources` where they can be larger than a point; it needs a forward model of free
+        orientation. ``evoked.nave`` must be 1 and
         ``noise_cov`` that of the average. A method that is told something also gets ``n_sources``.
     oracle : str
         What it is told of the truth: nothing (""), or ``N_SOURCES``; where the truth is not known,
@@ -60,7 +85,7 @@ class Method:
     sparse: bool
     knobs: str
     reference: str
-    run: Callable[..., mne.SourceEstimate | list[mne.Dipole]]
+    run: Callable[..., mne.SourceEstimate | list[mne.Dipole] | Sources]
     oracle: str = ""
     by_trial: bool = False
     weighted: bool = False

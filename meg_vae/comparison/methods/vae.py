@@ -8,7 +8,7 @@ import mne
 
 import meg_vae.model.sparse_vae  # noqa: F401 (here, so that loading torch is not timed as solving)
 from meg_vae.comparison.methods.conversions import along_normals, is_fixed
-from meg_vae.comparison.methods.registry import AM, Method, register
+from meg_vae.comparison.methods.registry import AM, Method, Sources, register
 from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.inverse import VAEInverse
 from meg_vae.meg.weights import Weights
@@ -29,9 +29,15 @@ def _at_places(
     loose: float | str,
     rank: Any,
     weights: Weights = None,
-) -> list[mne.Dipole]:
+) -> Sources:
     """Find sources in and between the positions; ``loose`` is for those that lie on them."""
-    return VAEInverse(rank=rank).fit(evoked, forward, noise_cov, weights=weights).dipoles()
+    inverse = VAEInverse(rank=rank).fit(evoked, forward, noise_cov, weights=weights)
+    return Sources(
+        dipoles=inverse.dipoles(),
+        extents_mm=inverse.sources_["extent_mm"].to_numpy(float),
+        estimate=inverse.apply(evoked, "vector"),
+        fitted=inverse.filter_.predict(evoked),
+    )
 
 
 def _on_grid(prior: float | str | None = None, orientation: str | None = None) -> Any:

@@ -55,9 +55,9 @@ class Metric:
     worst : float
         What a run that failed counts as; for scores against the truth this is what an empty
         estimate scores.
-    needs : "truth" | "field" | "peaks" | "run"
-        What it can be computed of: true sources, at least one; an estimate in A·m; any true
-        sources, possibly none; or the run itself.
+    needs : "truth" | "extents" | "field" | "peaks" | "run"
+        What it can be computed of: true sources, at least one; these, and sources that can be
+        larger than a point; an estimate in A·m; any true sources, possibly none; or the run itself.
     reference : str
         Where it was defined.
     compute : callable | None
@@ -123,6 +123,15 @@ _ALL = (
         "truth",
         "After Owen et al. (2012), NeuroImage 60:305, with misses counted as correlation 0",
         sources.aggregate_performance,
+    ),
+    Metric(
+        "extent_error_mm",
+        "Extent error (mm)",
+        "lower",
+        _NAN,
+        "extents",
+        "Difference of the radii along the cortex",
+        sources.extent_error,
     ),
     Metric(
         "roc_auc",
@@ -211,8 +220,10 @@ def score(scored: Scored) -> dict[str, float]:
     scores : dict of float
         Values by name; those that do not apply are left out.
     """
+    known = scored.truth is not None and len(scored.truth.places) > 0
     can = {
-        "truth": scored.truth is not None and len(scored.truth.places) > 0,
+        "truth": known,
+        "extents": known and scored.extents_mm is not None,
         "peaks": scored.truth is not None,
         "field": scored.field is not None,
         "run": False,

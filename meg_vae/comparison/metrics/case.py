@@ -28,11 +28,19 @@ class Truth:
         Their time courses in A·m.
     radius : float
         Distance within which a source counts as found, in mm.
+    extents_mm : ndarray, shape (n_true,) | None
+        How far each goes along the cortex; 0 is a point, and None takes all for points.
     """
 
     places: NDArray[np.float64]
     courses: list[NDArray[np.float64]]
     radius: float = p.HIT_MM
+    extents_mm: NDArray[np.float64] | None = None
+
+    @property
+    def extents(self) -> NDArray[np.float64]:
+        """How far each goes along the cortex, mm, shape (n_true,)."""
+        return np.zeros(len(self.places)) if self.extents_mm is None else self.extents_mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +50,7 @@ class Scored:
     A method may name places between the positions, as dipoles. Distances, counts, strengths, time
     courses and the field are then those of the dipoles at their places; where a map of the
     positions is needed (ROC, average precision, region error), the estimate stands for them, in
-    which each is at the position nearest to it.
+    which a point is at the position nearest to it and a patch fills its positions.
 
     Attributes
     ----------
@@ -60,6 +68,8 @@ class Scored:
         The true sources.
     dipoles : list of mne.Dipole | None
         The sources, where the method named places.
+    extents_mm : ndarray, shape (n_found,) | None
+        Their radii along the cortex, where the method knows sources that are larger than a point.
     """
 
     estimate: mne.SourceEstimate
@@ -69,6 +79,7 @@ class Scored:
     leadfield: LeadField
     truth: Truth | None
     dipoles: list[mne.Dipole] | None = None
+    extents_mm: NDArray[np.float64] | None = None
 
     @cached_property
     def found_rr(self) -> NDArray[np.float64]:
@@ -116,7 +127,9 @@ class Scored:
     def everywhere(self) -> NDArray[np.float64]:
         """Magnitude at every position of the forward model."""
         full = np.zeros(len(self.source_rr))
-        full[self._index] = self._magnitude(self.estimate.data)
+        data = np.asarray(self.estimate.data)
+        named = self.dipoles is not None  # the positions of a patch are all meant
+        full[self._index] = p.peak_magnitude(data) if named else self._magnitude(data)
         return full
 
     @cached_property

@@ -15,7 +15,7 @@ from meg_vae.comparison.metrics.pairing import MISSING_MM
 
 
 def true_places(scored: Scored) -> NDArray[np.bool_]:
-    """Tell which positions of the source space are true: those within the radius of a source.
+    """Tell which positions of the source space are true: those of a patch, or near to a point.
 
     Parameters
     ----------
@@ -25,10 +25,14 @@ def true_places(scored: Scored) -> NDArray[np.bool_]:
     Returns
     -------
     true : ndarray of bool, shape (n_positions,)
-        The nearest position of each source is always among them.
+        Those within the extent of a patch, or within the radius of a point; the nearest position of
+        each source is always among them.
     """
     distance = cdist(scored.source_rr, scored.truth.places)
-    true: NDArray[np.bool_] = (distance <= scored.truth.radius).any(axis=1)
+    extents = scored.truth.extents
+    true: NDArray[np.bool_] = (distance <= np.where(extents > 0, extents, scored.truth.radius)).any(
+        axis=1
+    )
     true[distance.argmin(axis=0)] = True
     return true
 
@@ -122,8 +126,8 @@ def spatial_dispersion(scored: Scored) -> float:
 def earth_movers_distance(scored: Scored) -> float:
     """Work it takes to carry the estimate onto the truth, both of total weight 1, in mm, by POT.
 
-    Weights are root mean squares over time; they are carried in straight lines, and no way counts
-    as longer than 100 mm.
+    Weights are root mean squares over time, those of patches shared evenly by the positions that
+    they fill; they are carried in straight lines, and no way counts as longer than 100 mm.
 
     Parameters
     ----------
@@ -135,12 +139,32 @@ def earth_movers_distance(scored: Scored) -> float:
     distance : float
         From 0 to 100 mm; 100 mm for an empty estimate.
     """
-    weight = scored.strength
+    truth, weight = scored.truth, scored.strength
     if not weight.any():
         return MISSING_MM
-    rows = np.flatnonzero(weight)
-    places = scored.found_rr[rows]
-    true = np.array([np.sqrt(np.square(one).mean()) for one in scored.truth.courses])
-    cost = np.minimum(cdist(places, scored.truth.places), MISSING_MM)
-    found = weight[rows] / weight[rows].sum()
-    return float(ot.emd2(found, true / true.sum(), cost, numItermax=1_000_000))
+    rr = scored.source_rr
+    strength = np.array([np.sqrt(np.square(one).mean()) for one in truth.courses])
+    found, places = _spread(scored.found_rr, weight, scored.extents_mm, rr)
+    true, goals = _spread(truth.places, strength, truth.extents_mm, rr)
+    cost = np.minimum(cdist(places, goals), MISSING_MM)
+    return float(ot.emd2(found, true, cost, numItermax=1_000_000))
+
+
+def _spread(
+    places: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    extents: NDArray[np.float64] | None,
+    rr: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share weights of patches by the positions (n, 3) that they fill; weights of sum 1, places."""
+    some = np.flatnonzero(weight)
+    if extents is None or not extents.any():
+        return weight[some] / weight.sum(), places[some]
+    parts, where = [], []
+    for k in some:
+        near = rr[np.linalg.norm(rr - places[k], axis=1) <= extents[k]]
+        own = near if len(near) else places[[k]]
+        parts.append(np.full(len(own), weight[k] / len(own)))
+        where.append(own)
+    total = np.concatenate(parts)
+    return total / total.sum(), np.concatenate(where)

@@ -50,6 +50,26 @@ def hit_rate(scored: Scored) -> float:
     return float((_top(scored) <= scored.truth.radius).mean())
 
 
+def extent_error(scored: Scored) -> float:
+    """Average how much larger or smaller found sources are than the true ones they are paired with.
+
+    Parameters
+    ----------
+    scored : Scored
+        The estimate and the truth.
+
+    Returns
+    -------
+    error : float
+        Mean over the true sources that are found, in mm of the radius; not a number where none is.
+    """
+    truth, rows = scored.truth, scored.peak_rows[: len(scored.truth.places)]
+    hit, by = pairs(truth.places, scored.found_rr[rows], truth.radius)
+    if not len(hit):
+        return float("nan")
+    return float(np.abs(scored.extents_mm[rows[by]] - truth.extents[hit]).mean())
+
+
 def pairs(
     true: NDArray[np.float64], found: NDArray[np.float64], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

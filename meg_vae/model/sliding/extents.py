@@ -23,11 +23,12 @@ from meg_vae.model.misfit import best_variance, growth
 from meg_vae.model.sliding.choice import BETTER, log_evidence
 from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.field import Extended, Field
-from meg_vae.model.sliding.growth import pull
+from meg_vae.model.sliding.growth import Grid, grid_growth, pull
 from meg_vae.model.sliding.laplace import place_covariance
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
 TRIAL = Effort(tol=0.05, nats=0.1)
+GLANCE = Effort(tol=0.1, nats=0.5)  # whether a few nats are lost
 HOPELESS = -30.0  # nats that a patch may at first be worse than a point, to be tried
 REACH = 0.4  # of the largest extent: how far the centre of a patch may be from its points
 TRIES = 4  # of each source, at most
@@ -175,13 +176,20 @@ def _best_column(S: Tensor, Q: Tensor, n: float, share: float) -> tuple[Tensor, 
 
 
 def with_growing_patch(
-    data: Data, sources: Sources, field: Field, place: Tensor, least: float
+    data: Data, sources: Sources, field: Field, grid: Grid, place: Tensor, least: float
 ) -> tuple[Sources, float]:
-    """Let in a patch about a place, if it is worth ``least`` nats or more.
+    """Let in the patch that grows most, about a place or anywhere, if it is worth ``least`` nats.
 
-    Gives the sources, and what the best patch there has to offer in nats.
+    Gives the sources, and what that patch has to offer in nats.
     """
-    patch, fall = best_patch(data, sources, field, place)
+    offers = [best_patch(data, sources, field, place)]
+    if grid.larger is not None and len(grid.larger.places):
+        at = pull(data, sources)
+        height = at.lifted(grid_growth(at, grid.larger), grid.larger.places)
+        highest = grid.larger.places[height.argmax()]
+        if torch.linalg.vector_norm((highest - place)[:-1]) > REACH * _extended(field).largest:
+            offers.append(best_patch(data, sources, field, highest))
+    patch, fall = max(offers, key=lambda one: float(one[1]))
     offer = data.n / 2 * float(fall)
     if offer < least:
         return sources, offer
@@ -210,7 +218,7 @@ def extent_intervals(data: Data, sources: Sources, field: Field) -> Tensor:
                 interval[k, 0] = 0.0
             continue
         interval[k, 1] = extended.smallest
-        new = settle(data, _with_patch(sources, field, k), field, TRIAL)
+        new = settle(data, _with_patch(sources, field, k), field, GLANCE)
         lost = data.n / 2 * float(whiten(data, new).energy - whiten(data, sources).energy)
         if lost < DOUBT and len(new) == len(sources) and new.places[-1, -1]:
             interval[k, 1] = _interval(data, new, field)[-1, 1]
@@ -228,7 +236,7 @@ def _interval(data: Data, sources: Sources, field: Field) -> Tensor:
 
 def _may_be_point(data: Data, sources: Sources, field: Field, k: int) -> bool:
     """Whether a point explains nearly as much as patch k."""
-    new = settle(data, _with_point(sources, field, k), field, FIRM)
+    new = settle(data, _with_point(sources, field, k), field, GLANCE)
     lost = data.n / 2 * float(whiten(data, new).energy - whiten(data, sources).energy)
     return lost < DOUBT
 

@@ -66,6 +66,12 @@ class Extended(Protocol):
     def columns(self, places: Places, delta: Places) -> tuple[Places, Places]:
         """Values and patterns alone at places that `near` gave."""
 
+    def everywhere(self, grid: Places, columns: Places) -> tuple[Places, Places]:
+        """Places (m, q + 1) of sources of all sizes all over, and their columns (d, m).
+
+        Roughly, from the columns (d, n, o) of points at a grid (n, q).
+        """
+
 
 @dataclass(frozen=True)
 class Field:

@@ -90,7 +90,7 @@ def refine(
         moved = with_better_places(data, sources, field, grid)
         more, offer, place = with_growing(data, moved, field, grid, asked)
         if kinds and more is moved:
-            more, larger = with_growing_patch(data, moved, field, place[0], asked)
+            more, larger = with_growing_patch(data, moved, field, grid, place[0], asked)
             offer = max(offer, larger)
         if more is sources:
             break
