@@ -214,6 +214,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
         noise_cov: mne.Covariance | list[mne.Covariance],
         *,
         info: mne.Info | list[mne.Info | None] | None = None,
+        n_samples: float | None = None,
         bem: str | Path | mne.bem.ConductorModel | None = None,
         trans: str | Path | mne.Transform | None = None,
         weights: Weights = None,
@@ -223,14 +224,17 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
 
         Parameters
         ----------
-        evoked : Evoked | list of Evoked | Epochs | Raw | Covariance | list of runs
+        evoked : Evoked | list of Evoked | Epochs | Raw | Covariance | CrossSpectralDensity | \
+                EpochsTFR | AverageTFR | list of runs
             The data, cropped to the time of interest. Responses of one list share their sources,
             each with its own time course. Where ``forward`` is a list, these are the runs, each of
             any of these kinds. Of epochs the average is fitted. A recording counts
             without the mean of each channel and without samples annotated as bad. A covariance of
             data (`mne.compute_covariance`) is fitted with as many samples as its ``nfree`` says;
             it has no time, so in ``sources_`` its ``peak_nAm`` is the standard deviation of the
-            amplitude and its ``peak_s`` NaN. The evidence of a recording or a covariance counts the
+            amplitude and its ``peak_s`` NaN. So it is for a cross-spectral density
+            (`mne.time_frequency.csd_multitaper` and its like) and a complex time-frequency
+            decomposition, of which all frequencies count together. The evidence of a recording or a covariance counts the
             samples that the low-pass leaves, and does not see how they follow each other: of slow
             data it is too large.
         forward : mne.Forward | path-like | list of these
@@ -239,13 +243,19 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             ``fit([run1, run2], [forward1, forward2], noise_cov)``: the runs share their sources,
             each with its own head position, sensors and time courses, and all forward models have
             the same positions.
-        noise_cov : mne.Covariance | path-like | list of these
-            Noise covariance of single trials; it is divided by the number of averages: ``nave`` of
+        noise_cov : mne.Covariance | path-like | CrossSpectralDensity | EpochsTFR | list of these
+            Noise covariance of single trials, or for data by frequency their like of a baseline or
+            an empty room, of the same frequencies; it is divided by the number of averages: ``nave`` of
             an evoked response, the number of epochs, 1 for a recording or a covariance. It counts
             as an estimate from ``nfree`` samples at the rate of the data, or as exact where that
             is 0. A list holds that of each run.
         info : mne.Info | list of mne.Info | None
-            Measurement info of the data, needed with a covariance alone; of each run, or one.
+            Measurement info of the data, needed with a covariance or a cross-spectral density
+            alone; of each run, or one.
+        n_samples : float | None
+            Independent complex samples behind data by frequency (epochs × tapers × frequencies,
+            where these do not overlap), and behind noise by frequency. None counts them by how the
+            eigenvalues scatter.
         bem : path-like | mne.bem.ConductorModel | None
             BEM solution, or sphere model, that the forward model was computed with. With it and
             ``trans`` MNE computes the lead field at every place; without, it is interpolated
@@ -299,7 +309,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
                 "the runs to one position (mne.preprocessing.maxwell_filter with destination=)."
             )
         with use_log_level(self.verbose):
-            runs = fit_runs(evoked, forward, noise_cov, info)
+            runs = fit_runs(evoked, forward, noise_cov, info, n_samples)
             for run in runs:
                 self._check_subject(run.forward)
             runs, self.background_ = with_backgrounds(runs, baseline, self.rank)

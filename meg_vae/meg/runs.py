@@ -13,6 +13,7 @@ import numpy as np
 from meg_vae.meg.arguments import RUNS, as_covariance, as_forward, kinds
 from meg_vae.meg.data import FitData
 from meg_vae.meg.inputs import fit_data
+from meg_vae.meg.spectral import is_spectral, spectral_data
 
 SAME_MM = 0.1  # positions of forward models that are this near are the same
 
@@ -54,7 +55,9 @@ def naming_run(number: int, n_runs: int) -> Iterator[None]:
         raise kind(f"run {number + 1} of {n_runs}: {error}") from None
 
 
-def fit_runs(evoked: Any, forward: Any, noise_cov: Any, info: Any) -> list[FitRun]:
+def fit_runs(
+    evoked: Any, forward: Any, noise_cov: Any, info: Any, n_samples: float | None = None
+) -> list[FitRun]:
     """Check what a fit is given, and sort it by runs.
 
     Parameters
@@ -66,7 +69,9 @@ def fit_runs(evoked: Any, forward: Any, noise_cov: Any, info: Any) -> list[FitRu
     noise_cov : mne.Covariance | path-like | list of these
         A list holds the covariance of each run.
     info : mne.Info | list of mne.Info or None | None
-        Measurement info of covariances.
+        Measurement info of covariances and cross-spectral densities.
+    n_samples : float | None
+        Independent complex samples behind data by frequency.
 
     Returns
     -------
@@ -80,8 +85,7 @@ def fit_runs(evoked: Any, forward: Any, noise_cov: Any, info: Any) -> list[FitRu
         runs, or the forward models have other positions.
     """
     if not isinstance(forward, (list, tuple)):
-        model, cov = as_forward(forward), as_covariance(noise_cov)
-        return [FitRun(fit_data(evoked, info), model, cov)]
+        return [_run(evoked, as_forward(forward), noise_cov, info, n_samples)]
     n = len(forward)
     _check_number(evoked, forward)
     covs, infos = of_each("noise_cov", noise_cov, n), of_each("info", info, n)
@@ -90,11 +94,26 @@ def fit_runs(evoked: Any, forward: Any, noise_cov: Any, info: Any) -> list[FitRu
         with naming_run(k, n):
             shared = covariances and isinstance(info, mne.Info)
             own = None if shared and not isinstance(one, mne.Covariance) else own
-            model, cov = as_forward(model), as_covariance(cov)
-            runs.append(FitRun(fit_data(one, own), model, cov))
+            runs.append(_run(one, as_forward(model), cov, own, n_samples))
     for k, run in enumerate(runs[1:], 2):
         _check_positions(runs[0].forward, run.forward, k)
     return runs
+
+
+def _run(
+    data: Any, forward: mne.Forward, noise_cov: Any, info: Any, n_samples: float | None
+) -> FitRun:
+    """Check the data and the noise of one run."""
+    if is_spectral(data):
+        noise = noise_cov if is_spectral(noise_cov) else as_covariance(noise_cov)
+        found, cov = spectral_data(data, noise, info, n_samples)
+        return FitRun(found, forward, cov)
+    if n_samples is not None:
+        raise ValueError(
+            f"n_samples={n_samples!r} goes with a csd or a TFR alone; other data are counted by "
+            "their time points, and a covariance by its nfree."
+        )
+    return FitRun(fit_data(data, info), forward, as_covariance(noise_cov))
 
 
 def _check_number(evoked: Any, forward: list[Any] | tuple[Any, ...]) -> None:
