@@ -170,9 +170,9 @@ def main(
         heads = [name for name in (HEADS[:1] if quick else HEADS) if not missing(name)]
         cells = [
             (name, condition, seed)
+            for name in heads  # one after the other: a fit remembers what it needs of few
             for seed in range(1 if quick else seeds)
             for condition in (list(CONDITIONS)[:2] if quick else CONDITIONS)
-            for name in heads
         ]
         work = Parallel(n_jobs=jobs, return_as="generator")(delayed(rows)(*c) for c in cells)
         bar = tqdm(work, desc="recordings", total=len(cells))

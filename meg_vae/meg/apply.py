@@ -6,15 +6,18 @@ from collections.abc import Iterator
 
 import mne
 import numpy as np
+from mne.time_frequency import CrossSpectralDensity
 from mne.utils import ProgressBar, use_log_level
 
 from meg_vae.meg import estimates
+from meg_vae.meg.channels import check_finite
 from meg_vae.meg.data import covariance_data
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.full import SourceImages, everywhere
 from meg_vae.meg.inputs import no_epochs
 from meg_vae.meg.own_filter import own_filter
 from meg_vae.meg.recording import CHUNK
+from meg_vae.meg.spectral import real_part
 
 
 class SourceEstimation(SourceImages):
@@ -248,6 +251,53 @@ class SourceEstimation(SourceImages):
         stc = estimates.fill_estimate(filter_.positions, data, 0.0, 1.0)
         return everywhere(stc, filter_.positions) if full else stc
 
+    def apply_csd(
+        self,
+        csd: CrossSpectralDensity,
+        pick_ori: str | None = None,
+        *,
+        full: bool = False,
+        info: mne.Info | None = None,
+    ) -> tuple[mne.SourceEstimate, list[float]]:
+        """Estimate the power of the sources at each frequency.
+
+        Parameters
+        ----------
+        csd : CrossSpectralDensity
+            Of the same sensors, of any frequencies.
+        pick_ori : None | "normal"
+            All of the power, or that along the cortical normal.
+        full : bool
+            As for `apply`.
+        info : mne.Info | None
+            As for `apply_cov`.
+
+        Returns
+        -------
+        stc : SourceEstimate
+            Power in (A·m)² per unit of the density, with frequencies in the place of times, as of
+            `mne.beamformer.apply_dics_csd`.
+        frequencies : list of float
+            The frequencies, Hz.
+
+        Raises
+        ------
+        ValueError
+            As for `apply`.
+        """
+        estimates.check_orientation(self._fitted().positions, pick_ori)
+        _check_kind(csd, CrossSpectralDensity, "csd", "apply_csd")
+        filter_ = self._filter_of_covariance(info).at_positions()
+        picks = filter_.sensors.pick_names(csd.ch_names, [], "csd")
+        power = []
+        for k in range(len(csd.frequencies)):
+            C = real_part(csd, k)[np.ix_(picks, picks)]
+            check_finite(C, "csd", filter_.ch_names)
+            power.append(estimates.pick_power(filter_.positions, filter_.power(C), pick_ori))
+        data = np.concatenate(power, axis=1)
+        stc = estimates.fill_estimate(filter_.positions, data, 0.0, 1.0)
+        return everywhere(stc, filter_.positions) if full else stc, csd.frequencies
+
     def dipoles(self, evoked: mne.Evoked | None = None) -> list[mne.Dipole]:
         """Give each source as a dipole.
 
@@ -325,6 +375,6 @@ def _check_kind(data: object, kind: type, name: str, verb: str) -> None:
     if not isinstance(data, kind):
         raise TypeError(
             f"{verb} takes {name}, an mne.{kind.__name__.removeprefix('Base')}, and got "
-            f"{type(data).__name__}; apply is for evoked responses, apply_epochs, apply_raw and "
-            "apply_cov for the others."
+            f"{type(data).__name__}; apply is for evoked responses, apply_epochs, apply_raw, "
+            "apply_cov, apply_csd and apply_tfr for the others."
         )

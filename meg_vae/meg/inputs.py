@@ -115,8 +115,8 @@ def _responses(data: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:
     responses = list(data) if isinstance(data, (list, tuple)) else [data]
     if not responses or not all(isinstance(one, mne.Evoked) for one in responses):
         raise TypeError(
-            "data must be an mne.Evoked, a list of them, mne.Epochs, mne.io.Raw, an mne.Covariance, "
-            "a CrossSpectralDensity (one, not a list) or a complex EpochsTFR or AverageTFR, got "
+            "data must be an mne.Evoked, a list of them, mne.Epochs, mne.io.Raw, an "
+            "mne.Covariance, a CrossSpectralDensity or a complex EpochsTFR or AverageTFR, got "
             f"{kinds(data)}."
         )
     first = responses[0]

@@ -26,11 +26,12 @@ from meg_vae.meg.registration import check_registration
 from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.runs import FitRun, fit_runs
 from meg_vae.meg.saving import OPTIONS, SavedInverse
+from meg_vae.meg.virtual import VirtualChannels
 from meg_vae.meg.weights import Weights, position_weights
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
 
 
-class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse):
+class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootstrap, SavedInverse):
     """Sparse source localization by a variational autoencoder.
 
     Parameters
@@ -224,8 +225,7 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
 
         Parameters
         ----------
-        evoked : Evoked | list of Evoked | Epochs | Raw | Covariance | CrossSpectralDensity | \
-                EpochsTFR | AverageTFR | list of runs
+        evoked : Evoked | Epochs | Raw | Covariance | CrossSpectralDensity | TFR | list of these
             The data, cropped to the time of interest. Responses of one list share their sources,
             each with its own time course. Where ``forward`` is a list, these are the runs, each of
             any of these kinds. Of epochs the average is fitted. A recording counts
@@ -234,9 +234,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             it has no time, so in ``sources_`` its ``peak_nAm`` is the standard deviation of the
             amplitude and its ``peak_s`` NaN. So it is for a cross-spectral density
             (`mne.time_frequency.csd_multitaper` and its like) and a complex time-frequency
-            decomposition, of which all frequencies count together. The evidence of a recording or a covariance counts the
-            samples that the low-pass leaves, and does not see how they follow each other: of slow
-            data it is too large.
+            decomposition (``EpochsTFR``, ``AverageTFR``), of which all frequencies count together.
+            The evidence of a recording or a covariance counts the samples that the filters leave,
+            and does not see how they follow each other: of slow data it is too large.
         forward : mne.Forward | path-like | list of these
             Forward model of the same head position, in head coordinates; its gain is that in
             ``forward["sol"]["data"]``. A file is read. A list holds the forward model of each run,
@@ -245,9 +245,9 @@ class VAEInverse(SourceEstimation, SourcePictures, SourceBootstrap, SavedInverse
             the same positions.
         noise_cov : mne.Covariance | path-like | CrossSpectralDensity | EpochsTFR | list of these
             Noise covariance of single trials, or for data by frequency their like of a baseline or
-            an empty room, of the same frequencies; it is divided by the number of averages: ``nave`` of
-            an evoked response, the number of epochs, 1 for a recording or a covariance. It counts
-            as an estimate from ``nfree`` samples at the rate of the data, or as exact where that
+            an empty room, of the same frequencies; it is divided by the number of averages:
+            ``nave`` of an evoked response, the number of epochs, 1 for all others. It counts as an
+            estimate from ``nfree`` samples at the rate of the data, or as exact where that
             is 0. A list holds that of each run.
         info : mne.Info | list of mne.Info | None
             Measurement info of the data, needed with a covariance or a cross-spectral density

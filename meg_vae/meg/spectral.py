@@ -5,9 +5,10 @@ imaginary parts are two real samples of the same model. It sees them through the
 cross-spectral density alone: C = Re E[x xᴴ], of twice as many samples. The imaginary part tells of
 lags between sources, of which the model takes all for as likely.
 
-How many samples there were, MNE's objects do not say, and how bins, tapers and times overlap
-neither. The eigenvalues of the whitened C do: those of noise alone scatter about their mean by d / n
-(Wishart), and by 2c − c² over 1 − c, c = d / n, where the noise was estimated from as many.
+How many samples there were, MNE's objects do not say, nor how bins, tapers and times overlap. The
+eigenvalues of the whitened C do: the variance of those of noise alone is d / n of their mean's
+square, and (2c − c²) / (1 − c), c = d / n, where the noise was estimated from as many (Marchenko &
+Pastur 1967; Wachter 1980).
 """
 
 from __future__ import annotations

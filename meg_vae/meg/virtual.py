@@ -1,0 +1,315 @@
+r"""Virtual channels: a time course of each source, freed of what leaks from the others.
+
+The posterior mean K x of sources with gains G along their axes is R u + noise, R = K G: each time
+course holds some of the others', and less than all of its own. R⁻¹K gives each source its own
+activity and none of the others'. That costs noise where two look alike, and R tells by how much.
+"""
+
+from __future__ import annotations
+
+import mne
+import numpy as np
+import pandas as pd
+from mne.time_frequency import AverageTFR, AverageTFRArray, EpochsTFR, EpochsTFRArray
+from mne.utils import ProgressBar, use_log_level
+from numpy.typing import NDArray
+
+from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.inputs import no_epochs
+from meg_vae.meg.recording import CHUNK
+from meg_vae.meg.spectral import check_complex
+
+Array = NDArray[np.float64]
+
+FLAT = 0.2  # cosine to the normal below which that does not tell the sign of an axis
+ALIKE = 1e-6  # of the largest singular value of R: sources that no channel tells apart
+
+
+def source_axes(filter_: SourceFilter) -> Array:
+    """Give the direction in which each source is strongest.
+
+    Parameters
+    ----------
+    filter_ : SourceFilter
+        The filter of a fit.
+
+    Returns
+    -------
+    axis : ndarray, shape (n_active, n_orient)
+        Unit vectors among the axes of the sources, out of the cortex; where there is no normal, or
+        none that tells, with their largest component positive.
+    """
+    positions = filter_.positions
+    axis: Array = np.linalg.eigh(filter_.prior)[1][:, :, -1]
+    vector = np.einsum("ga,gak->gk", axis, positions.axes)
+    along = np.einsum("gk,gk->g", vector, np.nan_to_num(positions.normals))
+    largest = np.take_along_axis(vector, np.abs(vector).argmax(1)[:, None], 1)[:, 0]
+    return axis * np.where(np.where(np.abs(along) > FLAT, along, largest) < 0, -1.0, 1.0)[:, None]
+
+
+def _along_axes(filter_: SourceFilter) -> tuple[Array, Array]:
+    """Posterior mean along the axes, (m, n_channels), and how it sees the sources, R (m, m)."""
+    axis = source_axes(filter_)
+    m, o = axis.shape
+    d = len(filter_.gain)
+    K = np.einsum("ga,gad->gd", axis, filter_.inverse_map.reshape(m, o, d))
+    G = np.einsum("dga,ga->dg", filter_.gain.reshape(d, m, o), axis)
+    return K, K @ G
+
+
+def unmixing(filter_: SourceFilter) -> Array:
+    """Give the filter of the virtual channels, R⁻¹K.
+
+    Parameters
+    ----------
+    filter_ : SourceFilter
+        The filter of a fit.
+
+    Returns
+    -------
+    W : ndarray, shape (n_active, n_channels)
+        Sensor data to A·m.
+
+    Raises
+    ------
+    ValueError
+        If there is no source, or two of them look the same to the sensors.
+    """
+    if not len(filter_.positions.vertno):
+        raise ValueError("this fit found no source, so there is no virtual channel to compute.")
+    K, R = _along_axes(filter_)
+    size = np.linalg.svd(R, compute_uv=False)
+    if size[-1] <= ALIKE * size[0]:
+        raise ValueError(
+            "two sources of this fit look the same to the sensors, and their courses cannot be "
+            "told apart; apply gives their joint estimate."
+        )
+    return np.linalg.solve(R, K)
+
+
+def channel_info(filter_: SourceFilter, labels: list[str], info: mne.Info) -> mne.Info:
+    """Describe virtual channels.
+
+    Parameters
+    ----------
+    filter_ : SourceFilter
+        The filter of a fit.
+    labels : list of str
+        Region of each source, "" where it is not known.
+    info : mne.Info
+        That of the data.
+
+    Returns
+    -------
+    info : mne.Info
+        Dipoles in A·m at the places of the sources, head coordinates; filters and the subject are
+        those of the data.
+    """
+    names = [f"S{k:03d}" + f" {label}" * bool(label) for k, label in enumerate(labels, 1)]
+    new = mne.create_info(names, info["sfreq"], "dipole", verbose="error")
+    for channel, place in zip(new["chs"], filter_.positions.rr_head, strict=True):
+        channel["loc"][:3] = place
+    with new._unlock():
+        for key in ("lowpass", "highpass", "line_freq", "subject_info", "dev_head_t"):
+            new[key] = info[key]
+    new.set_meas_date(info["meas_date"])
+    new["description"] = "virtual channels of meg_vae"
+    return new
+
+
+class VirtualChannels:
+    """A fitted inverse that gives its sources as channels.
+
+    Attributes
+    ----------
+    sources_ : pandas.DataFrame
+        The sources.
+    verbose : bool | str | int | None
+        Level of MNE's logging.
+    """
+
+    sources_: pd.DataFrame
+    verbose: bool | str | int | None
+
+    def _filter(self, info: mne.Info, name: str) -> SourceFilter:
+        raise NotImplementedError
+
+    def _fitted(self) -> SourceFilter:
+        raise NotImplementedError
+
+    def _channels(self, info: mne.Info, name: str) -> tuple[SourceFilter, Array, mne.Info]:
+        """Give the filter that suits data, that of the virtual channels, and their info."""
+        filter_ = self._filter(info, name)
+        labels = self.sources_["label"].fillna("").tolist()
+        return filter_, unmixing(filter_), channel_info(filter_, labels, info)
+
+    def leakage(self) -> pd.DataFrame:
+        """Measure how much of each source the estimates of `apply` hold of the others.
+
+        Returns
+        -------
+        leakage : pandas.DataFrame, shape (n_sources, n_sources)
+            Part of the activity (columns) that goes into each estimate (rows), along the axes in
+            which the sources are strongest: 1 and 0 would be perfect. It is taken out of the
+            virtual channels. Of several runs that of the first.
+
+        Raises
+        ------
+        RuntimeError
+            If the inverse is not fitted.
+        """
+        R = _along_axes(self._fitted())[1]
+        return pd.DataFrame(R, index=self.sources_.index, columns=self.sources_.index)
+
+    def to_evoked(self, evoked: mne.Evoked) -> mne.Evoked:
+        """Give the sources in an evoked response as channels.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked
+            Data of the same sensors.
+
+        Returns
+        -------
+        sources : mne.Evoked
+            A channel per source, in the order of ``sources_``: its moment along the axis in which
+            it is strongest (A·m, of type "dipole"; positive out of the cortex), without what leaks
+            from the other sources. Its name is its number and region, its ``loc`` its place in head
+            coordinates.
+
+        Raises
+        ------
+        RuntimeError
+            If the inverse is not fitted.
+        ValueError
+            If there is no source, two of them cannot be told apart, or the data were not recorded
+            like those of the fit.
+
+        Examples
+        --------
+        >>> from meg_vae import VAEInverse, datasets
+        >>> case = datasets.template_recording(n_sources=2, spacing="ico3", verbose="error")
+        >>> inverse = VAEInverse(verbose="error").fit(case.evoked, case.forward, case.noise_cov)
+        >>> inverse.to_evoked(case.evoked).get_channel_types()
+        ['dipole', 'dipole']
+        """
+        filter_, W, info = self._channels(evoked.info, "evoked")
+        return mne.EvokedArray(
+            W @ filter_.data(evoked),
+            info,
+            evoked.times[0],
+            evoked.comment,
+            evoked.nave,
+            baseline=evoked.baseline,
+            verbose="error",
+        )
+
+    def to_epochs(self, epochs: mne.BaseEpochs) -> mne.EpochsArray:
+        """Give the sources in single trials as channels.
+
+        Parameters
+        ----------
+        epochs : mne.Epochs
+            Data of the same sensors.
+
+        Returns
+        -------
+        sources : mne.EpochsArray
+            Channels as of `to_evoked`; events, metadata and times are those of the epochs.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            As of `to_evoked`; or if there is no epoch.
+        """
+        filter_, W, info = self._channels(epochs.info, "epochs")
+        picks = filter_.sensors.pick(epochs.info, "epochs")
+        epochs = epochs.copy().drop_bad(verbose="error")
+        if len(epochs) == 0:
+            raise no_epochs()
+        with use_log_level(self.verbose):
+            trials = ProgressBar(iter(epochs), mesg="Epochs", max_value=len(epochs))
+            parts = [W @ filter_.sensors.check_values(one[picks], "epochs") for one in trials]
+        return mne.EpochsArray(
+            np.array(parts),
+            info,
+            events=epochs.events,
+            tmin=epochs.tmin,
+            event_id=epochs.event_id,
+            baseline=epochs.baseline,
+            metadata=epochs.metadata,
+            verbose="error",
+        )
+
+    def to_raw(self, raw: mne.io.BaseRaw) -> mne.io.RawArray:
+        """Give the sources in a continuous recording as channels.
+
+        The recording is read in pieces, so it need not fit in memory.
+
+        Parameters
+        ----------
+        raw : mne.io.Raw
+            Data of the same sensors.
+
+        Returns
+        -------
+        sources : mne.io.RawArray
+            Channels as of `to_evoked`; annotations and times are those of the recording.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            As of `to_evoked`.
+        """
+        filter_, W, info = self._channels(raw.info, "raw")
+        picks = filter_.sensors.pick(raw.info, "raw")
+        out = np.empty((len(W), len(raw.times)))
+        with use_log_level(self.verbose):
+            for k in ProgressBar(range(0, len(raw.times), CHUNK), mesg="Recording"):
+                data = raw[picks, k : k + CHUNK][0]
+                out[:, k : k + CHUNK] = W @ filter_.sensors.check_values(data, "raw")
+        sources = mne.io.RawArray(out, info, first_samp=raw.first_samp, verbose="error")
+        annotations = raw.annotations.copy()
+        if annotations.orig_time is None:  # MNE then counts onsets from the first sample
+            annotations.onset -= raw.first_time
+        return sources.set_annotations(annotations, verbose="error")
+
+    def apply_tfr(self, tfr: EpochsTFR | AverageTFR) -> EpochsTFR | AverageTFR:
+        """Give the sources in a time-frequency decomposition as channels.
+
+        Parameters
+        ----------
+        tfr : EpochsTFR | AverageTFR
+            Complex decomposition of data of the same sensors (``output="complex"``).
+
+        Returns
+        -------
+        sources : EpochsTFR | AverageTFR
+            Of the same kind, complex: channels as of `to_evoked`. The square of the magnitude is
+            the power of a source ((A·m)²), the angle its phase.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            As of `to_evoked`; or if the decomposition holds power alone.
+        """
+        check_complex(tfr, "tfr")
+        filter_, W, info = self._channels(tfr.info, "tfr")
+        picks = filter_.sensors.pick(tfr.info, "tfr")
+        epochs = isinstance(tfr, EpochsTFR)
+        axis = 1 if epochs else 0
+        data = np.moveaxis(np.tensordot(W, np.take(tfr.data, picks, axis), (1, axis)), 0, axis)
+        own = {"times": tfr.times, "freqs": tfr.freqs, "method": tfr.method}
+        if not epochs:
+            return AverageTFRArray(info, data, nave=tfr.nave, comment=tfr.comment, **own)
+        return EpochsTFRArray(
+            info,
+            data,
+            events=tfr.events,
+            event_id=tfr.event_id,
+            selection=tfr.selection,
+            drop_log=tfr.drop_log,
+            metadata=tfr.metadata,
+            weights=tfr.weights if data.ndim == 5 else None,
+            **own,
+        )
