@@ -53,6 +53,12 @@ def test_finds_the_true_sources(recording, fitted):
         "extent_high_mm",
         "density_pAm_mm2",
         "on_wall",
+        "onset_s",
+        "onset_low_s",
+        "onset_high_s",
+        "offset_s",
+        "offset_low_s",
+        "offset_high_s",
     ]
     assert fitted.sources_["log_evidence"].is_monotonic_decreasing
     assert fitted.certificate_ <= 1e-3

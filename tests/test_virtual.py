@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from meg_vae import VAEInverse, datasets, read_vae_inverse
-from meg_vae.meg.virtual import source_axes, unmixing
+from meg_vae.meg.unmixing import source_axes, unmixing
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from meg_vae.meg.registration import check_registration
 from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.runs import FitRun, fit_runs
 from meg_vae.meg.saving import OPTIONS, SavedInverse
+from meg_vae.meg.spans import Spans, active_spans, clearest
 from meg_vae.meg.virtual import VirtualChannels
 from meg_vae.meg.weights import Weights, position_weights
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
@@ -86,16 +87,18 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
         ``label, peak_nAm, peak_s, sd_nAm, log_evidence, radius_mm, extent_mm, extent_low_mm,
-        extent_high_mm, density_pAm_mm2, on_wall``. The place
-        is that of the source, ``hemi`` and ``vertno`` are of the nearest position; ``radius_mm`` is
-        half the longest axis of the 95 % ellipsoid of the place (NaN on the grid). ``extent_mm`` is
-        the radius of a disc along the cortex, 0 for a point, with its 95 % interval (NaN where
-        sources are taken for points); the place of a disc is its centre, ``peak_nAm`` the moments
-        of all of its dipoles together, and ``density_pAm_mm2`` that by its area. ``on_wall`` says
-        that the place was held by the wall around the source space. ``sd_nAm`` carries how sure the
-        place is. Of several runs the peak is that of the run in which the source is strongest. And
-        ``mni_x_mm, mni_y_mm, mni_z_mm`` (MNI305), where the subject is fsaverage or has a Talairach
-        transform in ``subjects_dir``.
+        extent_high_mm, density_pAm_mm2, on_wall, onset_s, onset_low_s, onset_high_s, offset_s,
+        offset_low_s, offset_high_s``. The place is that of the source, ``hemi`` and ``vertno`` are
+        of the nearest position; ``radius_mm`` is half the longest axis of the 95 % ellipsoid of the
+        place (NaN on the grid). ``extent_mm`` is the radius of a disc along the cortex, 0 for a
+        point, with its 95 % interval (NaN where sources are taken for points); the place of a disc
+        is its centre, ``peak_nAm`` the moments of all of its dipoles together, and
+        ``density_pAm_mm2`` that by its area. ``on_wall`` says that the place was held by the wall
+        around the source space. ``sd_nAm`` carries how sure the place is. ``onset_s`` and
+        ``offset_s`` bound the time in which the source is active beyond noise, with their 95 %
+        intervals (NaN for data without time). Of several runs the peak is that of the run in which
+        the source is strongest. And ``mni_x_mm, mni_y_mm, mni_z_mm`` (MNI305), where the subject is
+        fsaverage or has a Talairach transform in ``subjects_dir``.
     position_covariance_ : ndarray, shape (n_sources, 3, 3)
         Covariance of each place in m², head coordinates, with all else unknown too; NaN on the
         grid.
@@ -374,8 +377,19 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
             found.place_covariance,
             found.extent,
             found.on_wall,
+            self._spans(runs),
         )
         self.sources_ = with_mni(sources, self.subject or places.subject, self.subjects_dir)
+
+    def _spans(self, runs: list[FitRun]) -> Spans:
+        """Find when each source is active, in the response that speaks most for it."""
+        noise = float(np.mean(self.noise_variance_))
+        spans = [
+            active_spans(own, response, noise, r)
+            for run, own, r in zip(runs, self.filters_, self.noise_autocorrelation_, strict=True)
+            for response in run.data.responses
+        ]
+        return clearest(spans or [Spans.unknown(len(self.filter_.positions.vertno))])
 
     def to_inverse_operator(
         self, info: mne.Info, forward: mne.Forward

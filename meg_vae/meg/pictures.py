@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from meg_vae.meg import table
+from meg_vae.meg.spans import active_spans, running_evidence
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -30,8 +31,8 @@ class SourcePictures:
     history_ : ndarray, shape (n_steps,)
         Energy after every step.
     energy_, certificate_, growth_, noise_variance_ : float
-        As in `VAEInverse`, like ``filters_``, ``position_covariance_`` and the options ``tol`` and
-        ``min_log_evidence``.
+        As in `VAEInverse`, like ``noise_autocorrelation_``, ``filters_``, ``position_covariance_``
+        and the options ``tol`` and ``min_log_evidence``.
     subject : str | None
         Subject in ``subjects_dir``; None takes the one that the source space names.
     subjects_dir : path-like | None
@@ -247,6 +248,46 @@ class SourcePictures:
         names = viz.source_names(self.sources_)
         drawn = viz.plot_time_courses(evoked.times, course, sd, names=names, ax=ax)
         return drawn.figure
+
+    def plot_evidence_over_time(
+        self, evoked: mne.Evoked | None = None, *, ax: Any = None
+    ) -> matplotlib.figure.Figure:
+        """Draw how the log evidence of the sources adds up while they are active.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+        ax : matplotlib.axes.Axes | None
+            Where to draw.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            Nats so far against time, a step for each source from its onset to its offset, with the
+            95 % intervals of both.
+
+        Raises
+        ------
+        ValueError
+            If there is no source, or two of them look the same to the sensors.
+        """
+        from meg_vae import viz
+
+        self._fitted()
+        evoked = self._data(evoked)
+        filter_ = self._filter(evoked.info, "evoked")
+        run = [own is filter_ for own in self.filters_].index(True)
+        noise = float(np.mean(self.noise_variance_)), self.noise_autocorrelation_[run]
+        spans = active_spans(filter_, evoked, *noise)
+        return viz.plot_evidence_over_time(
+            evoked.times,
+            running_evidence(filter_, evoked, *noise),
+            onsets=spans.onset_interval,
+            offsets=spans.offset_interval,
+            names=viz.source_names(self.sources_),
+            ax=ax,
+        ).figure
 
     def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:
         """Draw the energy against the steps of the solver.

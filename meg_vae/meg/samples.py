@@ -5,27 +5,30 @@ from __future__ import annotations
 import math
 
 import mne
+import numpy as np
 from mne.utils import logger
 
 
 def band_limited_samples(n_samples: int, info: mne.Info) -> float:
-    """Count the independent samples that a low-pass filter leaves.
+    """Count the independent samples that filters leave.
 
     Parameters
     ----------
     n_samples : int
         Time points.
     info : mne.Info
-        Tells the low-pass (Hz) and the sampling frequency (Hz).
+        Tells the high-pass, the low-pass and the sampling frequency (Hz).
 
     Returns
     -------
     n : float
-        2 · low-pass / sampling frequency of the time points, and never more than these or, where
-        there are any, less than one. Without a low-pass in ``info`` (0 or None) all of them count.
+        2 · bandwidth / sampling frequency of the time points, and never more than these or, where
+        there are any, less than one. Without a low-pass in ``info`` (0 or None) the band ends at
+        half the sampling frequency.
     """
-    lowpass = info["lowpass"] or info["sfreq"] / 2
-    return min(n_samples, max(1.0, n_samples * min(1.0, 2 * lowpass / info["sfreq"])))
+    end = min(info["lowpass"] or np.inf, info["sfreq"] / 2)
+    band = max(end - (info["highpass"] or 0.0), 0.0)
+    return min(n_samples, max(1.0, n_samples * 2 * band / info["sfreq"]))
 
 
 def noise_samples(noise_cov: mne.Covariance) -> float:

@@ -14,6 +14,7 @@ from scipy.stats import chi2
 
 from meg_vae.meg.estimates import HEMISPHERES, Positions
 from meg_vae.meg.extent import Extent
+from meg_vae.meg.spans import Spans
 
 COLUMNS = [
     "hemi",
@@ -32,6 +33,12 @@ COLUMNS = [
     "extent_high_mm",
     "density_pAm_mm2",
     "on_wall",
+    "onset_s",
+    "onset_low_s",
+    "onset_high_s",
+    "offset_s",
+    "offset_low_s",
+    "offset_high_s",
 ]
 RADIUS = chi2.ppf(0.95, 3) ** 0.5  # standard deviations to the 95 % ellipsoid of a place
 
@@ -161,6 +168,7 @@ def source_table(
     place_covariance: NDArray[np.float64],
     extent: Extent,
     on_wall: NDArray[np.bool_],
+    spans: Spans,
 ) -> pd.DataFrame:
     """List the sources.
 
@@ -180,12 +188,15 @@ def source_table(
         How large they are.
     on_wall : ndarray of bool, shape (n_active,)
         Whether a place is held by the wall around the source space.
+    spans : Spans
+        When they are active.
 
     Returns
     -------
     table : pandas.DataFrame
         Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence,
-        radius_mm, extent_mm, extent_low_mm, extent_high_mm, density_pAm_mm2, on_wall``.
+        radius_mm, extent_mm, extent_low_mm, extent_high_mm, density_pAm_mm2, on_wall, onset_s,
+        onset_low_s, onset_high_s, offset_s, offset_low_s, offset_high_s``.
     """
     unknown = ~np.isfinite(place_covariance).all((1, 2))
     safe = np.where(unknown[:, None, None], 0.0, place_covariance)
@@ -207,6 +218,10 @@ def source_table(
         *1e3 * extent.interval.T,
         1e6 * np.abs(strength.amplitude) / extent.area,  # pA·m in an A·m, mm² in an m²
         on_wall,
+        spans.onset,
+        *spans.onset_interval.T,
+        spans.offset,
+        *spans.offset_interval.T,
     ]
     return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
 

@@ -1,9 +1,4 @@
-r"""Virtual channels: a time course of each source, freed of what leaks from the others.
-
-The posterior mean K x of sources with gains G along their axes is R u + noise, R = K G: each time
-course holds some of the others', and less than all of its own. R⁻¹K gives each source its own
-activity and none of the others'. That costs noise where two look alike, and R tells by how much.
-"""
+"""Virtual channels: the sources of a fit as channels of MNE, for whatever takes these."""
 
 from __future__ import annotations
 
@@ -18,73 +13,9 @@ from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.inputs import no_epochs
 from meg_vae.meg.recording import CHUNK
 from meg_vae.meg.spectral import check_complex
+from meg_vae.meg.unmixing import resolution, unmixing
 
 Array = NDArray[np.float64]
-
-FLAT = 0.2  # cosine to the normal below which that does not tell the sign of an axis
-ALIKE = 1e-6  # of the largest singular value of R: sources that no channel tells apart
-
-
-def source_axes(filter_: SourceFilter) -> Array:
-    """Give the direction in which each source is strongest.
-
-    Parameters
-    ----------
-    filter_ : SourceFilter
-        The filter of a fit.
-
-    Returns
-    -------
-    axis : ndarray, shape (n_active, n_orient)
-        Unit vectors among the axes of the sources, out of the cortex; where there is no normal, or
-        none that tells, with their largest component positive.
-    """
-    positions = filter_.positions
-    axis: Array = np.linalg.eigh(filter_.prior)[1][:, :, -1]
-    vector = np.einsum("ga,gak->gk", axis, positions.axes)
-    along = np.einsum("gk,gk->g", vector, np.nan_to_num(positions.normals))
-    largest = np.take_along_axis(vector, np.abs(vector).argmax(1)[:, None], 1)[:, 0]
-    return axis * np.where(np.where(np.abs(along) > FLAT, along, largest) < 0, -1.0, 1.0)[:, None]
-
-
-def _along_axes(filter_: SourceFilter) -> tuple[Array, Array]:
-    """Posterior mean along the axes, (m, n_channels), and how it sees the sources, R (m, m)."""
-    axis = source_axes(filter_)
-    m, o = axis.shape
-    d = len(filter_.gain)
-    K = np.einsum("ga,gad->gd", axis, filter_.inverse_map.reshape(m, o, d))
-    G = np.einsum("dga,ga->dg", filter_.gain.reshape(d, m, o), axis)
-    return K, K @ G
-
-
-def unmixing(filter_: SourceFilter) -> Array:
-    """Give the filter of the virtual channels, R⁻¹K.
-
-    Parameters
-    ----------
-    filter_ : SourceFilter
-        The filter of a fit.
-
-    Returns
-    -------
-    W : ndarray, shape (n_active, n_channels)
-        Sensor data to A·m.
-
-    Raises
-    ------
-    ValueError
-        If there is no source, or two of them look the same to the sensors.
-    """
-    if not len(filter_.positions.vertno):
-        raise ValueError("this fit found no source, so there is no virtual channel to compute.")
-    K, R = _along_axes(filter_)
-    size = np.linalg.svd(R, compute_uv=False)
-    if size[-1] <= ALIKE * size[0]:
-        raise ValueError(
-            "two sources of this fit look the same to the sensors, and their courses cannot be "
-            "told apart; apply gives their joint estimate."
-        )
-    return np.linalg.solve(R, K)
 
 
 def channel_info(filter_: SourceFilter, labels: list[str], info: mne.Info) -> mne.Info:
@@ -158,7 +89,7 @@ class VirtualChannels:
         RuntimeError
             If the inverse is not fitted.
         """
-        R = _along_axes(self._fitted())[1]
+        R = resolution(self._fitted())[1]
         return pd.DataFrame(R, index=self.sources_.index, columns=self.sources_.index)
 
     def to_evoked(self, evoked: mne.Evoked) -> mne.Evoked:

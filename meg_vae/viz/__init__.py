@@ -26,6 +26,7 @@ _HOMES = {
     "plot_noise": "noise",
     "plot_time_courses": "plots",
     "plot_energy": "plots",
+    "plot_evidence_over_time": "plots",
     "plot_evidence": "evidence",
     "source_names": "evidence",
     "plot_hit_curves": "curves",

@@ -75,6 +75,60 @@ def plot_time_courses(
     return ax
 
 
+def plot_evidence_over_time(
+    times: ArrayLike,
+    evidence: ArrayLike,
+    *,
+    onsets: ArrayLike | None = None,
+    offsets: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot how the log evidence of sources adds up over time.
+
+    Parameters
+    ----------
+    times : array_like, shape (n_samples,)
+        Time (s).
+    evidence : array_like, shape (n_sources, n_samples)
+        Log evidence so far (nats).
+    onsets, offsets : array_like, shape (n_sources, 2) | None
+        95 % intervals of when each begins and ends (s), shaded.
+    names : sequence of str | None
+        A name per source; ``None`` counts them.
+    ax : matplotlib.axes.Axes | None
+        Where to plot; ``None`` opens a figure.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        Log evidence (nats) against time (ms).
+    """
+    times, evidence = 1e3 * np.asarray(times, float), np.atleast_2d(np.asarray(evidence, float))
+    if times.ndim != 1 or evidence.ndim != 2 or evidence.shape[1] != len(times):
+        raise ValueError(
+            f"evidence must have the shape (n_sources, n_samples) with {times.size} samples as "
+            f"times has; got {evidence.shape}."
+        )
+    names = [f"Source {k + 1}" for k in range(len(evidence))] if names is None else list(names)
+    if len(names) != len(evidence):
+        raise ValueError(f"names has {len(names)} entries for {len(evidence)} sources.")
+    ax = open_axes(ax, (1, 1), (8.0, 3.6))[0, 0]
+    half = np.median(np.diff(times)) / 2 if len(times) > 1 else 0.5  # an interval can be a sample
+    for k, (own, name) in enumerate(zip(evidence, names, strict=True)):
+        ax.step(times, own, where="mid", label=name, linewidth=1.6, **line(k))
+        for intervals in (onsets, offsets):
+            if intervals is not None:
+                low, high = 1e3 * np.asarray(intervals, float)[k]
+                ax.axvspan(low - half, high + half, color=line(k)["color"], alpha=0.2, linewidth=0)
+    ax.set(xlabel="Time (ms)", ylabel="Log evidence so far (nats)", ylim=(0, None))
+    if len(times) > 1:
+        ax.set_xlim(times[0], times[-1])
+    shaded = "onset and offset:\n95 % intervals" if onsets is not None else None
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title=shaded, frameon=False)
+    return ax
+
+
 def plot_energy(
     history: ArrayLike,
     *,

@@ -28,6 +28,7 @@ SOURCES = {
     "peak_nAm": ("Peak (nAm)", "{:.1f}"),
     "sd_nAm": ("SD (nAm)", "{:.1f}"),
     "peak_s": ("Time of peak (ms)", "{:.1f}"),
+    "active": ("Active (ms)", "{}"),
     "log_evidence": ("Log evidence (nats)", "{:,.1f}"),
 }
 COMPARISON = {
@@ -90,7 +91,7 @@ def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
         shown = shown.drop(columns="vertno")
     if "radius_mm" in shown and shown["radius_mm"].isna().all():  # on the grid
         shown = shown.drop(columns="radius_mm")
-    shown = _with_extents(shown)
+    shown = _with_times(_with_extents(shown))
     if "on_wall" in shown:
         said = shown["on_wall"].map({True: "yes", False: ""})
         shown = shown.assign(on_wall=said) if said.any() else shown.drop(columns="on_wall")
@@ -103,6 +104,14 @@ def _with_extents(shown: pd.DataFrame) -> pd.DataFrame:
         return shown.drop(columns="extent_mm", errors="ignore")
     ends = zip(shown["extent_low_mm"], shown["extent_high_mm"], strict=True)
     return shown.assign(extent_95=[f"{low:.1f} to {high:.1f}" for low, high in ends])
+
+
+def _with_times(shown: pd.DataFrame) -> pd.DataFrame:
+    """Write when sources are active, where that is known."""
+    if "onset_s" not in shown or shown["onset_s"].isna().all():
+        return shown
+    ends = zip(1e3 * shown["onset_s"], 1e3 * shown["offset_s"], strict=True)
+    return shown.assign(active=[f"{first:.0f} to {last:.0f}" for first, last in ends])
 
 
 def comparison_table(table: pd.DataFrame) -> pd.DataFrame:

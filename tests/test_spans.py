@@ -1,0 +1,144 @@
+"""When sources are active: onsets, offsets and evidence over time."""
+
+from __future__ import annotations
+
+import mne
+import numpy as np
+import pytest
+
+from meg_vae import VAEInverse, datasets
+from meg_vae.datasets.simulation import record
+from meg_vae.meg.spans import Spans, _independent, _span, active_spans, running_evidence
+
+BURSTS = ((20, 69), (120, 139))  # first and last samples of 200
+
+
+@pytest.fixture(scope="module")
+def bursts():
+    """Two sources in the template, each with a burst of its own in a second."""
+    here = datasets.template("ico3", verbose="error")
+    forward = mne.convert_forward_solution(here.forward, force_fixed=True, verbose="error")
+    rows = [200, 900]
+    courses = np.zeros((2, 200))
+    for course, (first, last) in zip(courses, BURSTS, strict=True):
+        course[first : last + 1] = np.cos(2 * np.pi * 12 * np.arange(last + 1 - first) / 200)
+    info = here.info.copy()
+    with info._unlock():
+        info["sfreq"], info["lowpass"] = 200.0, 100.0
+    evoked, _ = record(
+        forward["sol"]["data"][:, rows],
+        courses,
+        info,
+        datasets.template_recording(spacing="ico3", verbose="error").noise_cov,
+        tmin=-0.2,
+        snr_db=3,
+        nave=100,
+        random_state=0,
+    )
+    cov = datasets.template_recording(spacing="ico3", verbose="error").noise_cov
+    return evoked, VAEInverse(verbose="error").fit(evoked, here.forward, cov), rows, here.forward
+
+
+def test_onsets_and_offsets_are_those_of_the_bursts(bursts):
+    evoked, inverse, rows, forward = bursts
+    sources = inverse.sources_
+    assert len(sources) == 2
+    true = forward["source_rr"][rows]
+    for k, (first, last) in enumerate(BURSTS):
+        away = np.linalg.norm(inverse.filter_.positions.rr_head - true[k], axis=1)
+        row = sources.iloc[away.argmin()]
+        onset, offset = evoked.times[[first, last]]
+        assert abs(row["onset_s"] - onset) <= 0.01  # two samples
+        assert abs(row["offset_s"] - offset) <= 0.01
+        assert row["onset_low_s"] <= onset + 1e-9
+        assert offset - 1e-9 <= row["offset_high_s"]
+        assert row["onset_low_s"] <= row["onset_s"] <= row["onset_high_s"]
+        assert row["offset_low_s"] <= row["offset_s"] <= row["offset_high_s"]
+        assert row["onset_s"] > 0.2 * (k - 1)  # nothing before the stimulus at 0 but burst one
+
+
+def test_evidence_adds_up_between_onset_and_offset(bursts):
+    evoked, inverse, *_ = bursts
+    noise = inverse.noise_variance_, inverse.noise_autocorrelation_[0]
+    so_far = running_evidence(inverse.filter_, evoked, *noise)
+    spans = active_spans(inverse.filter_, evoked, *noise)
+    np.testing.assert_allclose(so_far[:, -1], spans.log_evidence)
+    for own, onset, offset in zip(so_far, spans.onset, spans.offset, strict=True):
+        np.testing.assert_array_equal(own[evoked.times < onset - 1e-9], 0)
+        np.testing.assert_allclose(own[evoked.times > offset + 1e-9], own[-1])
+    # a short burst carries what it carries in its own window
+    k = int(spans.onset.argmax())
+    crop = evoked.copy().crop(spans.onset[k], spans.offset[k])
+    alone = active_spans(inverse.filter_, crop, *noise)
+    assert alone.log_evidence[k] == pytest.approx(spans.log_evidence[k], rel=0.05)
+
+
+def test_the_picture_shows_when(bursts):
+    evoked, inverse, *_ = bursts
+    figure = inverse.plot_evidence_over_time()
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "Time (ms)"
+    assert axes.get_ylabel() == "Log evidence so far (nats)"
+    assert len(axes.lines) == 2
+    assert len(axes.patches) == 4  # an onset and an offset each
+    top = max(line.get_ydata().max() for line in axes.lines)
+    assert axes.get_ylim()[1] >= top > 100
+
+
+def test_spans_by_hand():
+    power = np.ones(40)
+    power[10:20] = 9.0
+    ends, bounds, evidence = _span(power)
+    assert ends.tolist() == [10, 19]
+    assert evidence == pytest.approx(5 * (9 - 1 - np.log(9)))
+    low, high = bounds.T
+    assert (low <= ends).all()
+    assert (ends <= high).all()
+    assert (high - low <= 8).all()
+    flat = _span(np.full(7, 0.5))
+    assert flat[0].tolist() == [0, 6]
+    assert flat[2] == 0
+    long = np.ones(9000)
+    long[3000:6000] = 4.0
+    ends, *_ = _span(long)
+    assert abs(ends - [3000, 5999]).max() <= 3  # blocks of three
+
+
+def test_intervals_hold_the_truth():
+    rng = np.random.default_rng(0)
+    held, width = [], []
+    for _ in range(400):
+        scale = np.ones(60)
+        scale[20:40] = 2.5
+        _, bounds, _ = _span(np.square(scale * rng.standard_normal(60)))
+        held.append((bounds[0, 0] <= 20 <= bounds[0, 1], bounds[1, 0] <= 39 <= bounds[1, 1]))
+        width.append(np.diff(bounds))
+    assert 0.92 < np.mean(held) < 0.99
+    assert np.median(width) < 15
+
+
+def test_noise_that_goes_on_is_made_independent():
+    rng = np.random.default_rng(0)
+    r = 0.8 ** np.arange(30)
+    e = rng.standard_normal((4, 3000))
+    x = np.zeros_like(e)
+    for t in range(1, 3000):
+        x[:, t] = 0.8 * x[:, t - 1] + 0.6 * e[:, t]
+    y = _independent(x, r)
+    assert abs(np.mean(y[:, 1:] * y[:, :-1])) < 0.05
+    assert np.mean(y**2) == pytest.approx(1, abs=0.05)
+    np.testing.assert_array_equal(_independent(x, np.array([1.0])), x)
+
+
+def test_data_without_time_have_no_onsets(bursts):
+    evoked, _, _, forward = bursts
+    raw = mne.io.RawArray(evoked.data, evoked.info, verbose="error")
+    raw.apply_proj(verbose="error")
+    cov = mne.compute_raw_covariance(raw, verbose="error")
+    noise = datasets.template_recording(spacing="ico3", verbose="error").noise_cov
+    noise = noise.copy()
+    noise["data"] = noise["data"] / evoked.nave
+    inverse = VAEInverse(verbose="error").fit(cov, forward, noise, info=evoked.info)
+    assert inverse.sources_["onset_s"].isna().all()
+    none = Spans.unknown(0)
+    assert none.onset_interval.shape == (0, 2)
