@@ -28,7 +28,7 @@ from meg_vae.meg.grid_discs import GridDiscs
 from meg_vae.meg.interpolation import Vertices
 
 SMALLEST, LARGEST = 0.004, 0.030  # m, radius of a disc: what is smaller is a point
-MARGIN = 3.0  # nats by which a disc must be better than a point, the simpler answer: 1 in 20
+MARGIN = 1.0  # nats by which a disc must be better than a point, the simpler answer
 VAGUE = 0.05  # part of a radius to which it is known at best: distances along edges are too long
 BLUNT = 0.002  # m, how well a centre and a radius are known at best, most of an edge
 TURN = 0.2**0.5  # of a normal dipole: standard deviation of tangential ones, as MNE's loose=0.2
