@@ -20,6 +20,7 @@ _HOMES = {
     "SlidingVAE": "model.sliding_vae",
     "SparseAutoencoder": "model.sparse_autoencoder",
     "compare": "comparison.comparison",
+    "sys_info": "versions",
 }
 _PACKAGES = ("datasets", "viz")
 __all__ = ["__version__", *_HOMES, *_PACKAGES]  # noqa: PLE0604

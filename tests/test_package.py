@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import re
 import subprocess
 import sys
 import types
@@ -19,6 +20,7 @@ ROOT = Path(meg_vae.__file__).parent
 MAY_IMPORT = {  # part of the package: parts that it may import, nested or not
     "model": {"model"},
     "files": {"files"},
+    "versions": {"versions", "_version"},
     "viz": {"viz", "files"},
     "datasets": {"datasets", "files"},
     "meg": {"meg", "model", "viz", "files"},
@@ -79,6 +81,14 @@ def test_public_names_are_there_and_documented(name):
     value = getattr(meg_vae, name)
     assert name in dir(meg_vae)
     assert isinstance(value, str) or value.__doc__
+
+
+def test_versions_are_told_beside_mne_s(capsys):
+    meg_vae.sys_info()
+    said = capsys.readouterr().out
+    assert said.startswith(f"meg_vae           {meg_vae.__version__}\n")
+    assert re.search(r"^torch +\d", said, re.M)
+    assert re.search(r"^.*mne +\d", said, re.M)  # MNE's own list
 
 
 def test_unknown_name():

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from meg_vae.comparison.benchmark import Benchmark, Protocol, read_protocol, run_benchmark
-from meg_vae.comparison.methods import METHODS, Method, register
+from meg_vae.comparison.methods import METHODS, Method, Sources, register
 from meg_vae.comparison.metrics import METRICS
 from meg_vae.comparison.recipes import Recipe, read_recipe
 from meg_vae.comparison.result import Comparison
@@ -24,6 +24,7 @@ __all__ = [
     "Method",
     "Protocol",
     "Recipe",
+    "Sources",
     "read_protocol",
     "read_recipe",
     "register",

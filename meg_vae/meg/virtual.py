@@ -146,7 +146,8 @@ class VirtualChannels:
         Returns
         -------
         sources : mne.EpochsArray
-            Channels as of `to_evoked`; events, metadata and times are those of the epochs.
+            Channels as of `to_evoked`; events, metadata, annotations and times are those of the
+            epochs.
 
         Raises
         ------
@@ -161,7 +162,7 @@ class VirtualChannels:
         with use_log_level(self.verbose):
             trials = ProgressBar(iter(epochs), mesg="Epochs", max_value=len(epochs))
             parts = [W @ filter_.sensors.check_values(one[picks], "epochs") for one in trials]
-        return mne.EpochsArray(
+        sources = mne.EpochsArray(
             np.array(parts),
             info,
             events=epochs.events,
@@ -171,6 +172,7 @@ class VirtualChannels:
             metadata=epochs.metadata,
             verbose="error",
         )
+        return sources.set_annotations(epochs.annotations)
 
     def to_raw(self, raw: mne.io.BaseRaw) -> mne.io.RawArray:
         """Give the sources in a continuous recording as channels.

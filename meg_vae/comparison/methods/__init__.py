@@ -16,6 +16,6 @@ from meg_vae.comparison.methods import (  # noqa: F401  isort: skip
     dipole_fits,
     null,
 )
-from meg_vae.comparison.methods.registry import FAMILIES, METHODS, Method, register
+from meg_vae.comparison.methods.registry import FAMILIES, METHODS, Method, Sources, register
 
-__all__ = ["FAMILIES", "METHODS", "Method", "register"]
+__all__ = ["FAMILIES", "METHODS", "Method", "Sources", "register"]
