@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mne
@@ -230,6 +231,28 @@ def test_record_of_the_run(files, tmp_path):
 def test_condition_by_name_or_number(files, recording, condition, sign):
     read = read_inputs(data_options(files, condition=condition))
     np.testing.assert_allclose(read.evoked.data, sign * recording.evoked.data, rtol=1e-4)
+
+
+def test_a_recording_is_filtered_to_the_band_of_a_rhythm(files, recording, tmp_path, capsys):
+    info = recording.evoked.info
+    rng = np.random.default_rng(0)
+    t = np.arange(1000) / info["sfreq"]
+    data = 1e-12 * (np.sin(2 * np.pi * 10 * t) + np.sin(2 * np.pi * 30 * t))
+    data = data + 1e-14 * rng.standard_normal((len(info.ch_names), 1000))
+    mne.io.RawArray(data, info, verbose="error").save(tmp_path / "x_raw.fif", verbose="error")
+    options = replace(data_options(files), evoked=tmp_path / "x_raw.fif")
+    read = read_inputs(replace(options, fmin=8.0, fmax=12.0))
+    assert (read.raw.info["highpass"], read.raw.info["lowpass"]) == (8.0, 12.0)
+    power = np.square(np.abs(np.fft.rfft(read.raw.get_data()[0])))
+    frequency = np.fft.rfftfreq(1000, 1 / info["sfreq"])
+    assert power[np.abs(frequency - 30) < 1].sum() < 1e-4 * power[np.abs(frequency - 10) < 1].sum()
+    for band, said in (
+        ({"fmin": 12.0, "fmax": 8.0}, "--fmin 12 --fmax 8 must be a band"),
+        ({"fmax": 1000.0}, "--fmax 1000 must be a band"),
+        ({"fmin": 8.0, "lowpass": 40.0}, "--fmin 8 and --lowpass both"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read_inputs(replace(options, **band))
 
 
 def test_a_single_response_needs_no_condition(files, recording, tmp_path):
@@ -576,6 +599,7 @@ BAD_OPTIONS = {
     "reg": (["--reg", "2"], ["--reg 2"]),
     "rank": (["--rank", "many"], ["rank"]),
     "low-pass": (["--lowpass", "1000"], ["--lowpass 1000", "100 Hz"]),
+    "band of an average": (["--fmin", "8", "--fmax", "12"], ["--fmin 8 --fmax 12", "recording"]),
     "baseline outside": (["--baseline", "-5", "0"], ["--baseline -5 0", "-0.1 to 0.4 s"]),
     "baseline backwards": (["--baseline", "0", "-0.1"], ["--baseline 0 -0.1"]),
     "not a number": (["--tmin", "soon"], ["--tmin", "meg-vae localize --help"]),

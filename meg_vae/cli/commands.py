@@ -115,6 +115,8 @@ def localize(
     bad: o.Bad = None,
     baseline: o.Baseline = None,
     lowpass: o.Lowpass = None,
+    fmin: o.Fmin = None,
+    fmax: o.Fmax = None,
     reg: o.Reg = 0.0,
     positions: o.Positions = "free",
     bem: o.Bem = None,
@@ -138,12 +140,13 @@ def localize(
     overwrite: o.Overwrite = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Find the sources of an evoked response.
+    """Find the sources of an evoked response, of epochs or of a recording.
 
     \b
-    Example:
+    Examples:
       meg-vae localize X-ave.fif X-fwd.fif X-cov.fif --condition "Left visual" \\
         --tmin 0.08 --tmax 0.15 --baseline -0.2 0 --lowpass 40 -o left-visual
+      meg-vae localize rest_raw.fif X-fwd.fif empty-8-12-cov.fif --fmin 8 --fmax 12 -o alpha
     """  # noqa: D301 (a backspace keeps the lines below it apart)
     from meg_vae.cli.inputs import DataOptions
     from meg_vae.cli.localize import localize as run
@@ -162,6 +165,8 @@ def localize(
         bem=bem,
         trans=trans,
         weights=weights,
+        fmin=fmin,
+        fmax=fmax,
     )
     inverse = {
         "positions": positions,

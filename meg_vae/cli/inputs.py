@@ -52,6 +52,8 @@ class DataOptions:
         Baseline to correct for, in s.
     lowpass : float | None
         Low-pass filter in Hz.
+    fmin, fmax : float | None
+        Band of a rhythm in a recording, in Hz.
     reg : float
         Regularization of the noise covariance, for every channel type.
     epochs : Path | None
@@ -76,6 +78,8 @@ class DataOptions:
     bem: Path | None = None
     trans: Path | None = None
     weights: Path | None = None
+    fmin: float | None = None
+    fmax: float | None = None
 
     @property
     def files(self) -> dict[str, Path]:

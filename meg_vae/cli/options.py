@@ -38,6 +38,10 @@ Baseline = Annotated[
     Option(metavar="FROM TO", help="Subtract the mean of this interval, in s."),
 ]
 Lowpass = Annotated[float | None, Option(help="Low-pass filter in Hz.")]
+Fmin = Annotated[
+    float | None, Option(help="A rhythm of a recording: from this frequency on, in Hz.")
+]
+Fmax = Annotated[float | None, Option(help="A rhythm of a recording: up to this frequency, in Hz.")]
 Reg = Annotated[
     float, Option(help="Regularize the noise covariance by this share of its power, 0 to 1.")
 ]

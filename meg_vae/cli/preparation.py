@@ -39,6 +39,8 @@ def prepare(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions, known: Sequ
     _check_finite(inst, known)
     if options.lowpass is not None:
         _filter(inst, options.lowpass)
+    if (options.fmin, options.fmax) != (None, None):
+        _band(inst, options)
 
 
 def correct_baseline(evoked: mne.Evoked, start: float, stop: float, *, recorded: bool) -> None:
@@ -149,6 +151,31 @@ def _check_finite(inst: mne.Evoked | mne.io.BaseRaw, known: Sequence[str]) -> No
             f"the data have NaN or infinite values in {len(broken)} good channels ({names}); "
             "mark them bad with --bad."
         )
+
+
+def _band(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions) -> None:
+    """Leave the band of a rhythm in a recording."""
+    low, high = options.fmin, options.fmax
+    asked = " ".join(
+        f"--{name} {value:g}"
+        for name, value in (("fmin", low), ("fmax", high))
+        if value is not None
+    )
+    if isinstance(inst, mne.Evoked):
+        raise ValueError(
+            f"{asked} is for a recording (X_raw.fif): an average holds no rhythm that goes on with "
+            "phases of its own."
+        )
+    if options.lowpass is not None:
+        raise ValueError(f"{asked} and --lowpass both say which frequencies to keep; give one.")
+    nyquist, end = inst.info["sfreq"] / 2, inst.info["lowpass"] or np.inf
+    top = nyquist if high is None else high
+    if not 0 <= (low or 0) < top <= nyquist or (low or 0) >= end or high == nyquist:
+        raise ValueError(
+            f"{asked} must be a band from 0 to below {min(nyquist, end):g} Hz, where the recording "
+            "ends."
+        )
+    inst.filter(low, high)
 
 
 def _filter(inst: mne.Evoked | mne.io.BaseRaw, lowpass: float) -> None:
