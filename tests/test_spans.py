@@ -119,7 +119,7 @@ def test_intervals_hold_the_truth():
 
 def test_noise_that_goes_on_is_made_independent():
     rng = np.random.default_rng(0)
-    r = 0.8 ** np.arange(30)
+    r = 0.8 ** np.arange(1000)
     e = rng.standard_normal((4, 3000))
     x = np.zeros_like(e)
     for t in range(1, 3000):

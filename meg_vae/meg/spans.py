@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import mne
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular, toeplitz
+from scipy.linalg import cholesky, eigh, solve_triangular, toeplitz
 from scipy.special import logsumexp, softmax
 
 from meg_vae.meg.filter import SourceFilter
@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 TAIL = 0.025  # of a posterior distribution, on either side of its interval
+EMPTY = 1e-3  # of the largest variance in time: what a filter may leave of noise
 LONGEST = 4096  # samples: longer responses are looked at in blocks
 
 
@@ -69,7 +70,7 @@ def active_spans(
     noise_variance : float
         λ, the mean over channels where they have their own.
     autocorrelation : ndarray, shape (n_lags,)
-        Of the noise, as it was learnt.
+        Of the noise, as it was learnt: from 1 at lag 0.
 
     Returns
     -------
@@ -157,14 +158,20 @@ def clearest(spans: list[Spans]) -> Spans:
 
 
 def _independent(y: Array, r: Array) -> Array:
-    """Turn consecutive samples (m, n) of noise with an autocorrelation into independent ones."""
-    column = np.zeros(y.shape[1])
-    column[: min(len(r), len(column))] = r[: len(column)]
-    if not column[1:].any():
+    """Turn consecutive samples (m, n) of noise with an autocorrelation into independent ones.
+
+    Each from those before it, so that nothing is active earlier than it was. Where a filter has
+    left next to nothing of the noise a little is added, as if it were white.
+    """
+    if not r[1:].any():
         return y
-    L = cholesky(toeplitz(column), lower=True)
-    out: Array = solve_triangular(L, y.T, lower=True).T
-    return out
+    parts = []
+    for part in np.split(y, np.arange(len(r), y.shape[1], len(r)), axis=1):
+        n = part.shape[1]
+        T = toeplitz(r[:n])
+        T += EMPTY * eigh(T, eigvals_only=True, subset_by_index=[n - 1, n - 1]) * np.eye(n)
+        parts.append(solve_triangular(cholesky(T, lower=True), part.T, lower=True).T)
+    return np.concatenate(parts, axis=1)
 
 
 def _span(power: Array) -> tuple[Index, Index, float]:
