@@ -197,6 +197,17 @@ class TestBadInput:
         with pytest.raises(ValueError, match="n_samples=5 goes with a csd"):
             VAEInverse().fit(data.average(), forward, cov, n_samples=5)
 
+    def test_a_baseline_of_time_points(self, rhythms):
+        data, rest, forward, _ = rhythms
+        with pytest.raises(ValueError, match="baseline holds time points"):
+            VAEInverse().fit(
+                density(data, 10.0),
+                forward,
+                density(rest, 10.0),
+                info=data.info,
+                baseline=rest.average(),
+            )
+
     def test_noise_by_frequency_for_data_in_time(self, rhythms):
         data, rest, forward, _ = rhythms
         with pytest.raises(TypeError, match="got CrossSpectralDensity"):

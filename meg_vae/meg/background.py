@@ -21,6 +21,7 @@ from meg_vae.meg.channels import check_real, square
 from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.runs import FitRun, naming_run, of_each
 from meg_vae.meg.samples import noise_samples
+from meg_vae.meg.spectral import SpectralData
 
 FEWEST = 10  # samples of a baseline
 MOST = 20  # patterns
@@ -166,6 +167,11 @@ def _patterns(X: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _check(baseline: Any, run: FitRun) -> None:
     """Refuse what is no baseline of the data."""
+    if isinstance(run.data, SpectralData):
+        raise ValueError(
+            "baseline holds time points, and the data are by frequency; give the csd or TFR of the "
+            "baseline as noise_cov."
+        )
     if not isinstance(baseline, mne.Evoked):
         raise TypeError(
             f"baseline must be an mne.Evoked, such as evoked.copy().crop(None, 0), got "

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import mne
+from mne.time_frequency import AverageTFR, CrossSpectralDensity, EpochsTFR
 
 from meg_vae.meg.arguments import kinds
 from meg_vae.meg.channels import check_real
 from meg_vae.meg.data import CovarianceData, EvokedData, FitData, RawData
 from meg_vae.meg.recording import recording_covariance
 
-Instance = mne.Evoked | list[mne.Evoked] | mne.BaseEpochs | mne.io.BaseRaw | mne.Covariance
+Instance = (
+    mne.Evoked
+    | list[mne.Evoked]
+    | mne.BaseEpochs
+    | mne.io.BaseRaw
+    | mne.Covariance
+    | CrossSpectralDensity
+    | EpochsTFR
+    | AverageTFR
+)
 
 
 def fit_data(data: Instance, info: mne.Info | None) -> FitData:
