@@ -113,7 +113,8 @@ def _run(
             f"n_samples={n_samples!r} goes with a csd or a TFR alone; other data are counted by "
             "their time points, and a covariance by its nfree."
         )
-    return FitRun(fit_data(data, info), forward, as_covariance(noise_cov))
+    cov = as_covariance(noise_cov)
+    return FitRun(fit_data(data, info), forward, cov)
 
 
 def _check_number(evoked: Any, forward: list[Any] | tuple[Any, ...]) -> None:

@@ -39,13 +39,15 @@ def summarize(table: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     -------
     summary : pandas.DataFrame
         ``condition, method, title, family, metric, mean, low, high, n_runs, n_failed``: a row per
-        condition, method and metric that applies. The condition "all" is the mean over those with
+        condition, method and metric that applies and that the table has (one made before a score
+        was there lacks it). The condition "all" is the mean over those with
         sources, for the methods that ran in each of them.
     """
     with_sources = [one.name for one in protocol.conditions if one.recipe.n_sources]
     n_seeds = len(protocol.seeds)
     draws = np.random.default_rng(0).integers(n_seeds, size=(N_RESAMPLES, n_seeds))
-    values = {name: _values(table, name, protocol) for name in protocol.metrics}
+    scores = [name for name in protocol.metrics if name in table]
+    values = {name: _values(table, name, protocol) for name in scores}
     rows = []
     for condition in [*(one.name for one in protocol.conditions), ALL]:
         for method in protocol.methods:
@@ -62,7 +64,7 @@ def summarize(table: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
                 "n_runs": len(runs),
                 "n_failed": int((runs["status"] == FAILED).sum()),
             }
-            for metric in protocol.metrics:
+            for metric in scores:
                 measured = np.mean([values[metric][part, method] for part in parts], axis=0)
                 if np.isfinite(measured).any():
                     rows.append(about | {"metric": metric} | _interval(measured, draws))
