@@ -270,3 +270,25 @@ def test_the_committed_motions_say_what_the_readme_says():
     held = six.set_index("head")["place_coverage"].round(2)
     assert held["second head"] == pytest.approx(0.94, abs=0.01)
     assert sorted(held.drop("second head")) == [0.22, 0.33]
+
+
+def test_the_committed_rhythms_say_what_the_readme_says():
+    table = committed("rhythms")
+    error = table.groupby(["part", "method"])["error_mm"].mean().unstack()
+    assert error["VAE"].round(2)[["two rhythms", "coherence 0.95"]].tolist() == [0.15, 0.12]
+    assert (error["DICS"].round(1) == 2.7).all()
+    one = table[(table["part"] == "two rhythms") & (table["method"] == "VAE")]
+    assert (len(one), (one["n_found"] > 1).sum()) == (18, 1)
+    assert (table["n_found"] >= np.where(table["part"] == "two rhythms", 1, 2)).all()
+    both = table[table["coherence"].notna()]
+    assert (both["coherence"] - both["true_coherence"]).abs().max() < 0.01
+    assert both["silent_coherence"].max().round(2) == 0.09
+    windows = committed("windows")
+    middle = windows.groupby("part")[["error_mm", "alone_mm"]].median().round(2)
+    assert middle.loc["all of its quarter"].tolist() == [0.23, 0.24]
+    assert middle.loc["50 ms"].tolist() == [0.51, 0.44]
+    assert (len(windows), (windows["n_found"] == 4).all()) == (72, True)
+    assert not windows["before_the_stimulus"].any()
+    assert (windows["error_mm"] > 5).sum() == 2
+    assert (windows[["onset_samples", "offset_samples"]].abs() <= 1).all(axis=1).sum() == 71
+    assert windows[["onset_held", "offset_held"]].all(axis=None)
