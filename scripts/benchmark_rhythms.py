@@ -187,7 +187,7 @@ def rhythms_figure(table: pd.DataFrame) -> plt.Figure:
             left.scatter(own.clip(0.02), jitter, s=12, alpha=0.6, color=PALETTE[k], label=label)
     left.set(yticks=range(len(PARTS)), yticklabels=PARTS, xscale="log", xlabel="Error (mm)")
     left.invert_yaxis()
-    left.legend(frameon=False)
+    left.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     cases = table[table["coherence"].notna()].drop_duplicates(["head", "part", "seed"])
     right.scatter(
         cases["true_coherence"], cases["coherence"], color=PALETTE[0], label="two sources"
