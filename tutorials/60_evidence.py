@@ -83,7 +83,7 @@ print(
 print(f"threshold: {inverse.min_log_evidence:g} nats")
 
 # %%
-# Five recordings of ideal noise are an illustration. The threshold was calibrated on hundreds,
+# Three recordings of ideal noise are an illustration. The threshold was calibrated on hundreds,
 # filtered noise and real baselines among them; ``scripts/calibrate_evidence.py`` does it again.
 #
 # How strong? The posterior standard deviation
