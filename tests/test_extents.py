@@ -228,14 +228,19 @@ def test_a_patch_is_let_in_wherever_it_grows():
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     sources = settle(data, Sources.at(field, places, one, one[0, 0, 0]), field, FIRM)
     columns = torch.as_tensor(bump(GRID)[0]).movedim(0, 1)
-    found = Boxes().everywhere(GRID, columns.numpy())
-    larger = Grid(torch.as_tensor(found[0]), torch.as_tensor(found[1])[..., None])
-    grid = Grid(torch.nn.functional.pad(torch.as_tensor(GRID), (0, 1)), columns, larger)
+    places = torch.nn.functional.pad(torch.as_tensor(GRID), (0, 1))
+    grid = Grid(places, columns, torch.ones(len(GRID)))
     beside = torch.tensor([0.05, 0.0], dtype=torch.float64)  # where nothing is
     more, offer = with_growing_patch(data, sources, field, grid, beside, 13.0)
     assert offer > 13
     assert len(more) == 2
     np.testing.assert_allclose(more.places[-1], [0.7, 0.12], atol=0.02)
-    same, less = with_growing_patch(data, sources, field, replace(grid, larger=None), beside, 13.0)
+
+    class Blind(Boxes):
+        def everywhere(self, grid, columns):
+            return np.zeros((0, 2)), np.zeros((len(columns), 0))
+
+    blind = replace(field, extended=Blind())
+    same, less = with_growing_patch(data, sources, blind, grid, beside, 13.0)
     assert same is sources
     assert less < 13

@@ -388,12 +388,13 @@ def test_a_comparison_scores_patches(patchy):
     assert ours["explained_variance"] > 60
     assert null["extent_error_mm"] is pd.NA
     assert len(result.estimates["vae"].data) > 4
-    with pytest.raises(ValueError, match=r"truth_extents_mm=\[1, 2, 3\].* 2 sources"):
-        compare(
-            patchy.evoked,
-            patchy.forward,
-            patchy.noise_cov,
-            ["vae"],
-            truth=truth,
-            truth_extents_mm=[1, 2, 3],
-        )
+    for extents, said in (([1, 2, 3], r"\[1, 2, 3\]"), ("wide", "'wide'"), (-1, "-1")):
+        with pytest.raises(ValueError, match=f"truth_extents_mm={said} .* 2 sources"):
+            compare(
+                patchy.evoked,
+                patchy.forward,
+                patchy.noise_cov,
+                ["vae"],
+                truth=truth,
+                truth_extents_mm=extents,
+            )

@@ -8,7 +8,14 @@ import pytest
 
 from meg_vae import VAEInverse, datasets
 from meg_vae.datasets.simulation import record
-from meg_vae.meg.spans import Spans, _independent, _span, active_spans, running_evidence
+from meg_vae.meg.spans import (
+    Spans,
+    _independent,
+    _span,
+    active_spans,
+    relative_power,
+    running_evidence,
+)
 
 BURSTS = ((20, 69), (120, 139))  # first and last samples of 200
 
@@ -60,8 +67,8 @@ def test_onsets_and_offsets_are_those_of_the_bursts(bursts):
 def test_evidence_adds_up_between_onset_and_offset(bursts):
     evoked, inverse, *_ = bursts
     noise = inverse.noise_variance_, inverse.noise_autocorrelation_[0]
-    so_far = running_evidence(inverse.filter_, evoked, *noise)
-    spans = active_spans(inverse.filter_, evoked, *noise)
+    power = relative_power(inverse.filter_, evoked, *noise)
+    so_far, spans = running_evidence(power), active_spans(power, evoked.times)
     np.testing.assert_allclose(so_far[:, -1], spans.log_evidence)
     for own, onset, offset in zip(so_far, spans.onset, spans.offset, strict=True):
         np.testing.assert_array_equal(own[evoked.times < onset - 1e-9], 0)
@@ -69,7 +76,7 @@ def test_evidence_adds_up_between_onset_and_offset(bursts):
     # a short burst carries what it carries in its own window
     k = int(spans.onset.argmax())
     crop = evoked.copy().crop(spans.onset[k], spans.offset[k])
-    alone = active_spans(inverse.filter_, crop, *noise)
+    alone = active_spans(relative_power(inverse.filter_, crop, *noise), crop.times)
     assert alone.log_evidence[k] == pytest.approx(spans.log_evidence[k], rel=0.05)
 
 

@@ -213,7 +213,7 @@ class TestBadInput:
         with pytest.raises(TypeError, match="got CrossSpectralDensity"):
             VAEInverse().fit(data.average(), forward, density(rest, 10.0))
 
-    @pytest.mark.parametrize("n_samples", [0, -3, float("nan"), 2])
+    @pytest.mark.parametrize("n_samples", [0, -3, float("nan"), 2, "many"])
     def test_too_few_samples_told(self, rhythms, n_samples):
         data, rest, forward, _ = rhythms
         with pytest.raises(ValueError, match=f"n_samples={n_samples!r}"):

@@ -157,6 +157,14 @@ class TestBadInput:
             with pytest.raises((RuntimeError, AttributeError), match="not fitted yet"):
                 getattr(VAEInverse(), verb)(recording.evoked)
 
+    def test_data_of_another_kind(self, recording, fitted):
+        raw = mne.io.RawArray(recording.evoked.data, recording.evoked.info, verbose="error")
+        for verb, data in (("to_evoked", raw), ("to_epochs", raw), ("apply_tfr", raw)):
+            with pytest.raises(TypeError, match=f"{verb} takes .*, and got RawArray"):
+                getattr(fitted, verb)(data)
+        with pytest.raises(TypeError, match="to_raw takes raw, an mne.Raw, and got EvokedArray"):
+            fitted.to_raw(recording.evoked)
+
     def test_other_sensors(self, recording, fitted):
         with pytest.raises(ValueError, match="evoked lacks"):
             fitted.to_evoked(recording.evoked.copy().pick("mag"))

@@ -155,12 +155,8 @@ def _check_finite(inst: mne.Evoked | mne.io.BaseRaw, known: Sequence[str]) -> No
 
 def _band(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions) -> None:
     """Leave the band of a rhythm in a recording."""
-    low, high = options.fmin, options.fmax
-    asked = " ".join(
-        f"--{name} {value:g}"
-        for name, value in (("fmin", low), ("fmax", high))
-        if value is not None
-    )
+    given = {"--fmin": options.fmin, "--fmax": options.fmax}
+    asked = " ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
     if isinstance(inst, mne.Evoked):
         raise ValueError(
             f"{asked} is for a recording (X_raw.fif): an average holds no rhythm that goes on with "
@@ -168,14 +164,15 @@ def _band(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions) -> None:
         )
     if options.lowpass is not None:
         raise ValueError(f"{asked} and --lowpass both say which frequencies to keep; give one.")
-    nyquist, end = inst.info["sfreq"] / 2, inst.info["lowpass"] or np.inf
-    top = nyquist if high is None else high
-    if not 0 <= (low or 0) < top <= nyquist or (low or 0) >= end or high == nyquist:
+    nyquist = inst.info["sfreq"] / 2
+    end = min(nyquist, inst.info["lowpass"] or nyquist)
+    low, high = options.fmin or 0.0, nyquist if options.fmax is None else options.fmax
+    beyond = options.fmax is not None and high >= nyquist
+    if not 0 <= low < min(high, end) or beyond:
         raise ValueError(
-            f"{asked} must be a band from 0 to below {min(nyquist, end):g} Hz, where the recording "
-            "ends."
+            f"{asked} must be a band from 0 to below {end:g} Hz, where the recording ends."
         )
-    inst.filter(low, high)
+    inst.filter(options.fmin, options.fmax)
 
 
 def _filter(inst: mne.Evoked | mne.io.BaseRaw, lowpass: float) -> None:

@@ -98,15 +98,15 @@ def true_sources(
     if isinstance(truth, mne.Dipole) or not all(isinstance(one, mne.Dipole) for one in truth):
         raise TypeError("truth must be a list with an mne.Dipole per true source, or None.")
     courses = [np.asarray(one.amplitude, float) for one in truth]
-    extents = np.asarray(extents_mm, dtype=float)
-    if extents.shape not in ((), (len(truth),)) or not (extents >= 0).all():
+    extents = np.asarray(extents_mm)
+    fits = extents.dtype.kind in "iuf" and extents.shape in ((), (len(truth),))
+    if not (fits and (extents >= 0).all()):
         raise ValueError(
             f"truth_extents_mm={extents_mm!r} must be one radius in mm, or one for each of the "
             f"{len(truth)} sources of truth; 0 is a point."
         )
-    return Truth(
-        1e3 * dipole_places(truth), courses, radius, np.broadcast_to(extents, len(truth)).copy()
-    )
+    each = np.full(len(truth), extents, dtype=float)
+    return Truth(1e3 * dipole_places(truth), courses, radius, each)
 
 
 def prepare(

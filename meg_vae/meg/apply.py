@@ -10,6 +10,7 @@ from mne.time_frequency import CrossSpectralDensity
 from mne.utils import ProgressBar, use_log_level
 
 from meg_vae.meg import estimates
+from meg_vae.meg.arguments import check_kind
 from meg_vae.meg.channels import check_finite
 from meg_vae.meg.data import covariance_data
 from meg_vae.meg.filter import SourceFilter
@@ -63,6 +64,12 @@ class SourceEstimation(SourceImages):
         self._fitted()
         return own_filter(self.filters_, info, name)
 
+    def _suited(self, evoked: mne.Evoked | None) -> tuple[mne.Evoked, SourceFilter]:
+        """Give the data, those of the fit where none are given, and the filter of their run."""
+        self._fitted()
+        evoked = self._data(evoked)
+        return evoked, self._filter(evoked.info, "evoked")
+
     def _filter_of_covariance(self, info: mne.Info | None) -> SourceFilter:
         """Give the filter of a covariance, which does not tell its head position itself."""
         if info is not None:
@@ -105,7 +112,7 @@ class SourceEstimation(SourceImages):
             (channels, units, compensation, reference, projections, Maxwell filter, head position).
         """
         estimates.check_orientation(self._fitted().positions, pick_ori)
-        _check_kind(evoked, mne.Evoked, "evoked", "apply")
+        check_kind(evoked, mne.Evoked, "evoked", "apply")
         filter_ = self._filter(evoked.info, "evoked").at_positions()
         tmin, tstep = float(evoked.times[0]), 1 / evoked.info["sfreq"]
         U = filter_.activity(evoked)
@@ -145,7 +152,7 @@ class SourceEstimation(SourceImages):
             If there is no epoch, or as for `apply`.
         """
         estimates.check_orientation(self._fitted().positions, pick_ori)
-        _check_kind(epochs, mne.BaseEpochs, "epochs", "apply_epochs")
+        check_kind(epochs, mne.BaseEpochs, "epochs", "apply_epochs")
         filter_ = self._filter(epochs.info, "epochs").at_positions()
         picks = filter_.sensors.pick(epochs.info, "epochs")
         if len(epochs.events) == 0:
@@ -191,7 +198,7 @@ class SourceEstimation(SourceImages):
             If there is no sample, or as for `apply`.
         """
         estimates.check_orientation(self._fitted().positions, pick_ori)
-        _check_kind(raw, mne.io.BaseRaw, "raw", "apply_raw")
+        check_kind(raw, mne.io.BaseRaw, "raw", "apply_raw")
         filter_ = self._filter(raw.info, "raw").at_positions()
         positions, sensors = filter_.positions, filter_.sensors
         picks = sensors.pick(raw.info, "raw")
@@ -244,7 +251,7 @@ class SourceEstimation(SourceImages):
             As for `apply`.
         """
         estimates.check_orientation(self._fitted().positions, pick_ori)
-        _check_kind(cov, mne.Covariance, "cov", "apply_cov")
+        check_kind(cov, mne.Covariance, "cov", "apply_cov")
         filter_ = self._filter_of_covariance(info).at_positions()
         power = filter_.power(covariance_data(cov, filter_.sensors))
         data = estimates.pick_power(filter_.positions, power, pick_ori)
@@ -286,7 +293,7 @@ class SourceEstimation(SourceImages):
             As for `apply`.
         """
         estimates.check_orientation(self._fitted().positions, pick_ori)
-        _check_kind(csd, CrossSpectralDensity, "csd", "apply_csd")
+        check_kind(csd, CrossSpectralDensity, "csd", "apply_csd")
         filter_ = self._filter_of_covariance(info).at_positions()
         picks = filter_.sensors.pick_names(csd.ch_names, [], "csd")
         power = []
@@ -313,9 +320,8 @@ class SourceEstimation(SourceImages):
             which is less than ``peak_nAm`` where the cortex folds. Its goodness of fit is the part
             of the whitened power that is lost when it alone is taken out, in %.
         """
-        self._fitted()
-        evoked = self._data(evoked)
-        return self._filter(evoked.info, "evoked").dipoles(evoked)
+        evoked, filter_ = self._suited(evoked)
+        return filter_.dipoles(evoked)
 
     def residual(self, evoked: mne.Evoked | None = None) -> mne.Evoked:
         """Sensor data that the sources leave unexplained.
@@ -330,9 +336,8 @@ class SourceEstimation(SourceImages):
         residual : mne.Evoked
             On the channels of the fit.
         """
-        self._fitted()
-        evoked = self._data(evoked)
-        return self._filter(evoked.info, "evoked").residual(evoked)
+        evoked, filter_ = self._suited(evoked)
+        return filter_.residual(evoked)
 
     def explained_variance(self, evoked: mne.Evoked | None = None) -> float:
         """Part of the whitened power that the sources explain.
@@ -347,9 +352,8 @@ class SourceEstimation(SourceImages):
         explained : float
             1 − ‖X − ΦU‖² / ‖X‖² in %, 0 for data that are zero.
         """
-        self._fitted()
-        evoked = self._data(evoked)
-        return self._filter(evoked.info, "evoked").explained_variance(evoked)
+        evoked, filter_ = self._suited(evoked)
+        return filter_.explained_variance(evoked)
 
 
 def _each_epoch(
@@ -368,13 +372,3 @@ def _each_epoch(
         yield everywhere(stc, filter_.positions) if full else stc
     if not some:  # all of them were dropped as they were read
         raise no_epochs()
-
-
-def _check_kind(data: object, kind: type, name: str, verb: str) -> None:
-    """Refuse data that another verb takes."""
-    if not isinstance(data, kind):
-        raise TypeError(
-            f"{verb} takes {name}, an mne.{kind.__name__.removeprefix('Base')}, and got "
-            f"{type(data).__name__}; apply is for evoked responses, apply_epochs, apply_raw, "
-            "apply_cov, apply_csd and apply_tfr for the others."
-        )

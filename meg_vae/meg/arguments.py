@@ -11,6 +11,11 @@ import mne
 from meg_vae.meg.orientation import own_gain
 
 ORDER = "the order is (evoked, forward, noise_cov)"
+OTHERS = {  # by how the names of methods begin
+    "ap": "apply is for evoked responses, apply_epochs, apply_raw, apply_cov, apply_csd and "
+    "apply_tfr for the others",
+    "to": "to_evoked, to_epochs and to_raw are for these, apply_tfr for a complex TFR",
+}
 RUNS = "VAEInverse().fit([run1, run2], [forward1, forward2], noise_cov)"
 
 
@@ -104,6 +109,33 @@ def kinds(data: Any) -> str:
     if isinstance(data, (mne.Forward, mne.minimum_norm.InverseOperator)):
         return f"{_kind(data)}; {ORDER}"
     return _kind(data)
+
+
+def check_kind(data: Any, kind: type | tuple[type, ...], name: str, verb: str) -> None:
+    """Refuse data that another verb takes.
+
+    Parameters
+    ----------
+    data : object
+        What was given.
+    kind : type | tuple of type
+        What it must be.
+    name : str
+        Name of the argument.
+    verb : str
+        Name of the method.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if not isinstance(data, kind):
+        every = kind if isinstance(kind, tuple) else (kind,)
+        named = " or ".join(f"mne.{one.__name__.removeprefix('Base')}" for one in every)
+        raise TypeError(
+            f"{verb} takes {name}, an {named}, and got {type(data).__name__}; {OTHERS[verb[:2]]}."
+        )
 
 
 def _kind(value: Any) -> str:

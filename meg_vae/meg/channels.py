@@ -75,6 +75,40 @@ def _warn_of_unmodelled(info: mne.Info, known: list[str], covered: list[str]) ->
         )
 
 
+def known_channels(names: list[str], bads: list[str], info: mne.Info, name: str) -> mne.Info:
+    """Pick from a measurement info the channels of data that do not know their sensors.
+
+    Parameters
+    ----------
+    names, bads : list of str
+        Channels of the data, and those of them that are bad.
+    info : mne.Info
+        Measurement info of the recording.
+    name : str
+        What to call the data in an error.
+
+    Returns
+    -------
+    info : mne.Info
+        Of the channels that both have; bad are those that either calls so.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    known = [k for k, one in enumerate(info["ch_names"]) if one in names]
+    if not known:
+        raise ValueError(
+            f"{name} and info have no channel in common ({name}: {some(names)}); give the info of "
+            "the recording that it was computed from."
+        )
+    info = mne.pick_info(info, known, verbose="error")
+    bads = {*info["bads"], *bads}
+    info["bads"] = [one for one in info["ch_names"] if one in bads]
+    return info
+
+
 def evoked_data(evoked: mne.Evoked, ch_names: list[str]) -> NDArray[np.float64]:
     """Pick the data of some channels, by name and in order.
 

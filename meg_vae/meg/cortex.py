@@ -6,9 +6,7 @@ along the edges of the mesh, as in `mne.grow_labels`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import cached_property
-from zlib import crc32
 
 import mne
 import numpy as np
@@ -16,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
+
+from meg_vae.meg.memory import Memory
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -169,7 +169,7 @@ def _mean_normals(rr: Array, nn: Array, fine: Array, normals: Array) -> Array:
     return np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], nn)
 
 
-_kept: OrderedDict[int, Cortex] = OrderedDict()
+_memory: Memory[Cortex] = Memory(KEPT)
 
 
 def cortex_of(forward: mne.Forward) -> Cortex | None:
@@ -188,10 +188,4 @@ def cortex_of(forward: mne.Forward) -> Cortex | None:
     surfaces = [one for one in forward["src"] if one["type"] == "surf" and one["ntri"] > 0]
     if not surfaces:
         return None
-    key = crc32(b"".join(np.ascontiguousarray(one["rr"]) for one in surfaces))
-    if key not in _kept:
-        _kept[key] = Cortex(surfaces)
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
-    _kept.move_to_end(key)
-    return _kept[key]
+    return _memory((one["rr"] for one in surfaces), lambda: Cortex(surfaces))

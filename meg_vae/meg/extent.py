@@ -52,15 +52,23 @@ class Extent:
         return cls(np.zeros(n), np.full((n, 2), np.nan), np.full(n, np.nan))
 
     @classmethod
-    def of_balls(cls, n: int, radius: float) -> Extent:
-        """Describe balls of a given radius, m."""
-        return cls(np.full(n, radius), np.full((n, 2), radius), np.full(n, np.nan))
+    def of(
+        cls,
+        discs: Discs | None,
+        ball: float | None,
+        places: Array,
+        radius: Array,
+        interval: Array,
+    ) -> Extent:
+        """Describe the sources of a fit at places (m, 3), of a radius (m,), which may be zero.
 
-    @classmethod
-    def of(cls, discs: Discs | None, places: Array, radius: Array, interval: Array) -> Extent:
-        """Describe the sources of a fit at places (m, 3), of a radius (m,), which may be zero."""
+        Or all of the radius of a ``ball``, m, where they are that.
+        """
+        n = len(places)
+        if ball is not None:
+            return cls(np.full(n, ball), np.full((n, 2), ball), np.full(n, np.nan))
         if discs is None:
-            return cls.of_points(len(places))
+            return cls.of_points(n)
         area = np.full(len(places), np.nan)
         for k in np.flatnonzero(radius):
             area[k] = discs.densities.of(np.r_[places[k], radius[k]]).area
@@ -153,40 +161,6 @@ def ball_radius(extent: Any, forward: mne.Forward) -> float | None:
     return 1e-3 * float(extent) if volume and not isinstance(extent, str) else None
 
 
-def cover_of_balls(forward: mne.Forward, places: Array, radius: float, nearest: Array) -> Cover:
-    """Tell which positions of a volume stand for balls in an estimate.
-
-    Parameters
-    ----------
-    forward : mne.Forward
-        The forward model.
-    places : ndarray, shape (n_active, 3)
-        Their centres in head coordinates, m.
-    radius : float
-        Their radius, m.
-    nearest : ndarray of int, shape (n_active,)
-        The position that is nearest to each.
-
-    Returns
-    -------
-    cover : Cover
-        The positions within each ball share its moment evenly.
-    """
-    tree = cKDTree(forward["source_rr"])
-    inside = [
-        np.union1d(tree.query_ball_point(place, radius), k)
-        for place, k in zip(places, nearest, strict=True)
-    ]
-    counts = np.array([len(one) for one in inside], np.int64)
-    source = np.repeat(np.arange(len(places)), counts)
-    index = np.concatenate([np.zeros(0, np.int64), *inside]).astype(np.int64)
-    return Cover(
-        source=source,
-        share=np.eye(3) / counts[source, None, None],
-        positions=active_positions(forward, index),
-    )
-
-
 def cover_of(
     forward: mne.Forward, discs: Discs | None, places: Array, extents: Array, nearest: Array
 ) -> Cover | None:
@@ -197,7 +171,7 @@ def cover_of(
     forward : mne.Forward
         The forward model.
     discs : Discs | None
-        The discs that sources can be.
+        The discs that sources can be; None where those that are larger than a point are balls.
     places : ndarray, shape (n_active, 3)
         Places in head coordinates, m.
     extents : ndarray, shape (n_active,)
@@ -209,10 +183,12 @@ def cover_of(
     -------
     cover : Cover | None
         None where each has a single one. The moments of a disc are shared by area, along the
-        normals of the positions.
+        normals of the positions, those of a ball evenly.
     """
-    if discs is None or not extents.any():
+    if not extents.any():
         return None
+    if discs is None:
+        return _cover_of_balls(forward, places, extents, nearest)
     every = active_positions(forward, np.arange(forward["nsource"]))
     rr, normals = forward["source_rr"], every.normals  # MNE's source spaces of a forward: head
     there = np.flatnonzero(np.isfinite(normals).all(1))
@@ -236,4 +212,17 @@ def cover_of(
         source=np.concatenate(source).astype(np.int64),
         share=np.concatenate(share),
         positions=active_positions(forward, index),
+    )
+
+
+def _cover_of_balls(forward: mne.Forward, places: Array, radii: Array, nearest: Array) -> Cover:
+    """Let the positions within each ball, and the nearest, share its moment evenly."""
+    inside = cKDTree(forward["source_rr"]).query_ball_point(places, radii)
+    rows = [np.union1d(own, k) for own, k in zip(inside, nearest, strict=True)]
+    counts = np.array([len(own) for own in rows])
+    source = np.repeat(np.arange(len(rows)), counts)
+    return Cover(
+        source=source,
+        share=np.eye(3) / counts[source, None, None],
+        positions=active_positions(forward, np.concatenate(rows).astype(np.int64)),
     )

@@ -6,9 +6,7 @@ all at once, and from the columns of the lead field that are there.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,8 @@ from scipy.spatial import cKDTree
 
 from meg_vae.meg.cortex import SIDE, Cortex
 from meg_vae.meg.densities import profile
-from meg_vae.model.spacing import typical_spacing
+from meg_vae.meg.memory import Memory
+from meg_vae.model.spacing import apart, typical_spacing
 
 FINEST = 2.0  # smallest extents, or spacings of the positions: smaller discs look like points
 RATIO = 1.4  # of the radii, about
@@ -47,13 +46,8 @@ class GridDiscs:
         Radii (m) go from twice the smallest, or twice the spacing of the positions, to the largest;
         the larger a disc, the farther are centres apart.
         """
-        key = crc32(rr.tobytes()), crc32(cortex.rr.tobytes()), smallest, largest
-        if key not in _kept:
-            _kept[key] = cls._laid(rr, cortex, smallest, largest)
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)
-        _kept.move_to_end(key)
-        return _kept[key]
+        limits = np.array([smallest, largest])
+        return _memory((rr, cortex.rr, limits), lambda: cls._laid(rr, cortex, smallest, largest))
 
     @classmethod
     def _laid(cls, rr: Array, cortex: Cortex, smallest: float, largest: float) -> GridDiscs:
@@ -68,7 +62,7 @@ class GridDiscs:
         count = 1 + round(np.log(largest / first) / np.log(RATIO))
         places, moments = [], []
         for radius in np.geomspace(first, largest, count):
-            chosen = _apart(rr[there], APART * radius)
+            chosen = apart(rr[there], APART * radius)
             places.append(np.c_[rr[there[chosen]], np.full(len(chosen), radius)])
             moments.append(_moments(cortex, owner, near[chosen], radius))
         return cls(np.concatenate(places), csr_array(vstack(moments)))
@@ -98,14 +92,4 @@ def _moments(cortex: Cortex, owner: csr_array, nodes: Index, radius: float) -> c
     return csr_array(parts)[:, np.arange(3 * n).reshape(3, n).T.ravel()]
 
 
-def _apart(rr: Array, distance: float) -> Index:
-    """Choose places that are a distance from each other, taken in order."""
-    tree, free, chosen = cKDTree(rr), np.ones(len(rr), bool), []
-    for k in range(len(rr)):
-        if free[k]:
-            chosen.append(k)
-            free[tree.query_ball_point(rr[k], distance)] = False
-    return np.array(chosen)
-
-
-_kept: OrderedDict[tuple[int, int, float, float], GridDiscs] = OrderedDict()
+_memory: Memory[GridDiscs] = Memory(KEPT)

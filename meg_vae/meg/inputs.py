@@ -6,7 +6,7 @@ import mne
 from mne.time_frequency import AverageTFR, CrossSpectralDensity, EpochsTFR
 
 from meg_vae.meg.arguments import kinds
-from meg_vae.meg.channels import check_real
+from meg_vae.meg.channels import check_real, known_channels
 from meg_vae.meg.data import CovarianceData, EvokedData, FitData, RawData
 from meg_vae.meg.recording import recording_covariance
 
@@ -111,13 +111,7 @@ def _covariance(cov: mne.Covariance, info: mne.Info | None) -> CovarianceData:
             "was computed; set cov['nfree']."
         )
     check_real(cov.data, "data covariance")
-    known = [k for k, name in enumerate(info["ch_names"]) if name in cov.ch_names]
-    if not known:
-        raise ValueError("data covariance and info have no channel in common.")
-    info = mne.pick_info(info, known, verbose="error")
-    bads = {*info["bads"], *cov["bads"]}
-    info["bads"] = [name for name in info["ch_names"] if name in bads]
-    return CovarianceData(cov, info)
+    return CovarianceData(cov, known_channels(cov.ch_names, cov["bads"], info, "data covariance"))
 
 
 def _responses(data: mne.Evoked | list[mne.Evoked]) -> list[mne.Evoked]:

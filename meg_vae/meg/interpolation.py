@@ -8,9 +8,7 @@ would need the layers of the head, are interpolated as they are.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
-from zlib import crc32
 
 import mne
 import numpy as np
@@ -20,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from meg_vae.meg.channel_maps import ChannelMaps
 from meg_vae.meg.conductor import sphere_conductor
+from meg_vae.meg.memory import Memory
 from meg_vae.meg.moving_least_squares import NEAREST, weights
 from meg_vae.meg.orientation import check_free
 from meg_vae.model.spacing import typical_spacing
@@ -137,7 +136,7 @@ def _spacing(rr: Array) -> float:
     return spacing
 
 
-_kept: OrderedDict[tuple[int, ...], Samples] = OrderedDict()
+_memory: Memory[Samples] = Memory(KEPT)
 
 
 def remembered(forward: mne.Forward, info: mne.Info, names: list[str]) -> Samples:
@@ -146,11 +145,4 @@ def remembered(forward: mne.Forward, info: mne.Info, names: list[str]) -> Sample
     places = [info["chs"][info["ch_names"].index(name)]["loc"] for name in names]
     turn = info["dev_head_t"]["trans"] if info["dev_head_t"] is not None else np.eye(4)
     field = (forward["sol"]["data"], forward["source_nn"], forward["source_rr"])
-    parts = (*field, np.array(places), np.asarray(turn))
-    key = tuple(crc32(np.ascontiguousarray(part)) for part in parts)
-    if key not in _kept:
-        _kept[key] = Samples(forward, info, names)
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
-    _kept.move_to_end(key)
-    return _kept[key]
+    return _memory((*field, places, turn), lambda: Samples(forward, info, names))

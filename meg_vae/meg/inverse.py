@@ -16,6 +16,7 @@ from meg_vae.meg.arguments import as_forward
 from meg_vae.meg.background import with_backgrounds
 from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.extent import check_extent
+from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.inputs import Instance
 from meg_vae.meg.localization import Localization, at_places, on_grid
 from meg_vae.meg.mni import with_mni
@@ -26,7 +27,8 @@ from meg_vae.meg.registration import check_registration
 from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.runs import FitRun, fit_runs
 from meg_vae.meg.saving import OPTIONS, SavedInverse
-from meg_vae.meg.spans import Spans, active_spans, clearest
+from meg_vae.meg.spans import Spans, active_spans, clearest, relative_power
+from meg_vae.meg.unmixing import separable
 from meg_vae.meg.virtual import VirtualChannels
 from meg_vae.meg.weights import Weights, position_weights
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
@@ -383,13 +385,18 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
 
     def _spans(self, runs: list[FitRun]) -> Spans:
         """Find when each source is active, in the response that speaks most for it."""
-        noise = float(np.mean(self.noise_variance_))
         spans = [
-            active_spans(own, response, noise, r)
-            for run, own, r in zip(runs, self.filters_, self.noise_autocorrelation_, strict=True)
+            active_spans(relative_power(own, response, *self._noise(own)), response.times)
+            for run, own in zip(runs, self.filters_, strict=True)
             for response in run.data.responses
+            if separable(own)
         ]
         return clearest(spans or [Spans.unknown(len(self.filter_.positions.vertno))])
+
+    def _noise(self, filter_: SourceFilter) -> tuple[float, NDArray[np.float64]]:
+        """Give λ, the mean over channels, and the noise's autocorrelation in a filter's run."""
+        run = next(k for k, own in enumerate(self.filters_) if own is filter_)
+        return float(np.mean(self.noise_variance_)), self.noise_autocorrelation_[run]
 
     def to_inverse_operator(
         self, info: mne.Info, forward: mne.Forward

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import mne
 import numpy as np
 import pandas as pd
 from mne.utils import warn
@@ -14,10 +13,10 @@ from scipy.sparse.csgraph import connected_components
 
 from meg_vae.meg.discs import Discs
 from meg_vae.meg.estimates import free_positions
-from meg_vae.meg.extent import Extent, ball_radius, cover_of, cover_of_balls, discs_of
+from meg_vae.meg.extent import Extent, ball_radius, cover_of, discs_of
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.field_of_runs import FieldOfRuns
-from meg_vae.meg.filter import Cover, SourceFilter, source_filter
+from meg_vae.meg.filter import SourceFilter, source_filter
 from meg_vae.meg.known_directions import fit_in_known_directions, samples, whitened
 from meg_vae.meg.leadfield import LeadField
 from meg_vae.meg.orientation import check_free
@@ -174,13 +173,15 @@ def at_places(
     ranks = [len(own.Phi) for own in leadfields]
     error = field.relative_error(model.places_)
     _tell_of_errors(error)
+    sizes = model.places_, model.extents_, model.extent_intervals_
+    size = Extent.of(discs, ball_radius(extent, runs[0].forward), *sizes)
     found = found_registration(motion, model)
     tell_of_motion(found, registration)
     return Localization(
         filters=[
             _unbiased(own, noise)
             for own, noise in zip(
-                _place_filters(leadfields, field, discs, extent, model), model.noises_, strict=True
+                _place_filters(leadfields, field, discs, size, model), model.noises_, strict=True
             )
         ],
         noise_variance=model.noise_variance_,
@@ -206,7 +207,7 @@ def at_places(
         cluster=_overlapping(model.places_, model.place_covariance_),
         place_covariance=model.place_covariance_,
         field_covariance=model.fit_.spread.field.numpy(),
-        extent=_extent(extent, runs[0].forward, discs, model),
+        extent=size,
         on_wall=model.fit_.on_wall.numpy(),
         field_error=error,
         weight=model.weights_,
@@ -222,26 +223,8 @@ def _unbiased(filter_: SourceFilter, noise: Noise) -> SourceFilter:
     return replace(filter_, whitener=filter_.whitener / size)
 
 
-def _extent(extent: Any, forward: mne.Forward, discs: Discs | None, model: Any) -> Extent:
-    """Describe how large the sources of a fit are."""
-    radius = ball_radius(extent, forward)
-    if radius is not None:
-        return Extent.of_balls(len(model.places_), radius)
-    return Extent.of(discs, model.places_, model.extents_, model.extent_intervals_)
-
-
-def _cover(
-    extent: Any, forward: mne.Forward, discs: Discs | None, model: Any, nearest: NDArray[np.int64]
-) -> Cover | None:
-    """Tell which positions stand for each source in an estimate."""
-    radius = ball_radius(extent, forward)
-    if radius is not None:
-        return cover_of_balls(forward, model.places_, radius, nearest)
-    return cover_of(forward, discs, model.places_, model.extents_, nearest)
-
-
 def _place_filters(
-    leadfields: list[LeadField], field: FieldOfRuns, discs: Discs | None, extent: Any, model: Any
+    leadfields: list[LeadField], field: FieldOfRuns, discs: Discs | None, size: Extent, model: Any
 ) -> list[SourceFilter]:
     """Put a fit of whitened data in the units of the sensors and of the sources, run by run.
 
@@ -274,7 +257,7 @@ def _place_filters(
                 sensors=own.sensors,
                 nave=own.nave,
                 positions=free_positions(own.forward, places, nearest),
-                cover=_cover(extent, own.forward, discs, model, nearest),
+                cover=cover_of(own.forward, discs, places, size.radius, nearest),
             )
         )
     return filters

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from meg_vae.meg import table
-from meg_vae.meg.spans import active_spans, running_evidence
+from meg_vae.meg.spans import active_spans, relative_power, running_evidence
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -31,8 +31,8 @@ class SourcePictures:
     history_ : ndarray, shape (n_steps,)
         Energy after every step.
     energy_, certificate_, growth_, noise_variance_ : float
-        As in `VAEInverse`, like ``noise_autocorrelation_``, ``filters_``, ``position_covariance_``
-        and the options ``tol`` and ``min_log_evidence``.
+        As in `VAEInverse`, like ``filters_``, ``position_covariance_`` and the options ``tol`` and
+        ``min_log_evidence``.
     subject : str | None
         Subject in ``subjects_dir``; None takes the one that the source space names.
     subjects_dir : path-like | None
@@ -55,10 +55,10 @@ class SourcePictures:
     def _fitted(self) -> SourceFilter:
         raise NotImplementedError
 
-    def _data(self, evoked: mne.Evoked | None) -> mne.Evoked:
+    def _suited(self, evoked: mne.Evoked | None) -> tuple[mne.Evoked, SourceFilter]:
         raise NotImplementedError
 
-    def _filter(self, info: mne.Info, name: str) -> SourceFilter:
+    def _noise(self, filter_: SourceFilter) -> tuple[float, NDArray[np.float64]]:
         raise NotImplementedError
 
     def _head(self) -> dict[str, Any]:
@@ -180,8 +180,8 @@ class SourcePictures:
             turn = mne.transforms._ensure_trans(trans, "head", "mri")["trans"][:3, :3]
         if turn is None:
             raise ValueError("arrows=True needs trans, the transform between head and MRI.")
-        evoked = self._data(None)
-        dipoles = self._filter(evoked.info, "evoked").dipoles(evoked)
+        evoked, filter_ = self._suited(None)
+        dipoles = filter_.dipoles(evoked)
         at_peak = [one.ori[np.abs(one.amplitude).argmax()] for one in dipoles]
         return np.reshape(at_peak, (-1, 3)) @ turn.T
 
@@ -240,9 +240,7 @@ class SourcePictures:
         """
         from meg_vae import viz
 
-        self._fitted()
-        evoked = self._data(evoked)
-        filter_ = self._filter(evoked.info, "evoked")
+        evoked, filter_ = self._suited(evoked)
         course, axis, _ = table.main_axis(filter_.activity(evoked))
         sd = filter_.spread(filter_.data(evoked), evoked.nave, axis)
         names = viz.source_names(self.sources_)
@@ -274,15 +272,12 @@ class SourcePictures:
         """
         from meg_vae import viz
 
-        self._fitted()
-        evoked = self._data(evoked)
-        filter_ = self._filter(evoked.info, "evoked")
-        run = [own is filter_ for own in self.filters_].index(True)
-        noise = float(np.mean(self.noise_variance_)), self.noise_autocorrelation_[run]
-        spans = active_spans(filter_, evoked, *noise)
+        evoked, filter_ = self._suited(evoked)
+        power = relative_power(filter_, evoked, *self._noise(filter_))
+        spans = active_spans(power, evoked.times)
         return viz.plot_evidence_over_time(
             evoked.times,
-            running_evidence(filter_, evoked, *noise),
+            running_evidence(power),
             onsets=spans.onset_interval,
             offsets=spans.offset_interval,
             names=viz.source_names(self.sources_),
@@ -328,8 +323,8 @@ class SourcePictures:
         from meg_vae import viz
 
         self._fitted()
-        evoked = self._data(evoked)
-        residual = self._filter(evoked.info, "evoked").residual(evoked)
+        evoked, filter_ = self._suited(evoked)
+        residual = filter_.residual(evoked)
         drawn = viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
         return drawn[0, 0].figure
 
@@ -354,10 +349,8 @@ class SourcePictures:
         """
         from meg_vae import viz
 
-        self._fitted()
-        evoked = self._data(evoked)
-        filter_ = self._filter(evoked.info, "evoked")
-        run = next(k for k, own in enumerate(self.filters_) if own is filter_)
+        evoked, filter_ = self._suited(evoked)
+        noise_variance, autocorrelation = self._noise(filter_)
         residual = filter_.residual(evoked)
         whitened = filter_.whiten(residual)
         back = np.sqrt(filter_.nave / evoked.nave) * np.linalg.pinv(filter_.whitener)
@@ -366,8 +359,8 @@ class SourcePictures:
             residual,
             np.linalg.norm(back, axis=1),
             whitened,
-            noise_variance=float(np.mean(self.noise_variance_)),
-            autocorrelation=self.noise_autocorrelation_[run],
+            noise_variance=noise_variance,
+            autocorrelation=autocorrelation,
             axes=axes,
         )
         return drawn[0, 0].figure

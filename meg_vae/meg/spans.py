@@ -56,10 +56,10 @@ class Spans:
         return cls(none, none, both, both, none)
 
 
-def active_spans(
+def relative_power(
     filter_: SourceFilter, evoked: mne.Evoked, noise_variance: float, autocorrelation: Array
-) -> Spans:
-    """Find when sources are active in a response.
+) -> Array:
+    """Relate the power of sources in a response, sample by sample, to that of their noise.
 
     Parameters
     ----------
@@ -74,14 +74,37 @@ def active_spans(
 
     Returns
     -------
-    spans : Spans
-        Of each source; unknown where two sources look the same to the sensors.
+    power : ndarray, shape (n_active, n_times)
+        y² / v, dimensionless: 1 on average where there is noise alone.
+
+    Raises
+    ------
+    ValueError
+        If there is no source, or two of them look the same to the sensors.
     """
-    power = _relative_power(filter_, evoked, noise_variance, autocorrelation)
-    if power is None:
-        return Spans.unknown(len(filter_.positions.vertno))
-    found = [_span(one) for one in power]
-    times, last = evoked.times, len(evoked.times) - 1
+    W = unmixing(filter_)
+    variance = np.square(W @ np.linalg.pinv(filter_.whitener)).sum(1)
+    variance = noise_variance * variance * filter_.nave / evoked.nave
+    y = _independent(W @ filter_.data(evoked), autocorrelation)
+    return np.square(y) / variance[:, None]
+
+
+def active_spans(power: Array, times: Array) -> Spans:
+    """Find when sources are active in a response.
+
+    Parameters
+    ----------
+    power : ndarray, shape (n_active, n_times)
+        As `relative_power` gives it.
+    times : ndarray, shape (n_times,)
+        Of the response, s.
+
+    Returns
+    -------
+    spans : Spans
+        Of each source.
+    """
+    found, last = [_span(one) for one in power], len(times) - 1
     ends = np.array([one[0] for one in found]).clip(max=last)  # (m, 2)
     bounds = np.array([one[1] for one in found]).clip(max=last)  # (m, 2, 2)
     return Spans(
@@ -93,28 +116,19 @@ def active_spans(
     )
 
 
-def running_evidence(
-    filter_: SourceFilter, evoked: mne.Evoked, noise_variance: float, autocorrelation: Array
-) -> Array:
+def running_evidence(power: Array) -> Array:
     """Add up the log evidence of each source over the time in which it is active.
 
     Parameters
     ----------
-    filter_, evoked, noise_variance, autocorrelation : object
-        As for `active_spans`.
+    power : ndarray, shape (n_active, n_times)
+        As `relative_power` gives it.
 
     Returns
     -------
     evidence : ndarray, shape (n_active, n_times)
         Nats so far, 0 before the onset.
-
-    Raises
-    ------
-    ValueError
-        If there is no source, or two of them look the same to the sensors.
     """
-    unmixing(filter_)
-    power = _relative_power(filter_, evoked, noise_variance, autocorrelation)
     out = np.zeros_like(power)
     for row, own in zip(out, power, strict=True):
         (first, last), _, _ = _span(own)
@@ -122,20 +136,6 @@ def running_evidence(
         mu = max(own[inside].mean(), 1.0)
         row[inside] = (own[inside] * (1 - 1 / mu) - np.log(mu)) / 2
     return out.cumsum(1)
-
-
-def _relative_power(
-    filter_: SourceFilter, evoked: mne.Evoked, noise_variance: float, autocorrelation: Array
-) -> Array | None:
-    """Square of the virtual channels by the variance of their noise, (m, n); None where unknown."""
-    try:
-        W = unmixing(filter_)
-    except ValueError:
-        return None
-    variance = np.square(W @ np.linalg.pinv(filter_.whitener)).sum(1)
-    variance = noise_variance * variance * filter_.nave / evoked.nave
-    y = _independent(W @ filter_.data(evoked), autocorrelation)
-    return np.square(y) / variance[:, None]
 
 
 def clearest(spans: list[Spans]) -> Spans:

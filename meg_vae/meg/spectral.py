@@ -14,6 +14,7 @@ Pastur 1967; Wachter 1980).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import mne
@@ -22,7 +23,7 @@ from mne.time_frequency import AverageTFR, CrossSpectralDensity, EpochsTFR
 from mne.utils import logger
 from numpy.typing import NDArray
 
-from meg_vae.meg.channels import some, square
+from meg_vae.meg.channels import known_channels, square
 from meg_vae.meg.data import CovarianceData
 
 Array = NDArray[np.float64]
@@ -99,20 +100,12 @@ def spectral_data(
         If something is missing, real, of other frequencies, or of a single sample.
     """
     info = _info_of(data, info)
-    cov = _covariance(data, "csd")
-    if is_spectral(noise):
-        noise_cov = _noise_covariance(noise, data)
-    else:
-        noise_cov = noise.copy()
-    known = [k for k, name in enumerate(info["ch_names"]) if name in cov.ch_names]
-    if not known:
-        raise ValueError(
-            f"csd and info have no channel in common (csd: {some(cov.ch_names)}); give the info of "
-            "the recording that it was computed from."
-        )
-    info = mne.pick_info(info, known, verbose="error")
+    cov, both = _covariance(data, "csd"), is_spectral(noise)
+    noise_cov = _noise_covariance(noise, data) if both else noise.copy()
+    info = known_channels(cov.ch_names, cov["bads"], info, "csd")
     values = _whitened_power(cov, noise_cov, info)
-    both = is_spectral(noise)
+    if not (n_samples is None or isinstance(n_samples, Real)):
+        raise ValueError(f"n_samples={n_samples!r} must be a number of samples, or None.")
     if n_samples is None:
         n = min(counted_samples(values, both), _most(data))
         logger.info(f"csd counts as {n / 2:.0f} independent complex samples, by its eigenvalues")
@@ -280,7 +273,7 @@ def _most(data: Spectral) -> float:
 
 def _whitened_power(cov: mne.Covariance, noise_cov: mne.Covariance, info: mne.Info) -> Array:
     """Eigenvalues of the covariance, whitened by the noise, in the channels that both have."""
-    bads = {*info["bads"], *cov["bads"], *noise_cov["bads"]}
+    bads = {*info["bads"], *noise_cov["bads"]}
     names = [n for n in info["ch_names"] if n in noise_cov.ch_names and n not in bads]
     if not names:
         raise ValueError(

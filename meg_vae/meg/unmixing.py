@@ -84,10 +84,30 @@ def unmixing(filter_: SourceFilter) -> Array:
     if not len(filter_.positions.vertno):
         raise ValueError("this fit found no source, so there is no virtual channel to compute.")
     K, R = resolution(filter_)
-    size = np.linalg.svd(R, compute_uv=False)
-    if size[-1] <= ALIKE * size[0]:
+    if not _regular(R):
         raise ValueError(
             "two sources of this fit look the same to the sensors, and their courses cannot be "
             "told apart; apply gives their joint estimate."
         )
     return np.linalg.solve(R, K)
+
+
+def separable(filter_: SourceFilter) -> bool:
+    """Tell whether there are sources, and the sensors tell them apart.
+
+    Parameters
+    ----------
+    filter_ : SourceFilter
+        The filter of a fit.
+
+    Returns
+    -------
+    separable : bool
+        Whether `unmixing` has an answer.
+    """
+    return _regular(resolution(filter_)[1])
+
+
+def _regular(R: Array) -> bool:
+    size = np.linalg.svd(R, compute_uv=False)
+    return bool(len(size) and size[-1] > ALIKE * size[0])

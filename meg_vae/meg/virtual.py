@@ -9,6 +9,7 @@ from mne.time_frequency import AverageTFR, AverageTFRArray, EpochsTFR, EpochsTFR
 from mne.utils import ProgressBar, use_log_level
 from numpy.typing import NDArray
 
+from meg_vae.meg.arguments import check_kind
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.inputs import no_epochs
 from meg_vae.meg.recording import CHUNK
@@ -112,6 +113,8 @@ class VirtualChannels:
         ------
         RuntimeError
             If the inverse is not fitted.
+        TypeError
+            If the data are of another type.
         ValueError
             If there is no source, two of them cannot be told apart, or the data were not recorded
             like those of the fit.
@@ -124,6 +127,8 @@ class VirtualChannels:
         >>> inverse.to_evoked(case.evoked).get_channel_types()
         ['dipole', 'dipole']
         """
+        self._fitted()
+        check_kind(evoked, mne.Evoked, "evoked", "to_evoked")
         filter_, W, info = self._channels(evoked.info, "evoked")
         return mne.EvokedArray(
             W @ filter_.data(evoked),
@@ -151,9 +156,11 @@ class VirtualChannels:
 
         Raises
         ------
-        RuntimeError, ValueError
+        RuntimeError, TypeError, ValueError
             As of `to_evoked`; or if there is no epoch.
         """
+        self._fitted()
+        check_kind(epochs, mne.BaseEpochs, "epochs", "to_epochs")
         filter_, W, info = self._channels(epochs.info, "epochs")
         picks = filter_.sensors.pick(epochs.info, "epochs")
         epochs = epochs.copy().drop_bad(verbose="error")
@@ -191,9 +198,11 @@ class VirtualChannels:
 
         Raises
         ------
-        RuntimeError, ValueError
+        RuntimeError, TypeError, ValueError
             As of `to_evoked`.
         """
+        self._fitted()
+        check_kind(raw, mne.io.BaseRaw, "raw", "to_raw")
         filter_, W, info = self._channels(raw.info, "raw")
         picks = filter_.sensors.pick(raw.info, "raw")
         out = np.empty((len(W), len(raw.times)))
@@ -223,9 +232,11 @@ class VirtualChannels:
 
         Raises
         ------
-        RuntimeError, ValueError
+        RuntimeError, TypeError, ValueError
             As of `to_evoked`; or if the decomposition holds power alone.
         """
+        self._fitted()
+        check_kind(tfr, (EpochsTFR, AverageTFR), "tfr", "apply_tfr")
         check_complex(tfr, "tfr")
         filter_, W, info = self._channels(tfr.info, "tfr")
         picks = filter_.sensors.pick(tfr.info, "tfr")

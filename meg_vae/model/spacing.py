@@ -23,3 +23,26 @@ def typical_spacing(places: NDArray[np.float64]) -> float:
     if len(places) < 2:
         return 0.0
     return float(np.median(cKDTree(places).query(places, 2)[0][:, 1]))
+
+
+def apart(places: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
+    """Choose places that are farther apart than a distance, taken greedily in order.
+
+    Parameters
+    ----------
+    places : ndarray, shape (n_places, n_dimensions)
+        The places.
+    distance : float
+        In their unit.
+
+    Returns
+    -------
+    chosen : ndarray of int, shape (n_chosen,)
+        Which of them.
+    """
+    tree, free, chosen = cKDTree(places), np.ones(len(places), bool), []
+    for k in range(len(places)):
+        if free[k]:
+            chosen.append(k)
+            free[tree.query_ball_point(places[k], distance)] = False
+    return np.array(chosen, dtype=np.int64)

@@ -44,16 +44,8 @@ def plot_time_courses(
     ax : matplotlib.axes.Axes
         Activity (nAm) against time (ms).
     """
-    times, U = np.asarray(times, float) * 1e3, np.atleast_2d(np.asarray(U, float)) * 1e9
-    if times.ndim != 1 or U.ndim != 2 or (U.size and U.shape[1] != len(times)):
-        raise ValueError(
-            f"U must have the shape (n_sources, n_samples) with {times.size} samples as times has; "
-            f"got {U.shape}."
-        )
-    n_sources = len(U) if U.size else 0
-    names = [f"Source {k + 1}" for k in range(n_sources)] if names is None else list(names)
-    if len(names) != n_sources:
-        raise ValueError(f"names has {len(names)} entries for {n_sources} sources.")
+    times, U, names = _courses(times, U, "U", names)
+    U, n_sources = 1e9 * U, len(names)
     ax = open_axes(ax, (1, 1), (8.0, 3.6))[0, 0]
     if sd is not None and n_sources:
         half = 2e9 * np.asarray(sd, float)
@@ -104,15 +96,7 @@ def plot_evidence_over_time(
     ax : matplotlib.axes.Axes
         Log evidence (nats) against time (ms).
     """
-    times, evidence = 1e3 * np.asarray(times, float), np.atleast_2d(np.asarray(evidence, float))
-    if times.ndim != 1 or evidence.ndim != 2 or evidence.shape[1] != len(times):
-        raise ValueError(
-            f"evidence must have the shape (n_sources, n_samples) with {times.size} samples as "
-            f"times has; got {evidence.shape}."
-        )
-    names = [f"Source {k + 1}" for k in range(len(evidence))] if names is None else list(names)
-    if len(names) != len(evidence):
-        raise ValueError(f"names has {len(names)} entries for {len(evidence)} sources.")
+    times, evidence, names = _courses(times, evidence, "evidence", names)
     ax = open_axes(ax, (1, 1), (8.0, 3.6))[0, 0]
     half = np.median(np.diff(times)) / 2 if len(times) > 1 else 0.5  # an interval can be a sample
     for k, (own, name) in enumerate(zip(evidence, names, strict=True)):
@@ -127,6 +111,23 @@ def plot_evidence_over_time(
     shaded = "onset and offset:\n95 % intervals" if onsets is not None else None
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title=shaded, frameon=False)
     return ax
+
+
+def _courses(
+    times: ArrayLike, values: ArrayLike, name: str, names: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Check courses of sources; times in ms, values (n_sources, n_samples), a name each."""
+    times, values = 1e3 * np.asarray(times, float), np.atleast_2d(np.asarray(values, float))
+    if times.ndim != 1 or values.ndim != 2 or (values.size and values.shape[1] != len(times)):
+        raise ValueError(
+            f"{name} must have the shape (n_sources, n_samples) with {times.size} samples as times "
+            f"has; got {values.shape}."
+        )
+    n_sources = len(values) if values.size else 0
+    names = [f"Source {k + 1}" for k in range(n_sources)] if names is None else list(names)
+    if len(names) != n_sources:
+        raise ValueError(f"names has {len(names)} entries for {n_sources} sources.")
+    return times, values, names
 
 
 def plot_energy(

@@ -40,8 +40,8 @@ def summarize(table: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     summary : pandas.DataFrame
         ``condition, method, title, family, metric, mean, low, high, n_runs, n_failed``: a row per
         condition, method and metric that applies and that the table has (one made before a score
-        was there lacks it). The condition "all" is the mean over those with
-        sources, for the methods that ran in each of them.
+        was there lacks it). The condition "all" is the mean over those with sources, for the
+        methods that ran in each of them.
     """
     with_sources = [one.name for one in protocol.conditions if one.recipe.n_sources]
     n_seeds = len(protocol.seeds)

@@ -63,8 +63,8 @@ class Method:
         (a vector estimate) unless the orientation is fixed, and empty if it finds nothing. A method
         whose sources lie between the positions gives a list of `mne.Dipole` instead, each at one
         place, or `Sources` where they can be larger than a point; it needs a forward model of free
-        orientation. ``evoked.nave`` must be 1 and
-        ``noise_cov`` that of the average. A method that is told something also gets ``n_sources``.
+        orientation. ``evoked.nave`` must be 1 and ``noise_cov`` that of the average. A method that
+        is told something also gets ``n_sources``.
     oracle : str
         What it is told of the truth: nothing (""), or ``N_SOURCES``; where the truth is not known,
         it is told 5.

@@ -8,10 +8,10 @@ from functools import cached_property
 import mne
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from meg_vae.comparison.metrics import pairing as p
 from meg_vae.meg.leadfield import LeadField
+from meg_vae.model.spacing import apart
 
 THRESHOLDS = tuple(np.arange(1, 10) / 10)  # of its largest value, at which a map is scored
 
@@ -180,9 +180,4 @@ def n_places(source_rr: NDArray[np.float64], radius: float = p.PEAK_RADIUS_MM) -
     count : int
         Number of places.
     """
-    tree, free, count = cKDTree(source_rr), np.ones(len(source_rr), bool), 0
-    for k in range(len(source_rr)):
-        if free[k]:
-            count += 1
-            free[tree.query_ball_point(source_rr[k], radius)] = False
-    return count
+    return len(apart(source_rr, radius))

@@ -28,11 +28,9 @@ def true_places(scored: Scored) -> NDArray[np.bool_]:
         Those within the extent of a patch, or within the radius of a point; the nearest position of
         each source is always among them.
     """
-    distance = cdist(scored.source_rr, scored.truth.places)
-    extents = scored.truth.extents
-    true: NDArray[np.bool_] = (distance <= np.where(extents > 0, extents, scored.truth.radius)).any(
-        axis=1
-    )
+    truth, distance = scored.truth, cdist(scored.source_rr, scored.truth.places)
+    reach = np.where(truth.extents > 0, truth.extents, truth.radius)
+    true: NDArray[np.bool_] = (distance <= reach).any(axis=1)
     true[distance.argmin(axis=0)] = True
     return true
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -183,10 +184,10 @@ def with_growing_patch(
     Gives the sources, and what that patch has to offer in nats.
     """
     offers = [best_patch(data, sources, field, place)]
-    if grid.larger is not None and len(grid.larger.places):
+    larger = _everywhere(grid, _extended(field))
+    if len(larger.places):
         at = pull(data, sources)
-        height = at.lifted(grid_growth(at, grid.larger), grid.larger.places)
-        highest = grid.larger.places[height.argmax()]
+        highest = larger.places[at.lifted(grid_growth(at, larger), larger.places).argmax()]
         if torch.linalg.vector_norm((highest - place)[:-1]) > REACH * _extended(field).largest:
             offers.append(best_patch(data, sources, field, highest))
     patch, fall = max(offers, key=lambda one: float(one[1]))
@@ -196,6 +197,14 @@ def with_growing_patch(
     more = settle(data, sources.join(patch), field, FIRM)
     gain = data.n / 2 * float(whiten(data, sources).energy - whiten(data, more).energy)
     return (more if gain >= least else sources), offer
+
+
+def _everywhere(grid: Grid, extended: Extended) -> Grid:
+    """Put patches of all sizes all over a grid, roughly."""
+    own = grid.columns * grid.norms[:, None].to(grid.columns)
+    found = extended.everywhere(grid.places[:, :-1].numpy(), own.numpy())
+    places, columns = (torch.as_tensor(np.ascontiguousarray(x)) for x in found)
+    return Grid(places, columns[..., None].to(own), torch.ones_like(places[:, 0]))
 
 
 def extent_intervals(data: Data, sources: Sources, field: Field) -> Tensor:

@@ -40,12 +40,12 @@ SCALES = 2.0 ** torch.arange(-4, 4.1, 0.25, dtype=torch.float64)  # tried of a p
 class Grid:
     """Positions (n, q) at which a search begins, and their columns (d, n, o) at any scale.
 
-    ``larger`` are those of larger sources, of all sizes and all over, with one column each.
+    ``norms`` (n,) bring them to their own scale.
     """
 
     places: Tensor
     columns: Tensor
-    larger: Grid | None = None
+    norms: Tensor
 
 
 @dataclass(frozen=True)
@@ -227,13 +227,13 @@ def highest(at: Pull, field: Field, grid: Grid) -> tuple[Tensor, Tensor, Tensor]
     Gives a place (1, q), its height (1,), and the factor (1, o, o) of the best prior there.
     """
     found = at.lifted(grid_growth(at, grid), grid.places)
-    starts = apart(grid.places, found, 4 * field.unit)
+    starts = _apart(grid.places, found, 4 * field.unit)
     places, height, factor = climb(at, field, grid.places[starts])
     best = height.argmax(0, keepdim=True)
     return places[best], height[best], factor[best]
 
 
-def apart(places: Tensor, height: Tensor, distance: float) -> Tensor:
+def _apart(places: Tensor, height: Tensor, distance: float) -> Tensor:
     """Find the highest positions that are a distance from each other."""
     left: Tensor = height.clone()
     chosen: list[int] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,12 +79,8 @@ def view_of(
     directions = torch.block_diag(*(one.directions for one in views))
     norms = [one.dictionary.norms / recorded[0].dictionary.norms for one in recorded]
     columns = [one.columns * k[:, None].float() for one, k in zip(views, norms, strict=True)]
-    grid = Grid(places, torch.cat(columns))  # of each position at the scale of the first run's
-    if field.extended is not None:
-        own = grid.columns * recorded[0].dictionary.norms[:, None].float()
-        found = field.extended.everywhere(places[:, :-1].numpy(), own.numpy())
-        larger, fields = (torch.as_tensor(np.ascontiguousarray(x)) for x in found)
-        grid = replace(grid, larger=Grid(larger, fields[..., None].to(own)))
+    # of each position at the scale of the first run's
+    grid = Grid(places, torch.cat(columns), recorded[0].dictionary.norms)
     return View(data, field.through(directions), grid, list(views), noise)
 
 
