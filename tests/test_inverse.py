@@ -221,7 +221,7 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
     for version, advice in ((99, "update meg_vae"), (1, "the meg_vae that wrote it")):
         changed = state | {"version": version}
         h5io.write_hdf5(str(path), changed, overwrite=True, title="meg_vae")
-        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 6; .*{advice}"):
+        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 7; .*{advice}"):
             read_vae_inverse(path)
     other = tmp_path / "other.h5"
     h5io.write_hdf5(str(other), {"kind": "LCMV"}, title="mnepython")
@@ -231,6 +231,7 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
 
 EXTENT = ("extent_low_mm", "extent_high_mm", "density_pAm_mm2")  # in format 6
 NEW = {"weights_", "position_weights_", "noise_samples_", "noise_autocorrelation_"}  # in format 4
+SPANS = {"spans", "spans_"}  # in format 7
 
 
 def old_state(inverse):
@@ -242,7 +243,7 @@ def old_state(inverse):
     parts = {"sensors": vars(kept.sensors), "positions": vars(kept.positions)}
     new = {"positions", "modes", "growth_", "stationarity_", "field_error_", "radius_mm"}
     new |= {"extent", "extent_mm", "on_wall", "position_covariance_", "field_covariance_", *NEW}
-    new |= {*EXTENT, "cover"}
+    new |= {*EXTENT, *SPANS, "cover"}
     for name in ("options", "results", "sources"):
         state[name] = {key: value for key, value in state[name].items() if key not in new}
     state["results"]["_order"] = np.argsort(order)
@@ -277,13 +278,16 @@ def test_files_of_one_run_alone_still_open(fitted, recording, tmp_path):
     """Format 3 held one filter, of white noise with a known covariance, and no weights."""
     state = fitted._state()
     (kept,) = state.pop("filters")
-    state["results"] = {key: value for key, value in state["results"].items() if key not in NEW}
+    for name in ("options", "results"):
+        state[name] = {key: own for key, own in state[name].items() if key not in NEW | SPANS}
     state["sources"] = {key: own for key, own in state["sources"].items() if key not in EXTENT}
     path = tmp_path / "old-vae.h5"
     h5io.write_hdf5(str(path), state | {"version": 3, "filter": kept}, title="meg_vae")
     again = read_vae_inverse(path)
     assert again.sources_.equals(fitted.sources_.assign(**dict.fromkeys(EXTENT, np.nan)))
     assert again.extent == "point"
+    assert again.spans == "whole"
+    assert np.isinf(again.spans_).all()
     own, theirs = (x.apply(recording.evoked).data for x in (fitted, again))
     np.testing.assert_array_equal(own, theirs)
     assert again.position_weights_ is None

@@ -6,7 +6,7 @@ import mne
 import numpy as np
 import pytest
 
-from meg_vae import VAEInverse, datasets
+from meg_vae import VAEInverse, datasets, read_vae_inverse
 from meg_vae.datasets.simulation import record
 from meg_vae.meg.spans import (
     Spans,
@@ -16,6 +16,7 @@ from meg_vae.meg.spans import (
     relative_power,
     running_evidence,
 )
+from meg_vae.report.facts import result_facts
 
 BURSTS = ((20, 69), (120, 139))  # first and last samples of 200
 
@@ -149,3 +150,86 @@ def test_data_without_time_have_no_onsets(bursts):
     assert inverse.sources_["onset_s"].isna().all()
     none = Spans.unknown(0)
     assert none.onset_interval.shape == (0, 2)
+
+
+@pytest.fixture(scope="module")
+def epoch():
+    """A source for 0.9 s of a second, and a weak one for 50 ms of it."""
+    here = datasets.template("ico3", verbose="error")
+    forward = mne.convert_forward_solution(here.forward, force_fixed=True, verbose="error")
+    rows, times = [200, 900], np.arange(200) / 200 - 0.2
+    courses = np.zeros((2, 200))
+    courses[0, 20:] = 15e-9 * np.cos(2 * np.pi * 11 * times[20:])
+    courses[1, 120:130] = 12e-9 * np.cos(2 * np.pi * 15 * times[:10])
+    info = here.info.copy()
+    with info._unlock():
+        info["sfreq"], info["lowpass"] = 200.0, 100.0
+    cov = datasets.template_recording(spacing="ico3", verbose="error").noise_cov
+    picks = [info["ch_names"].index(name) for name in cov.ch_names]
+    info = mne.pick_info(info, picks)
+    trials = np.random.default_rng(0).multivariate_normal(
+        np.zeros(len(picks)), cov.data, size=(20, 200), method="eigh"
+    )
+    clean = forward["sol"]["data"][picks][:, rows] @ courses
+    epochs = mne.EpochsArray(
+        clean + trials.swapaxes(1, 2), info, tmin=-0.2, baseline=None, verbose="error"
+    )
+    epochs.add_proj(cov["projs"]).apply_proj(verbose="error")
+    inverse = VAEInverse(verbose="error").fit(epochs.average(), here.forward, cov)
+    return epochs, inverse, here.forward, cov, rows
+
+
+def near(inverse, forward, row):
+    away = np.linalg.norm(inverse.filter_.positions.rr_head - forward["source_rr"][row], axis=1)
+    k = int(away.argmin())
+    return k, 1e3 * away[k]
+
+
+def test_a_short_source_in_a_long_window_is_as_evident_as_in_its_own(epoch):
+    epochs, inverse, forward, cov, rows = epoch
+    evoked = epochs.average()
+    assert len(inverse.sources_) == 2
+    (long, off), (short, away) = (near(inverse, forward, row) for row in rows)
+    assert off < 3
+    assert away < 8
+    onset, offset = inverse.spans_[short]
+    assert onset == pytest.approx(0.4, abs=0.05)
+    assert offset == pytest.approx(0.445, abs=0.05)
+    assert inverse.spans_[long][0] == pytest.approx(-0.1, abs=0.03)
+    whole = VAEInverse(spans="whole", verbose="error").fit(evoked, forward, cov)
+    assert np.isinf(whole.spans_).all()
+    own = evoked.copy().crop(0.4, 0.445)
+    alone = VAEInverse(spans="whole", verbose="error").fit(own, forward, cov)
+    nats = alone.sources_["log_evidence"][near(alone, forward, rows[1])[0]]
+    assert inverse.sources_["log_evidence"][short] == pytest.approx(nats, rel=0.25)
+    diluted = near(whole, forward, rows[1])
+    found = whole.sources_["log_evidence"][diluted[0]] if diluted[1] < 10 else 0.0
+    assert inverse.sources_["log_evidence"][short] > found + 5
+    assert inverse.log_evidence_ > whole.log_evidence_
+
+
+def test_spans_are_kept_and_estimates_have_all_times(epoch, tmp_path):
+    epochs, inverse, *_ = epoch
+    again = read_vae_inverse(inverse.save(tmp_path / "x-vae.h5"))
+    assert again.spans == "learn"
+    np.testing.assert_array_equal(again.spans_, inverse.spans_)
+    stc = again.apply(epochs.average())
+    assert stc.data.shape[1] == 200
+    assert np.abs(stc.data).min() > 0  # no times are cut out
+    assert "2 of the sources" in str(result_facts(inverse, epochs.average()))
+
+
+def test_samples_of_a_bootstrap_have_the_spans_of_the_fit(epoch):
+    epochs, inverse, forward, cov, rows = epoch
+    found = inverse.bootstrap(epochs, forward, cov, n_bootstrap=12, random_state=0, verbose=False)
+    short = near(inverse, forward, rows[1])[0]
+    assert found.sources["probability"][short] >= 0.5
+    whole = VAEInverse(spans="whole", verbose="error").fit(epochs.average(), forward, cov)
+    again = whole.bootstrap(epochs, forward, cov, n_bootstrap=4, random_state=0, verbose=False)
+    assert len(again.sources) == len(whole.sources_)
+
+
+def test_spans_are_learn_or_whole(epoch):
+    epochs, _, forward, cov, _ = epoch
+    with pytest.raises(ValueError, match="spans='short'"):
+        VAEInverse(spans="short").fit(epochs.average(), forward, cov)

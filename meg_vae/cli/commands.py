@@ -132,6 +132,7 @@ def localize(
     ] = "shared",
     extent: o.Extent = "learn",
     registration: o.Registration = "auto",
+    spans: o.Spans = "learn",
     min_log_evidence: Annotated[
         float | None, Option(help="Evidence from which a source is reported, in nats (else 13).")
     ] = None,
@@ -176,6 +177,7 @@ def localize(
         "orientation": orientation,
         "extent": o.number(extent),
         "registration": o.registration(registration),
+        "spans": spans,
         "subject": subject,
         "subjects_dir": subjects_dir,
     }

@@ -84,6 +84,13 @@ Extent = Annotated[
         help="How large sources are along the cortex: learn it, all points, or a radius for all.",
     ),
 ]
+Spans = Annotated[
+    str,
+    Option(
+        metavar="learn|whole",
+        help="When sources are active: learn a span of each, or take the whole window for all.",
+    ),
+]
 Registration = Annotated[
     str,
     Option(

@@ -231,6 +231,7 @@ def _figures(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, Any]:
         "extent_mm": inverse.sources_["extent_mm"].tolist(),
         "field_error": np.asarray(inverse.field_error_).tolist(),
         "n_on_wall": int(inverse.sources_["on_wall"].sum()),
+        "spans_s": [None if np.isinf(a) else [a, b] for a, b in inverse.spans_.tolist()],
         "registration": inverse.registration_["trans"].tolist(),
         "registration_nats": None if np.isnan(evidence) else float(evidence),
     }

@@ -32,6 +32,8 @@ class EpochsRun:
         The whitened lead field.
     field : ContinuousField | None
         It as a function of place, where places are free.
+    times : ndarray, shape (n_times,)
+        Of the epochs, s.
     whitened : ndarray, shape (n_epochs, rank, n_times)
         The epochs, for the noise of their average.
     own : ndarray, shape (n_sources, n_orient, n_times)
@@ -40,6 +42,7 @@ class EpochsRun:
 
     leadfield: LeadField
     field: ContinuousField | None
+    times: NDArray[np.float64]
     whitened: NDArray[np.float64]
     own: NDArray[np.float64]
 
@@ -138,6 +141,7 @@ def prepare_epochs(
     return EpochsRun(
         leadfield=leadfield,
         field=_field(inverse, leadfield, epochs.info, bem, trans) if free else None,
+        times=epochs.times,
         whitened=np.einsum("rd,edt->ert", leadfield.whitener, data[:, picks]),
         own=filter_.activity(epochs.average(picks=leadfield.ch_names)),
     )

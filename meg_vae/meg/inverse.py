@@ -71,8 +71,16 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         mm and degrees. The ellipsoids of the places then hold what is not known of it, all of the
         prior where the data cannot tell. "auto" learns it where responses ask for it with 8 nats or
         more, and takes it as given otherwise, and of a recording, a covariance or on the grid.
+    spans : "learn" | "whole"
+        When sources between the positions are active. With "learn" each is active in the span of
+        the window that explains the data best, where that is better than the whole window by the
+        log of the number of samples: a short response in a long window is then found as in a window
+        of its own. Several responses must be of one length, and have their spans in common.
+        "whole" takes all sources for active throughout, as they are for data without time and on
+        the grid.
     min_log_evidence : float
-        Log evidence below which a source is not reported, in nats.
+        Log evidence below which a source is not reported, in nats. One that is active in a span
+        needs the log of the number of independent samples more.
     tol : float
         Target of the certificate: largest violation of stationarity over all positions.
     max_iter : int
@@ -104,6 +112,9 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
     position_covariance_ : ndarray, shape (n_sources, 3, 3)
         Covariance of each place in m², head coordinates, with all else unknown too; NaN on the
         grid.
+    spans_ : ndarray, shape (n_sources, 2)
+        First and last time in which each source is active in the model, s, of the first response;
+        infinite where it is throughout. `apply` and its like take all for active at all times.
     clusters_ : ndarray of int, shape (n_sources,)
         Number of the cluster of each row of ``sources_``. Sources of one cluster cannot be told
         apart: their ellipsoids overlap. On the grid they share one generator, and the log evidence
@@ -192,6 +203,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         orientation: str = "shared",
         extent: str | float = "learn",
         registration: str | tuple[float, float] | None = "auto",
+        spans: str = "learn",
         min_log_evidence: float = MIN_LOG_EVIDENCE,
         tol: float = 1e-3,
         max_iter: int = 2000,
@@ -206,6 +218,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         self.orientation = orientation
         self.extent = extent
         self.registration = registration
+        self.spans = spans
         self.min_log_evidence = min_log_evidence
         self.tol = tol
         self.max_iter = max_iter
@@ -302,6 +315,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         check_option("positions", self.positions, ("free", "grid"))
         check_extent(self.extent, self.positions)
         check_registration(self.registration, self.positions)
+        check_option("spans", self.spans, ("learn", "whole"))
         if self.positions == "grid" and (bem is not None or trans is not None):
             raise ValueError(
                 "bem and trans tell the lead field between positions, and positions='grid' has no "
@@ -362,6 +376,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         self.growth_ = found.growth
         self.stationarity_ = found.stationarity
         self.clusters_ = found.cluster
+        self.spans_ = _in_seconds(found.spans, runs[0].data.responses)
         self.position_covariance_ = found.place_covariance
         self.field_covariance_ = found.field_covariance
         self.field_error_ = found.field_error
@@ -439,3 +454,13 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
                 "these lie between them; fit VAEInverse(positions='grid') to export it."
             )
         return inverse_operator(filter_, self.noise_variance_, info, forward, self.loose)
+
+
+def _in_seconds(spans: NDArray[np.float64], responses: list[mne.Evoked]) -> NDArray[np.float64]:
+    """Give the first and the last time of spans in samples."""
+    seconds = np.array(spans)
+    known = np.isfinite(spans)
+    if known.any():
+        samples = (spans - [0, 1])[known].astype(int)
+        seconds[known] = responses[0].times[samples]
+    return seconds

@@ -45,7 +45,8 @@ class Localization:
     ``certificate`` of the minimum on the grid; ``log_evidence`` of the whole model, ``n_effective``
     samples, ``noises`` as they were learnt, one of each run; per source ``evidence`` (nats),
     ``cluster`` (its number), ``extent`` (how large it is), ``place_covariance`` (m²),
-    ``field_covariance`` (its part from the lead field's error), ``on_wall``, ``field_error``
+    ``field_covariance`` (its part from the lead field's error), ``on_wall``, ``spans`` (samples
+    from the first in which it is active to the one behind the last), ``field_error``
     (relative error of the lead field) and ``weight`` (nats, in no evidence). ``growth`` and
     ``stationarity`` are NaN on the grid. ``registration``, where the sensors were found to be.
     """
@@ -64,6 +65,7 @@ class Localization:
     field_covariance: NDArray[np.float64]
     extent: Extent
     on_wall: NDArray[np.bool_]
+    spans: NDArray[np.float64]
     field_error: NDArray[np.float64]
     weight: NDArray[np.float64]
     growth: float = np.nan
@@ -114,6 +116,7 @@ def on_grid(
         field_covariance=np.full((len(order), 3, 3), np.nan),
         extent=Extent.of_points(len(order)),
         on_wall=np.zeros(len(order), bool),
+        spans=np.tile([-np.inf, np.inf], (len(order), 1)),
         field_error=np.zeros(len(order)),
         weight=_largest(weights, active, model.cluster_[active])[order],
     )
@@ -161,6 +164,7 @@ def at_places(
             swing=() if motion is None else motion.swing,
             min_motion_evidence=AUTO if registration == "auto" else -np.inf,
             extended=discs,
+            switching=options["spans"] == "learn",
         )
         return (field, discs, model), model.noises_
 
@@ -209,6 +213,7 @@ def at_places(
         field_covariance=model.fit_.spread.field.numpy(),
         extent=size,
         on_wall=model.fit_.on_wall.numpy(),
+        spans=model.spans_,
         field_error=error,
         weight=model.weights_,
         growth=model.growth_,

@@ -107,7 +107,15 @@ def _start(
         "least": least,
         "prior": prior,
         "motion": _motion(inverse, runs),
+        "spans": _in_samples(inverse.spans_, runs[0].times),
     }
+
+
+def _in_samples(spans: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spans in samples of the epochs, up to the one behind the last."""
+    first, last = np.searchsorted(times, spans.T - np.array([[1e-6], [-1e-6]]))
+    known = np.isfinite(spans)
+    return np.where(known, np.c_[first, last], spans)
 
 
 def _motion(inverse: VAEInverse, runs: list[EpochsRun]) -> tuple[Any, Any]:

@@ -26,6 +26,7 @@ OPTIONS = (
     "orientation",
     "extent",
     "registration",
+    "spans",
     "min_log_evidence",
     "tol",
     "max_iter",
@@ -46,6 +47,7 @@ RESULTS = (
     "position_covariance_",
     "field_covariance_",
     "field_error_",
+    "spans_",
     "weights_",
     "position_weights_",
     "registration_covariance_",
@@ -61,7 +63,19 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
         state = _of_one_run(state)
     if state["version"] < 5:
         state = _as_registered(state)
-    return _of_points(state) if state["version"] < 6 else state
+    if state["version"] < 6:
+        state = _of_points(state)
+    return _throughout(state) if state["version"] < 7 else state
+
+
+def _throughout(state: dict[str, Any]) -> dict[str, Any]:
+    """Bring a file of format 6 to format 7: sources were taken for active throughout."""
+    always = np.tile([-np.inf, np.inf], (len(state["sources"]["hemi"]), 1))
+    return state | {
+        "version": 7,
+        "options": state["options"] | {"spans": "whole"},
+        "results": state["results"] | {"spans_": always},
+    }
 
 
 def _of_points(state: dict[str, Any]) -> dict[str, Any]:

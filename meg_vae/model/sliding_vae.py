@@ -43,6 +43,9 @@ class SlidingVAE:
         Where the sources are, in the unit of the grid, strongest evidence first.
     extents_, extent_intervals_ : ndarray, shape (n_sources,) and (n_sources, 2)
         How large each source is, zero for a point, and the 95 % interval of that.
+    spans_ : ndarray, shape (n_sources, 2)
+        First sample of a stretch in which each source is active, and the one behind the last;
+        infinite where they may not switch.
     place_covariance_ : ndarray, shape (n_sources, n_dimensions, n_dimensions)
         How sure each place is, with all else unknown too (Laplace).
     U_ : ndarray, shape (n_sources, n_orient, n_samples)
@@ -123,6 +126,7 @@ class SlidingVAE:
         swing: ArrayLike = (),
         min_motion_evidence: float = -np.inf,
         extended: Extended | None = None,
+        switching: bool = False,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -170,6 +174,9 @@ class SlidingVAE:
         extended : ``meg_vae.model.sliding.field.Extended`` | None
             Sources that are larger than a point, as ``meg_vae.meg.discs.Discs`` gives them: a
             source becomes one where that explains the data better. None leaves points alone.
+        switching : bool
+            Whether sources may be active in a part of the time (``spans_``), in stretches of one
+            length: with Γ_k there, and silent before and after.
 
         Returns
         -------
@@ -219,6 +226,7 @@ class SlidingVAE:
             least=least,
             prior=prior,
             asked=min_motion_evidence,
+            switching=switching,
         )
         share = [one.n / sum(one.n for one in recorded) for one in recorded]
         steps = max(len(solution.history) for solution in solutions)
@@ -266,6 +274,7 @@ class SlidingVAE:
         self.energy_ = self.fit_.energy
         self.stationarity_ = self.fit_.stationarity
         self.growth_ = self.fit_.offer
+        self.spans_ = self.fit_.spans.numpy()
         self.n_effective_ = sum(self.fit_.n_effective)
         self.noises_ = self.fit_.noises
         self.motion_ = self.fit_.motion.numpy()

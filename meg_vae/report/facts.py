@@ -230,6 +230,9 @@ def _between(inverse: VAEInverse) -> dict[str, str]:
             f"{large.min():.0f} to {large.max():.0f}" if len(large) > 1 else f"{large.iloc[0]:.0f}"
         )
         facts["Patches"] = f"{len(large)} of the sources, of {span} mm radius along the cortex"
+    switching = int(np.isfinite(inverse.spans_).all(1).sum())
+    if switching:
+        facts["Active in a part of the window"] = f"{switching} of the sources"
     if (error >= VAGUE).any():
         facts["Lead field"] = f"known to {error.max():.0%} only at the worst source"
     walled = int(inverse.sources_["on_wall"].sum())

@@ -38,8 +38,8 @@ def log_evidence(data: Data, sources: Sources) -> Tensor:
 
 
 def worth(data: Data, sources: Sources) -> Tensor:
-    """Log evidence and prior weight of each source together, in nats."""
-    return log_evidence(data, sources) + data.weight(sources.places)
+    """Log evidence and prior weight of each source together, less what it costs, in nats."""
+    return log_evidence(data, sources) + data.weight(sources.places) - data.cost(sources)
 
 
 def without_weak(
@@ -61,6 +61,7 @@ def without_spare(data: Data, sources: Sources, field: Field, least: float) -> S
     """Take out sources that the others make up for, once they have settled without them."""
     while len(sources) > 1:
         evidence, energy = worth(data, sources), whiten(data, sources).energy
+        asked = least + data.cost(sources)
         alone = (likeness(sources) <= ALIKE).all(1) & (evidence > SURE * least)
         for k in evidence.argsort().tolist():
             if alone[k]:
@@ -68,7 +69,7 @@ def without_spare(data: Data, sources: Sources, field: Field, least: float) -> S
             keep = torch.ones(len(sources), dtype=torch.bool)
             keep[k] = False
             fewer = settle(data, sources.only(keep), field, FIRM)
-            if data.n / 2 * float(whiten(data, fewer).energy - energy) < least:
+            if data.n / 2 * float(whiten(data, fewer).energy - energy) < asked[k]:
                 sources = fewer
                 break
         else:
@@ -135,11 +136,11 @@ def with_better_places(data: Data, sources: Sources, field: Field, grid: Grid) -
     own, energy = worth(data, sources), whiten(data, sources).energy
     here = field.moved(sources.motion)
     for k in own.argsort().tolist():
-        rest = sources.only(torch.arange(len(sources)) != k)
-        place, height, factor = highest(pull(data, rest), here, grid)
+        rest, on = sources.only(torch.arange(len(sources)) != k), sources.on[[k]]
+        place, height, factor = highest(pull(data, rest).during(on[0]), here, grid)
         if not data.n / 2 * float(height) > own[k] + BETTER:
             continue
-        new = rest.join(Sources.at(here, place, factor, sources.noise))
+        new = rest.join(Sources.at(here, place, factor, sources.noise, on))
         other = settle(data, new, field, FIRM)
         if data.n / 2 * float(energy - whiten(data, other).energy) > BETTER:
             return other

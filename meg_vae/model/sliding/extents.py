@@ -92,8 +92,8 @@ def _best(
     """Find the best patch in the place of source k, alone or with those about it."""
     energy, best = whiten(data, sources).energy, None
     for some in _groups(sources, k, _extended(field).largest):
-        rest = sources.only(~some)
-        patch, fall = best_patch(data, rest, field, sources.places[k])
+        rest, on = sources.only(~some), sources.on[some].amax(0)
+        patch, fall = best_patch(data, rest, field, sources.places[k], on)
         fewer = least * (len(sources) - len(rest) - 1)
         hope = data.n / 2 * float(energy - whiten(data, rest).energy + fall) + fewer
         slack = 0.0 if sources.places[k, -1] else HOPELESS
@@ -130,8 +130,13 @@ def _groups(sources: Sources, k: int, reach: float) -> list[Tensor]:
     return masks
 
 
-def best_patch(data: Data, rest: Sources, field: Field, place: Tensor) -> tuple[Sources, Tensor]:
-    """Find the best patch about a place, beside other sources, and by how much J falls with it."""
+def best_patch(
+    data: Data, rest: Sources, field: Field, place: Tensor, on: Tensor | None = None
+) -> tuple[Sources, Tensor]:
+    """Find the best patch about a place, beside other sources, and by how much J falls with it.
+
+    It is active in the rows ``on`` (d,), or in all.
+    """
     extended, motion = _extended(field), rest.motion
     near = extended.near(place[:-1].numpy(), REACH * extended.largest)
     if data.prior is not None:
@@ -141,7 +146,7 @@ def best_patch(data: Data, rest: Sources, field: Field, place: Tensor) -> tuple[
     columns = torch.cat([values[..., None], patterns.mT], 2)
     if field.basis is not None:
         columns = field.basis.T @ columns
-    at, centres = pull(data, rest), torch.as_tensor(near)
+    at, centres = pull(data, rest).during(on), torch.as_tensor(near)
     S, Q = (at.mean(x) for x in at.blocks(columns))
     fall, v = _best_column(S, Q, data.n, min(at.shares))
     fall = fall + 2 / data.n * data.weight(centres)
@@ -149,7 +154,8 @@ def best_patch(data: Data, rest: Sources, field: Field, place: Tensor) -> tuple[
     o = field.sizes[1]
     factor = torch.zeros(1, o, o, dtype=S.dtype)
     factor[0, 0, 0] = v[k, 0]
-    new = Sources.at(field.moved(motion), centres[[k]], factor, rest.noise)
+    active = None if on is None else on[None]
+    new = Sources.at(field.moved(motion), centres[[k]], factor, rest.noise, active)
     shift = new.shift.clone()
     shift[0, : extended.n_patterns] = v[k, 1:] / v[k, 0].clamp_min(1e-300)
     return replace(new, shift=shift), fall[k]
@@ -256,7 +262,7 @@ def _with_patch(sources: Sources, field: Field, k: int) -> Sources:
     place = sources.places[[k]].clone()
     place[:, -1] = 2 * extended.smallest
     factor = torch.eye(field.sizes[1], dtype=place.dtype)[None]
-    new = Sources.at(at, field.within(place), factor, sources.noise)
+    new = Sources.at(at, field.within(place), factor, sources.noise, sources.on[[k]])
     pattern = (sources.fields @ sources.factors)[k, :, 0]
     columns = torch.cat([new.values[0, :, :1], new.errors[0, ..., 0].T], 1)
     ridge = columns[:, 0].square().sum() * torch.eye(columns.shape[1], dtype=columns.dtype)
@@ -281,9 +287,10 @@ def _with_point(sources: Sources, field: Field, k: int) -> Sources:
     place = sources.places[[k]].clone()
     place[:, -1] = 0.0
     at = field.moved(sources.motion)
-    here = Sources.at(at, place, torch.eye(field.sizes[1], dtype=place.dtype)[None], sources.noise)
+    own = sources.noise, sources.on[[k]]
+    here = Sources.at(at, place, torch.eye(field.sizes[1], dtype=place.dtype)[None], *own)
     pattern = (sources.fields @ sources.factors)[k, :, :1]
     dipole = torch.linalg.lstsq(here.fields[0], pattern).solution
     factor = pad(dipole, (0, len(dipole) - 1))[None]
     rest = sources.only(torch.arange(len(sources)) != k)
-    return rest.join(Sources.at(at, place, factor, sources.noise))
+    return rest.join(Sources.at(at, place, factor, *own))

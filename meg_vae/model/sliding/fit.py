@@ -18,12 +18,21 @@ from meg_vae.model.selection import residual
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.extents import extent_intervals
 from meg_vae.model.sliding.field import Field
-from meg_vae.model.sliding.laplace import Spread, spread
+from meg_vae.model.sliding.laplace import Spread, encode, spread
 from meg_vae.model.sliding.motion import with_motion
 from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
 from meg_vae.model.sliding.sources import Sources, whiten
+from meg_vae.model.sliding.spans import (
+    cut_at,
+    in_numbers,
+    in_pieces,
+    rows_of,
+    spans_of,
+    with_cost,
+    with_spans,
+)
 from meg_vae.model.sliding.view import View, view_of
 
 AGAIN = 3  # times that the noise is learnt anew from what the sources leave
@@ -40,8 +49,10 @@ class Fit:
     could be worth in nats, evidence and prior weight together; ``log_evidence`` (m,) and
     ``on_wall`` (m,); ``spread``, how sure all is; ``motion`` (g,) of the field, and its log
     evidence in nats, NaN where it was not asked; ``inverse_map`` (m, o, d) from data to activity,
-    in each run by the columns of its channels; ``n_effective`` samples of each run, and its
-    ``noises``, how they go on in time; ``start_energy`` J of the minimum on the grid in the same
+    in each run by the columns of its channels, as if all were always active; ``spans`` (m, 2), the
+    first sample of a stretch in which each is active, and the one behind the last, infinite where
+    that was not asked; ``n_effective`` samples of each run, and its ``noises``, how they go on in
+    time; ``start_energy`` J of the minimum on the grid in the same
     samples, NaN where there was none.
     """
 
@@ -59,6 +70,7 @@ class Fit:
     inverse_map: Tensor
     spread: Spread
     motion: Tensor
+    spans: Tensor
     n_effective: list[float]
     noises: list[Noise]
     motion_evidence: float = math.nan
@@ -75,6 +87,7 @@ class Fit:
             "log_evidence",
             "on_wall",
             "inverse_map",
+            "spans",
         )
         parts = {name: getattr(self, name)[order] for name in own}
         return replace(self, **parts, spread=self.spread.ordered(order))
@@ -90,13 +103,15 @@ def fit_places(
     least: float,
     prior: PlacePrior | None = None,
     asked: float = -math.inf,
+    switching: bool = False,
 ) -> Fit:
     """Let the sources of minima on a grid find their places, the same in all runs.
 
     The grid has the positions ``places`` (n, q), and the minima, one of each run, one variance for
     the columns of a position. Sources are worth ``least`` nats or more, with the weights of places
     in ``prior``. In stretches of consecutive samples it is learnt how the noise goes on, and
-    independent samples count. A motion of the field must carry ``asked`` nats.
+    independent samples count. A motion of the field must carry ``asked`` nats. With ``switching``
+    sources may be active in a part of the time.
     """
     pairs = list(zip(recorded, solutions, strict=True))
     variances = [solution.noise_variance / one.inflation for one, solution in pairs]
@@ -119,6 +134,17 @@ def fit_places(
             view = view_of(field, places, runs, variances, learn, prior)
             sources = settled.sources.put(view.field.moved(settled.sources.motion))
             settled = refine(view.data, sources, view.field, view.grid, least)
+        if switching and least > 0:
+            pieces = in_pieces(runs)
+
+            def look(cuts: Sequence[int]) -> View:
+                """View the data with the pieces between any two cuts as one run."""
+                return view_of(field, places, pieces, variances, learn, prior, cuts)
+
+            n_pieces = len(pieces[0].edges) - 1
+            if n_pieces > 1:
+                view, settled = with_spans(look, view, settled, n_pieces, least)
+                runs = pieces if view.data.n_pieces > 1 else runs
         on_grid = Sources.at(view.field.held(), start.places, start.factors, view.noise)
         found = _result(view, settled, runs)
         if least > 0 or prior is not None:
@@ -142,17 +168,24 @@ def refit_places(
     learn: bool,
     least: float,
     prior: PlacePrior | None = None,
+    spans: ArrayLike | None = None,
 ) -> Fit:
     """Let sources settle in other data of the field.
 
-    They have places (m, q), which end with an extent where the field has extents, and factors
-    (m, o, o). Points and patches stay what they are, and no intervals of extents are found.
+    They have places (m, q), which end with an extent where the field has extents, factors
+    (m, o, o), and ``spans`` (m, 2) as a fit gives them. Points and patches stay what they are, and
+    active when they were, and no intervals of extents are found.
     """
     given = torch.tensor(variance, dtype=recorded[0].X.dtype)
-    view = view_of(field, grid, recorded, [given] * len(recorded), learn, prior)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
+    recorded = cut_at(recorded, spans)
+    edges = recorded[0].edges or (0, 1)
+    variances = [given] * len(recorded)
+    view = view_of(field, grid, recorded, variances, learn, prior, range(len(edges)))
+    view = with_cost(view)
+    on = [rows_of(view, in_numbers(edges, span)) for span in (spans if spans is not None else [])]
     with few_threads(batch=1):
-        start = Sources.at(view.field, r, A, view.noise)
+        start = Sources.at(view.field, r, A, view.noise, torch.stack(on) if on else None)
         sources = settle(view.data, start, view.field, FIRM)
         settled = refine(view.data, sources, view.field, view.grid, least, kinds=False)
         return _result(view, settled, recorded)
@@ -195,12 +228,9 @@ def _united(
 def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
     """Describe the sources in all directions of the data."""
     sources, data = settled.sources.seen(), replace(view.data, prior=None)
-    at = whiten(data, sources)
     m, o = sources.live.shape
-    encoders = [
-        torch.cholesky_solve(P, term.L).T
-        for P, term in zip(data.parts(sources.patterns), at.runs, strict=True)
-    ]
+    on = sources.on[:, None].expand(-1, o, -1).flatten(0, 1).T
+    encoders = [encode(P, sources.noise)[0] for P in data.united(sources.patterns, on)]
     back = torch.block_diag(*(one.directions for one in view.runs)).T
     own = spread(data, sources, view.field.unit)
     places, extents = sources.places, sources.places.new_zeros(m)
@@ -223,9 +253,19 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
         inverse_map=(sources.factors @ torch.cat(encoders, 1).unflatten(0, (m, o))) @ back,
         spread=replace(own, modes=own.modes @ back),
         motion=sources.motion,
-        n_effective=[run.n for run in data.runs],
+        spans=_in_samples(view, sources, recorded[0]),
+        n_effective=[sum(run.n for run in one.runs) for one in view.runs],
         noises=[one.noise for one in recorded],
     )
+
+
+def _in_samples(view: View, sources: Sources, recorded: Recorded) -> Tensor:
+    """Spans of sources in samples of a stretch, (m, 2)."""
+    spans = sources.places.new_tensor([[-math.inf, math.inf]]).repeat(len(sources), 1)
+    if recorded.edges:
+        for k, span in enumerate(spans_of(view, sources)):
+            spans[k] = spans.new_tensor([recorded.edges[piece] for piece in span])
+    return spans
 
 
 def _of_places(spread: Spread, extents: Tensor, blunt: float) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ the directions and ratios of A; its scale is the one that lowers the exact sum m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ SCALES = 2.0 ** torch.arange(-4, 4.1, 0.25, dtype=torch.float64)  # tried of a p
 class Grid:
     """Positions (n, q) at which a search begins, and their columns (d, n, o) at any scale.
 
-    ``norms`` (n,) bring them to their own scale.
+    ``norms`` (n,) bring them to their own scale. Each recording has its rows once.
     """
 
     places: Tensor
@@ -54,6 +54,7 @@ class Pull:
 
     ``weights`` are n_r / n, ``sizes`` the channels of each run and ``shares`` those of
     `meg_vae.model.misfit`; ``prior`` holds the weights of places, if any, and n counts samples.
+    Each recording is cut into ``n_pieces`` runs.
     """
 
     root: list[Tensor]
@@ -63,6 +64,29 @@ class Pull:
     shares: list[float]
     prior: PlacePrior | None
     n: float
+    n_pieces: int = 1
+
+    def during(self, on: Tensor | None) -> Pull:
+        """Look for sources that are active in the rows ``on`` (d,) alone; None is all of them."""
+        if on is None or on.all():
+            return self
+        parts = [part[0] for part in on.split(self.sizes)]
+        root, seen = (
+            [rows * active for rows, active in zip(own, parts, strict=True)]
+            for own in (self.root, self.seen)
+        )
+        return replace(self, root=root, seen=seen)
+
+    def grid_squares(self, rows: list[Tensor], columns: Tensor) -> Tensor:
+        """Squares of rows of each run at positions with the columns (d, n, o), (runs, n, o, o)."""
+        _, n, o = columns.shape
+        parts = columns.split(self.sizes[:: self.n_pieces])
+        out = []
+        for k, own in enumerate(rows):
+            part = parts[k * len(parts) // len(rows)]
+            found = (own.to(part) @ part.reshape(len(part), n * o)).reshape(-1, n, o).movedim(0, 2)
+            out.append(found @ found.mT)
+        return torch.stack(out)
 
     def blocks(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """S and Q of each run at the fields (m, d, o) of some places, each (runs, m, o, o)."""
@@ -95,7 +119,7 @@ def pull(data: Data, sources: Sources) -> Pull:
         root.append(torch.linalg.solve_triangular(term.L, eye, upper=False))
         seen.append(term.weighted(term.B).T @ root[-1])
     sizes, shares = [len(run.F) for run in data.runs], [run.share for run in data.runs]
-    return Pull(root, seen, data.weights, sizes, shares, data.prior, data.n)
+    return Pull(root, seen, data.weights, sizes, shares, data.prior, data.n, data.n_pieces)
 
 
 def excess(S: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,19 +184,9 @@ def grid_growth(at: Pull, grid: Grid) -> Tensor:
     """Growth at every position of a grid, (n,), in the precision of its columns."""
     parts = []
     for columns in grid.columns.split(CHUNK, 1):
-        S, Q = (_grid_squares(rows, columns, at.sizes) for rows in (at.root, at.seen))
+        S, Q = (at.grid_squares(rows, columns) for rows in (at.root, at.seen))
         parts.append(_best_of(at, S, Q)[0])
     return torch.cat(parts).double()
-
-
-def _grid_squares(rows: list[Tensor], columns: Tensor, sizes: list[int]) -> Tensor:
-    """Squares of each run at positions with the columns (d, n, o), (runs, n, o, o)."""
-    _, n, o = columns.shape
-    out = []
-    for own, part in zip(rows, columns.split(sizes), strict=True):
-        found = (own.to(part) @ part.reshape(len(part), n * o)).reshape(-1, n, o).movedim(0, 2)
-        out.append(found @ found.mT)
-    return torch.stack(out)
 
 
 def climb(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:

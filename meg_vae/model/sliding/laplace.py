@@ -15,7 +15,7 @@ from torch import Tensor
 
 from meg_vae.model.sliding.directions import Directions
 from meg_vae.model.sliding.slopes import Slopes, slopes
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Data, Sources
 
 MODES = 1e-3  # of the largest: modes of the activity's uncertainty below this are left out
 
@@ -76,10 +76,10 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     """Find how sure the sources are."""
     m, o = sources.live.shape
     if not m:
-        q, d = sources.places.shape[1], sources.values.shape[1]
+        q, sizes = sources.places.shape[1], data.sizes
         none = sources.values.new_zeros
         prior = torch.ones_like(sources.motion).diag()
-        each = none(0, q, q), none(0, q, q), none(0, len(data.runs), o, o), none(0, 0, o, d)
+        each = none(0, q, q), none(0, q, q), none(0, len(sizes), o, o), none(0, 0, o, sum(sizes))
         return Spread(*each, motion=prior)
     at, root = _all_unknown(data, sources, unit)
     every = torch.ones_like(at.gradient, dtype=torch.bool)
@@ -92,14 +92,16 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     sampled = _place_covariance(sources, free, _root_covariance(at, data.n, known), known, unit)
     motion = root[at.directions.n_own : at.directions.n_moved]
     activity, moves = [], []
-    columns = zip(data.parts(sources.patterns), data.parts(at.directions.moves), strict=True)
-    for term, (P, moved) in zip(whiten(data, sources).runs, columns, strict=True):
-        encoder = torch.cholesky_solve(P, term.L).T  # PᵀΣ⁻¹
+    on = sources.on[:, None].expand(-1, o, -1).flatten(0, 1).T  # (d, m o)
+    columns = sources.live.flatten().nonzero()[:, 0][at.directions.column]
+    patterns = data.united(sources.patterns, on)
+    for P, moved in zip(patterns, data.united(at.directions.moves, on[:, columns]), strict=True):
+        encoder, L = encode(P, sources.noise)
         rest = torch.eye(m * o, dtype=P.dtype) - encoder @ P
         blocks = rest.reshape(m, o, m, o).diagonal(dim1=0, dim2=2).movedim(2, 0)
         activity.append(sources.factors @ blocks @ sources.factors.mT)
         own = replace(at.directions, moves=moved)
-        moves.append(_map_moves(data, sources, own, P, encoder, term.L))
+        moves.append(_map_moves(data, sources, own, P, encoder, L))
     return Spread(
         places=places,
         field=places - sampled,
@@ -107,6 +109,12 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
         modes=_main_modes(torch.cat(moves, 3), root, o),
         motion=motion @ motion.mT,
     )
+
+
+def encode(P: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """PᵀΣ⁻¹ of the columns of a decoder, and the Cholesky factor of Σ."""
+    L = torch.linalg.cholesky(P @ P.T + noise * torch.eye(len(P), dtype=P.dtype))
+    return torch.cholesky_solve(P, L).T, L
 
 
 def _no_turn_beyond_all(at: Slopes, sources: Sources, n: float) -> Slopes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ class Recorded:
 
     ``dictionary`` holds the field of its sensors on the grid, ``X`` (d, n_samples) the data, with
     ``n`` independent samples at most; ``noise`` is what is known of the noise, and how it goes on
-    is learnt where ``stretches`` of consecutive samples are given.
+    is learnt where ``stretches`` of consecutive samples are given. ``edges``, from 0 to the length
+    of a stretch, cut stretches of one length into pieces of time, which are then independent.
     """
 
     dictionary: Dictionary
@@ -37,11 +39,25 @@ class Recorded:
     n: float
     noise: Noise = field(default_factory=Noise)
     stretches: Sequence[int] | None = None
+    edges: tuple[int, ...] = ()
 
-    def independent(self) -> tuple[Tensor, float]:
-        """Give independent samples, (d, n_independent), and how many count."""
-        X = self.noise.independent(self.X, self.stretches)
-        return X, self.n if self.stretches is None else min(self.n, float(X.shape[1]))
+    def independent(self) -> list[tuple[Tensor, float]]:
+        """Give independent samples, (d, n_independent), and how many count, of each piece.
+
+        Noise goes on from one piece to the next: all together count as many as without cuts.
+        """
+        if self.stretches is None:
+            return [(self.X, self.n)]
+        whole = self.noise.independent(self.X, self.stretches)
+        n = min(self.n, float(whole.shape[1]))
+        if not self.edges:
+            return [(whole, n)]
+        lengths = [b - a for a, b in pairwise(self.edges)]
+        parts = self.X.split(lengths * len(self.stretches), 1)
+        found = [self.noise.independent(part, [part.shape[1]]) for part in parts]
+        pieces = [torch.cat(found[k :: len(lengths)], 1) for k in range(len(lengths))]
+        size = sum(one.shape[1] for one in pieces)
+        return [(one, n * one.shape[1] / size) for one in pieces]
 
     @property
     def inflation(self) -> float:

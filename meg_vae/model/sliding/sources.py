@@ -12,7 +12,8 @@ Where the covariance of the noise was estimated, tr(CΣ⁻¹) gives way to the m
 
 Several runs, between which the sensors moved, share places, priors, errors and noise, each with the
 field L_r of its own sensors: J = Σ_r (n_r / n) J_r. The channels of all of them stand one above the
-other in the field, and `Data.parts` takes them apart again.
+other in the field, and `Data.parts` takes them apart again. Pieces of time, in which other sources
+are active, are runs of the same sensors: a source has no field in those in which it is silent.
 """
 
 from __future__ import annotations
@@ -93,18 +94,26 @@ class Data:
     """The data of a fit: its runs, and what holds for all of them.
 
     ``learn`` says whether λ is free, above ``floor``; ``prior`` holds the weights of places, if
-    any.
+    any. Each recording is cut into ``n_pieces`` runs; a source that is active in some of them alone
+    costs ``switching`` nats.
     """
 
     runs: tuple[Run, ...]
     learn: bool = True
     floor: float = 0.0
     prior: PlacePrior | None = None
+    n_pieces: int = 1
+    switching: float = 0.0
 
     @property
     def n(self) -> float:
         """Independent samples of all runs together."""
         return sum(run.n for run in self.runs)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each recording."""
+        return [len(run.F) for run in self.runs[:: self.n_pieces]]
 
     @property
     def weights(self) -> list[float]:
@@ -114,6 +123,24 @@ class Data:
     def weight(self, places: Tensor) -> Tensor:
         """Prior weights in nats at places (m, q)."""
         return places.new_zeros(len(places)) if self.prior is None else self.prior.at(places)
+
+    def cost(self, sources: Sources) -> Tensor:
+        """Nats by which the evidence of each source must exceed what all must carry, (m,)."""
+        return self.switching * (sources.on == 0).any(1).to(sources.on)
+
+    def united(self, columns: Tensor, on: Tensor) -> list[Tensor]:
+        """Columns (d, Q) of sources in each recording, as if they were always active.
+
+        ``on`` (d, Q) tells in which rows they are; these are alike.
+        """
+        sizes = self.sizes
+        lengths = [self.n_pieces * size for size in sizes]
+        parts = zip(columns.split(lengths), on.split(lengths), sizes, strict=True)
+        return [
+            own.unflatten(0, (self.n_pieces, size)).sum(0)
+            / seen.unflatten(0, (self.n_pieces, size)).sum(0).clamp_min(1.0)
+            for own, seen, size in parts
+        ]
 
     def parts(self, stacked: Tensor) -> tuple[Tensor, ...]:
         """Rows of each run, of what holds the channels of all one above the other."""
@@ -133,7 +160,8 @@ class Sources:
     (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field, ``axes`` (m, q,
     q) in which places can go; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns orthogonal,
     longest first, zero where the prior has no such direction; ``stand`` (m, g), the motion of the
-    field at each anchor. For all sources together ``noise`` λ, a scalar, and ``motion`` δ (g,).
+    field at each anchor; ``on`` (m, d), of ones and zeros, the rows in which each has a field. For
+    all sources together ``noise`` λ, a scalar, and ``motion`` δ (g,).
     """
 
     places: Tensor
@@ -147,21 +175,34 @@ class Sources:
     shift: Tensor
     factors: Tensor
     stand: Tensor
+    on: Tensor
     noise: Tensor
     motion: Tensor
 
     @classmethod
-    def at(cls, field: Field, places: Tensor, factors: Tensor, noise: Tensor) -> Sources:
-        """Put sources at places, in a field that has moved as it says."""
+    def at(
+        cls,
+        field: Field,
+        places: Tensor,
+        factors: Tensor,
+        noise: Tensor,
+        on: Tensor | None = None,
+    ) -> Sources:
+        """Put sources at places, in a field that has moved as it says; active always, or in rows."""
         here = field.expand(places)
-        shift = places.new_zeros(here.errors.shape[:2])
+        on = places.new_ones(here.values.shape[:2]) if on is None else on
+        here, shift = here.during(on), places.new_zeros(here.errors.shape[:2])
         stand = field.free.expand(len(places), -1)
-        own = {"shift": shift, "factors": principal_axes(factors), "stand": stand}
+        own = {"shift": shift, "factors": principal_axes(factors), "stand": stand, "on": on}
         return cls(places, places, **vars(here), **own, noise=noise, motion=field.free).seen()
 
-    def put(self, field: Field) -> Sources:
-        """Put them into another view of the field; errors that both have stay as they are."""
-        new = Sources.at(field, self.places, self.factors, self.noise)
+    def put(self, field: Field, on: Tensor | None = None) -> Sources:
+        """Put them into another view of the field; errors that both have stay as they are.
+
+        Where it has other rows, ``on`` tells in which each source is active.
+        """
+        on = self.on if on is None and not self.on.all() else on
+        new = Sources.at(field, self.places, self.factors, self.noise, on)
         shift = new.shift.clone()
         e = min(shift.shape[1], self.shift.shape[1])
         shift[:, :e] = self.shift[:, :e]
@@ -242,7 +283,7 @@ class Sources:
         moved = self.travelled(field.swing) > farther
         if not moved.any():
             return self
-        new: Expansion = field.moved(self.motion).expand(self.places[moved])
+        new: Expansion = field.moved(self.motion).expand(self.places[moved]).during(self.on[moved])
         turn = rotation(new.errors, self.error_patterns[moved])
         shift = (turn.mT @ self.shift[moved][..., None])[..., 0]
         stand = self.motion.expand(len(shift), -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -21,13 +22,14 @@ HIDDEN = 1e-3  # of the noise: power of the data in directions that are left out
 
 @dataclass(frozen=True)
 class RunView:
-    """One run in the directions that are worth looking at.
+    """One recording in the directions that are worth looking at.
 
-    ``basis`` (d, p); ``variance`` (d,), the noise that λ is a factor on; ``scale`` (d,), that the
-    channels were divided by; ``columns`` (p, n, o) of the grid in these directions.
+    ``runs`` are its pieces of time; ``basis`` (d, p); ``variance`` (d,), the noise that λ is a
+    factor on; ``scale`` (d,), that the channels were divided by; ``columns`` (p, n, o) of the grid
+    in these directions.
     """
 
-    run: Run
+    runs: list[Run]
     basis: Tensor
     variance: Tensor
     scale: Tensor
@@ -39,24 +41,28 @@ class RunView:
         return self.basis / self.scale[:, None]
 
     @property
-    def log_volume(self) -> Tensor:
-        """What the energy lost by that division, in the channels that λ counts."""
-        return 2 * self.scale.log().mean() * self.run.size
+    def log_volumes(self) -> list[Tensor]:
+        """What the energy lost by that division, in the channels that λ counts, of each piece."""
+        return [2 * self.scale.log().mean() * run.size for run in self.runs]
 
 
 @dataclass(frozen=True)
 class View:
-    """Data, field and grid in the directions that are worth looking at; λ to start from."""
+    """Data, field and grid in the directions that are worth looking at; λ to start from.
+
+    Each recording has a run between any two of ``cuts``, which are numbers of pieces of time.
+    """
 
     data: Data
     field: Field
     grid: Grid
     runs: list[RunView]
     noise: Tensor
+    cuts: tuple[int, ...]
 
     def energy(self, sources: Sources) -> float:
         """J in the channels as they are, without the prior of places."""
-        volume = self.data.over_runs(one.log_volume for one in self.runs)
+        volume = self.data.over_runs(own for one in self.runs for own in one.log_volumes)
         return float(whiten(replace(self.data, prior=None), sources).energy + volume)
 
 
@@ -67,24 +73,31 @@ def view_of(
     variances: Sequence[Tensor],
     learn: bool,
     prior: PlacePrior | None,
+    cuts: Sequence[int] = (0, 1),
 ) -> View:
-    """Leave out directions in which the field is lost in the noise."""
+    """Leave out directions in which the field is lost in the noise.
+
+    Between ``cuts``, numbers of the pieces of time that were recorded, these are one run.
+    """
     views, powers = zip(
-        *(_of_run(one, own) for one, own in zip(recorded, variances, strict=True)), strict=True
+        *(_of_run(one, own, cuts) for one, own in zip(recorded, variances, strict=True)),
+        strict=True,
     )
-    data = Data(tuple(one.run for one in views), learn, prior=prior)
-    data = replace(data, floor=FLOOR * float(data.over_runs(powers)))
+    n_pieces = len(cuts) - 1
+    data = Data(tuple(r for one in views for r in one.runs), learn, prior=prior, n_pieces=n_pieces)
+    weights = variances[0].new_tensor([sum(run.n for run in one.runs) / data.n for one in views])
+    data = replace(data, floor=FLOOR * float(weights @ torch.stack(powers)))
     own_channels = variances[0].ndim > 0  # what is learnt is then a factor on all of them
-    noise = variances[0].new_ones(()) if own_channels else data.over_runs(variances)
-    directions = torch.block_diag(*(one.directions for one in views))
+    noise = variances[0].new_ones(()) if own_channels else weights @ torch.stack(list(variances))
+    directions = torch.block_diag(*(one.directions.repeat(1, n_pieces) for one in views))
     norms = [one.dictionary.norms / recorded[0].dictionary.norms for one in recorded]
     columns = [one.columns * k[:, None].float() for one, k in zip(views, norms, strict=True)]
     # of each position at the scale of the first run's
     grid = Grid(places, torch.cat(columns), recorded[0].dictionary.norms)
-    return View(data, field.through(directions), grid, list(views), noise)
+    return View(data, field.through(directions), grid, list(views), noise, tuple(cuts))
 
 
-def _of_run(one: Recorded, variance: Tensor) -> tuple[RunView, Tensor]:
+def _of_run(one: Recorded, variance: Tensor, cuts: Sequence[int]) -> tuple[RunView, Tensor]:
     """Leave out directions of one run in which its field is lost; and the power that λ may have.
 
     The rows are divided by √(ν / L), so that λ is a factor on the covariance whose inverse is
@@ -92,19 +105,24 @@ def _of_run(one: Recorded, variance: Tensor) -> tuple[RunView, Tensor]:
     """
     dictionary = one.dictionary
     d, o = dictionary.n_channels, dictionary.n_orient
-    X, n = one.independent()
-    known = one.noise.certainty(n, d)
-    relative = variance if variance.ndim else torch.ones_like(X[:, 0])
+    pieces = one.independent()
+    relative = variance if variance.ndim else torch.ones_like(pieces[0][0][:, 0])
     scale = (one.inflation * relative).sqrt()
-    F = data_factor(X) / scale[:, None]
-    run = Run(F, n, n_rest=-known.spare, share=known.share)
+    runs = []
+    for some in (pieces[a:b] for a, b in pairwise(cuts)):
+        n = sum(own for _, own in some)
+        known = one.noise.certainty(n, d)
+        F = data_factor(torch.cat([X for X, _ in some], 1)) / scale[:, None]
+        runs.append(Run(F, n, n_rest=-known.spare, share=known.share))
     if variance.ndim:
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
-        view = RunView(run, torch.eye(d, dtype=F.dtype), relative, scale, columns)
+        view = RunView(runs, torch.eye(d, dtype=variance.dtype), relative, scale, columns)
         return view, variance.new_ones(())
-    power, values = F.square().sum(), dictionary.eigenvalues
+    power = sum((run.n * run.F.square().sum() for run in runs), variance.new_zeros(()))
+    power, values = power / sum(run.n for run in runs), dictionary.eigenvalues
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
     rank = max(int((left * power > HIDDEN * d * variance).sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
     columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o) / float(scale[0])
-    return RunView(run.in_directions(basis), basis, relative, scale, columns), power / d
+    runs = [run.in_directions(basis) for run in runs]
+    return RunView(runs, basis, relative, scale, columns), power / d
