@@ -48,6 +48,7 @@ PARTS = ("two rhythms", "coherence 0.95", "coherence 0.6")
 
 Seeds = Annotated[int, typer.Option(help="Recordings of each head and kind.")]
 Jobs = Annotated[int, typer.Option(help="Processes; -1 takes all processors.")]
+Only = Annotated[str, typer.Option(help="Which table: rhythms, windows, or both with a semicolon.")]
 
 
 def densities(epochs: tuple[mne.Epochs, mne.Epochs], frequency: float) -> list:
@@ -227,7 +228,13 @@ def windows_figure(table: pd.DataFrame) -> plt.Figure:
     return fig
 
 
-def main(seeds: Seeds = 6, jobs: Jobs = 1, out: Out = OUT, quick: Quick = False) -> None:
+def main(
+    seeds: Seeds = 6,
+    jobs: Jobs = 1,
+    only: Only = "rhythms;windows",
+    out: Out = OUT,
+    quick: Quick = False,
+) -> None:
     """Run, draw and summarize."""
     mne.set_log_level("error")
     heads = [name for name in (HEADS[:1] if quick else HEADS) if not missing(name)]
@@ -236,7 +243,7 @@ def main(seeds: Seeds = 6, jobs: Jobs = 1, out: Out = OUT, quick: Quick = False)
         (rhythm_rows, PARTS, "rhythms", rhythms_figure),
         (window_rows, tuple(SHARES), "windows", windows_figure),
     )
-    for work, parts, file, draw in tasks:
+    for work, parts, file, draw in (task for task in tasks if task[2] in only.split(";")):
         cells = [(name, part, seed) for name in heads for part in parts for seed in some]
         calls = Parallel(n_jobs=jobs, return_as="generator")(delayed(work)(*cell) for cell in cells)
         bar = tqdm(calls, desc=file, total=len(cells))

@@ -25,6 +25,7 @@ from meg_vae.model.sliding.spans import (
     _best_spans,
     _growing,
     _ladder,
+    _Spanned,
     cut_at,
     in_numbers,
     in_pieces,
@@ -150,7 +151,7 @@ def test_growth_in_a_span_is_growth_of_the_data_in_it():
     fine, recorded = views(X, range(25))
     view, _ = views(X, (0, 24))
     none = some(view).only(torch.zeros(2, dtype=torch.bool))
-    found = _growing(fine, view, none, 0.0)
+    found = _growing(fine, _Spanned(view, none), 0.0)
     edges = recorded[0].edges
     first, last = (edges[k] for k in found.span)
     assert 90 <= first <= 104

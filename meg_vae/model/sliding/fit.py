@@ -25,6 +25,7 @@ from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
 from meg_vae.model.sliding.sources import Sources, whiten
 from meg_vae.model.sliding.spans import (
+    Look,
     cut_at,
     in_numbers,
     in_pieces,
@@ -141,9 +142,9 @@ def fit_places(
                 """View the data with the pieces between any two cuts as one run."""
                 return view_of(field, places, pieces, variances, learn, prior, cuts)
 
-            n_pieces = len(pieces[0].edges) - 1
-            if n_pieces > 1:
-                view, settled = with_spans(look, view, settled, n_pieces, least)
+            if pieces[0].edges:
+                by_pieces = Look(look, len(pieces[0].edges) - 1)
+                view, settled = with_spans(by_pieces, view, settled, least)
                 runs = pieces if view.data.n_pieces > 1 else runs
         on_grid = Sources.at(view.field.held(), start.places, start.factors, view.noise)
         found = _result(view, settled, runs)
@@ -183,7 +184,8 @@ def refit_places(
     variances = [given] * len(recorded)
     view = view_of(field, grid, recorded, variances, learn, prior, range(len(edges)))
     view = with_cost(view)
-    on = [rows_of(view, in_numbers(edges, span)) for span in (spans if spans is not None else [])]
+    given_spans = [] if spans is None else np.asarray(spans).tolist()
+    on = [rows_of(view, in_numbers(edges, span)) for span in given_spans]
     with few_threads(batch=1):
         start = Sources.at(view.field, r, A, view.noise, torch.stack(on) if on else None)
         sources = settle(view.data, start, view.field, FIRM)

@@ -188,7 +188,7 @@ class Sources:
         noise: Tensor,
         on: Tensor | None = None,
     ) -> Sources:
-        """Put sources at places, in a field that has moved as it says; active always, or in rows."""
+        """Put sources at places, in a field that has moved as it says; ``on`` as above, or all."""
         here = field.expand(places)
         on = places.new_ones(here.values.shape[:2]) if on is None else on
         here, shift = here.during(on), places.new_zeros(here.errors.shape[:2])

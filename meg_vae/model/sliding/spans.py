@@ -42,6 +42,36 @@ CHUNK = 512  # positions at a time
 
 
 @dataclass(frozen=True)
+class Look:
+    """Recordings in ``n_pieces`` of time: ``at(cuts)`` views those between two cuts as one run."""
+
+    at: Callable[[Sequence[int]], View]
+    n_pieces: int
+
+    def __call__(self, cuts: Sequence[int]) -> View:
+        """View the data with as few runs as the cuts ask for."""
+        return self.at(cuts)
+
+    @property
+    def finest(self) -> View:
+        """View every piece as a run."""
+        return self.at(range(self.n_pieces + 1))
+
+
+@dataclass(frozen=True)
+class _Spanned:
+    """Sources in a view that is cut where their spans begin and end."""
+
+    view: View
+    sources: Sources
+
+    @property
+    def spans(self) -> list[Span]:
+        """The span of each source."""
+        return spans_of(self.view, self.sources)
+
+
+@dataclass(frozen=True)
 class _Short:
     """A further source in a span: place (1, q), factor (1, o, o), and its offer, less the cost."""
 
@@ -87,64 +117,62 @@ def with_cost(view: View) -> View:
     return replace(view, data=replace(view.data, switching=math.log(view.data.n)))
 
 
-def with_spans(
-    look: Callable[[Sequence[int]], View],
-    whole: View,
-    settled: Settled,
-    n_pieces: int,
-    least: float,
-) -> tuple[View, Settled]:
+def with_spans(look: Look, whole: View, settled: Settled, least: float) -> tuple[View, Settled]:
     """Give sources their spans, and let in those that are active in a part of the window.
 
-    They have settled in the view of the ``whole`` window; ``look(cuts)`` views the data with the
-    pieces between any two cuts as one run. Gives the view in which they settle, of as few runs as
-    their spans ask for.
+    They have settled in the view of the ``whole`` window. Gives the view in which they settle, of
+    as few runs as their spans ask for.
     """
-    fine = look(range(n_pieces + 1))
-    cost = math.log(fine.data.n)
-
-    def put(sources: Sources, spans: list[Span], *others: Span) -> tuple[View, Sources]:
-        view = with_cost(look(sorted({0, n_pieces}.union(*spans, *others))))
-        return view, in_spans(view, sources, spans)
-
-    def better(view: View, sources: Sources, new: Sources, spans: list[Span], asked: float) -> bool:
-        """Whether new sources, in other spans, explain the data better than these."""
-        nonlocal state
-        old = spans_of(view, sources)
-        there, trial = put(new, spans, *old)
-        before = whiten(there.data, in_spans(there, sources, old)).energy
-        trial = settle(there.data, trial, there.field, FIRM)
-        gain = there.data.n / 2 * float(before - whiten(there.data, trial).energy)
-        gain -= float(there.data.cost(trial).sum() - view.data.cost(sources).sum())
-        if gain < asked:
-            return False
-        state = put(trial, spans_of(there, trial))
-        return True
-
-    state = put(settled.sources, [(0, n_pieces)] * len(settled.sources))
+    fine = look.finest
+    now = _put(look, settled.sources, [(0, look.n_pieces)] * len(settled.sources))
     offer = settled.offer
     for _ in range(MOST):
-        view, sources = state
-        spans = spans_of(view, sources)
-        best = _best_spans(fine, in_spans(fine, sources, spans), spans, cost)
-        changed = best != spans and better(view, sources, sources, best, BETTER)
-        view, sources = state
-        short = _growing(fine, view, sources, cost)
+        better = _with_better_spans(look, fine, now)
+        short = _growing(fine, better, now.view.data.switching)
         offer = max(settled.offer, short.offer)
-        if short.offer >= least:
-            spans = [*spans_of(view, sources), short.span]
-            there, held = put(sources, spans[:-1], short.span)
-            here = there.field.moved(held.motion)
-            new = Sources.at(here, short.place, short.factor, held.noise)
-            if better(view, sources, held.join(new), spans, least):
-                continue
-        if not changed:
+        more = _with_short(look, better, short, least)
+        if more is now:
             break
-    view, sources = state
-    if view.data.n_pieces == 1:
+        now = more
+    if now.view.data.n_pieces == 1:
         return whole, replace(settled, offer=offer)
-    found = refine(view.data, sources, view.field, view.grid, least)
+    view = now.view
+    found = refine(view.data, now.sources, view.field, view.grid, least)
     return view, replace(found, offer=max(found.offer, offer))
+
+
+def _put(look: Look, sources: Sources, spans: list[Span], *others: Span) -> _Spanned:
+    """Look at sources in as few runs as their spans, and others, ask for."""
+    view = with_cost(look(sorted({0, look.n_pieces}.union(*spans, *others))))
+    return _Spanned(view, in_spans(view, sources, spans))
+
+
+def _with_better_spans(look: Look, fine: View, now: _Spanned) -> _Spanned:
+    """Change the spans of sources to what the data ask for."""
+    spans = now.spans
+    best = _best_spans(fine, in_spans(fine, now.sources, spans), spans, now.view.data.switching)
+    return now if best == spans else _tried(look, now, now.sources, best, BETTER)
+
+
+def _with_short(look: Look, now: _Spanned, short: _Short, least: float) -> _Spanned:
+    """Let in a source that is active in a span, if it is worth ``least`` nats or more."""
+    if short.offer < least:
+        return now
+    there = _put(look, now.sources, now.spans, short.span)
+    here = there.view.field.moved(there.sources.motion)
+    new = Sources.at(here, short.place, short.factor, there.sources.noise)
+    return _tried(look, now, there.sources.join(new), [*now.spans, short.span], least)
+
+
+def _tried(look: Look, now: _Spanned, new: Sources, spans: list[Span], asked: float) -> _Spanned:
+    """Take new sources, once settled in their spans, if they are worth ``asked`` nats more."""
+    there = _put(look, new, spans, *now.spans)
+    data, field = there.view.data, there.view.field
+    before = whiten(data, in_spans(there.view, now.sources, now.spans)).energy
+    trial = settle(data, there.sources, field, FIRM)
+    gain = data.n / 2 * float(before - whiten(data, trial).energy)
+    gain -= float(data.cost(trial).sum() - now.view.data.cost(now.sources).sum())
+    return _put(look, trial, spans_of(there.view, trial)) if gain >= asked else now
 
 
 def spans_of(view: View, sources: Sources) -> list[Span]:
@@ -203,12 +231,11 @@ def _switched(on: Tensor, k: int, active: float) -> Tensor:
     return changed
 
 
-def _growing(fine: View, view: View, sources: Sources, cost: float) -> _Short:
+def _growing(fine: View, now: _Spanned, cost: float) -> _Short:
     """Find where, and in which span, a further source would grow most."""
     n_pieces = fine.data.n_pieces
-    spans = _ladder(n_pieces)
-    fine_sources = in_spans(fine, sources, spans_of(view, sources))
-    at = pull(fine.data, fine_sources)
+    spans, sources = _ladder(n_pieces), in_spans(fine, now.sources, now.spans)
+    at = pull(fine.data, sources)
     step = -(-len(fine.grid.places) // LOOKED_AT)
     columns = fine.grid.columns[:, ::step]
     n = torch.tensor([run.n for run in fine.data.runs])
