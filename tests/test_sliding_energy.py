@@ -92,7 +92,7 @@ def energy_along(data, sources, moving, theta):
     )
     fields = fields + torch.einsum("medo,me->mdo", sources.errors, shift)
     fields = fields + torch.einsum("mgdo,mg->mdo", sources.turns, motion - sources.stand)
-    fields = fields * sources.on[:, :, None]
+    fields = torch.cat([fields * own[:, None, None] for own in sources.on.T], 1)
     return energy_of(data, fields, factors, shift, noise) + motion.square().sum() / data.n
 
 

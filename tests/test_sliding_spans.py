@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 import torch
 from test_sliding import GRID, STEP, T, bump
-from test_sliding_energy import CASES, UNIT, energy_along, some_sources
-from test_sliding_runs import SHARES, SIZES, smooth_field, some_data
+from test_sliding_energy import (
+    CASES,
+    UNIT,
+    energy_along,
+    smooth_field,
+    some_data,
+    some_sources,
+)
 
 from meg_vae import SlidingVAE
 from meg_vae.model.exact.dictionary import Dictionary
@@ -20,7 +26,7 @@ from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import best_prior, pull
 from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Sources, whiten
+from meg_vae.model.sliding.sources import Data, Sources, whiten
 from meg_vae.model.sliding.spans import (
     _best_spans,
     _growing,
@@ -72,18 +78,16 @@ def some(view, places=(0.3137, 0.6412)):
     return Sources.at(view.field, r, torch.ones(len(r), 1, 1, dtype=torch.float64), view.noise)
 
 
-@pytest.mark.parametrize("shares", SHARES)
+@pytest.mark.parametrize("share", [0.0, 0.3])
 @pytest.mark.parametrize(("ranks", "errors", "motion", "learn"), CASES)
-def test_derivatives_with_silent_sources(ranks, errors, motion, learn, shares):
-    """One source is silent in the second run: the same as where it has no field there."""
-    sources = some_sources(smooth_field(errors, motion=motion), ranks)
-    on = torch.ones_like(sources.on)
-    on[-1, SIZES[0] :] = 0.0
-    away = sources.places
-    here = sources.put(smooth_field(errors, motion=motion).moved(sources.motion), on)
-    sources = replace(here, places=away + 0.1)
-    assert (sources.fields[-1, SIZES[0] :] == 0).all()
-    data = some_data(learn, shares=shares)
+def test_derivatives_with_silent_sources(ranks, errors, motion, learn, share):
+    """One recording in three pieces of time, in which other sources are active."""
+    field = smooth_field(errors, motion=motion)
+    runs = [run for k in range(3) for run in some_data(learn, share, seed=k, n=10 + 5 * k).runs]
+    data = Data(tuple(runs), learn, n_pieces=3)
+    sources = some_sources(field, ranks)
+    on = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)[: len(ranks)]
+    sources = replace(sources, on=on)
     at = slopes(data, sources, UNIT)
     zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)
     energy = energy_along(data, sources, at.directions, zero)
@@ -91,8 +95,12 @@ def test_derivatives_with_silent_sources(ranks, errors, motion, learn, shares):
     curvature = torch.autograd.functional.hessian(
         lambda theta: energy_along(data, sources, at.directions, theta), zero.detach()
     )
+    assert float(whiten(data, sources).energy) == pytest.approx(energy.item(), abs=1e-10)
+    assert gradient.abs().min() > 1e-7
     torch.testing.assert_close(at.gradient, gradient, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(at.curvature, curvature, rtol=1e-9, atol=1e-9)
+    always = replace(sources, on=torch.ones_like(on))
+    assert (slopes(data, always, UNIT).gradient - at.gradient).abs().max() > 1e-3
 
 
 def test_the_energy_is_that_of_each_piece_by_itself():

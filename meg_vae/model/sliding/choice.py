@@ -32,7 +32,8 @@ def log_evidence(data: Data, sources: Sources) -> Tensor:
         seen = A @ term.weighted(term.B)
         return removal_change(A @ A.mT, seen @ seen.mT, term.share)
 
-    parts = zip(whiten(data, sources).runs, data.parts(sources.patterns), strict=True)
+    columns = data.parts(sources.patterns, sources.columns_on)
+    parts = zip(whiten(data, sources).runs, columns, strict=True)
     lost = data.over_runs(change(term, P) for term, P in parts)
     return data.n / 2 * lost - sources.shift.square().sum(1) / 2
 
@@ -86,7 +87,8 @@ def likeness(sources: Sources) -> Tensor:
     size = torch.linalg.vector_norm(patterns, dim=1, keepdim=True)
     unit = (patterns / size.clamp_min(1e-3 * size.amax(2, keepdim=True))).movedim(1, 0).flatten(1)
     squared = (unit.T @ unit).square().reshape(m, o, m, o).amax((1, 3))
-    return squared.fill_diagonal_(0.0)
+    together = (sources.on @ sources.on.T > 0).to(squared)  # in some piece of time
+    return (squared * together).fill_diagonal_(0.0)
 
 
 def widened(data: Data, sources: Sources, field: Field) -> Sources:

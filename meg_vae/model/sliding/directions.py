@@ -94,7 +94,8 @@ def directions(data: Data, sources: Sources, unit: float) -> Directions:
     m, p = moves.shape[:2]
     q = sources.places.shape[1]
     errors = moves[:, q + real.shape[1] :].square().sum(3)  # (m, e, d)
-    power = data.over_runs(part.sum(0) for part in data.parts(errors.movedim(2, 0)))
+    power = torch.stack([part.sum(2) for part in errors.split(data.sizes, 2)], 2)
+    power = (power * data.within(sources.on)[:, None]).sum(2)
     reach = data.n / sources.noise * power
     free = torch.cat([sources.axes.any(1), real, reach > VISIBLE], 1)
     free &= live.any(1)[:, None]

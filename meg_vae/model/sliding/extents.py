@@ -135,7 +135,7 @@ def best_patch(
 ) -> tuple[Sources, Tensor]:
     """Find the best patch about a place, beside other sources, and by how much J falls with it.
 
-    It is active in the rows ``on`` (d,), or in all.
+    It is active in the pieces of time ``on`` (n_pieces,), or in all.
     """
     extended, motion = _extended(field), rest.motion
     near = extended.near(place[:-1].numpy(), REACH * extended.largest)

@@ -36,17 +36,6 @@ class Expansion:
     turns: Tensor
     axes: Tensor
 
-    def during(self, on: Tensor) -> Expansion:
-        """Leave the field in the rows that ``on`` (m, d), of ones and zeros, says."""
-        return replace(
-            self,
-            values=self.values * on[:, :, None],
-            gradient=self.gradient * on[:, :, None, None],
-            errors=self.errors * on[:, None, :, None],
-            drift=self.drift * on[:, None, :, None, None],
-            turns=self.turns * on[:, None, :, None],
-        )
-
 
 @runtime_checkable
 class Extended(Protocol):

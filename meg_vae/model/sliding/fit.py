@@ -29,7 +29,7 @@ from meg_vae.model.sliding.spans import (
     cut_at,
     in_numbers,
     in_pieces,
-    rows_of,
+    pieces_of,
     spans_of,
     with_cost,
     with_spans,
@@ -185,7 +185,7 @@ def refit_places(
     view = view_of(field, grid, recorded, variances, learn, prior, range(len(edges)))
     view = with_cost(view)
     given_spans = [] if spans is None else np.asarray(spans).tolist()
-    on = [rows_of(view, in_numbers(edges, span)) for span in given_spans]
+    on = [pieces_of(view, in_numbers(edges, span)) for span in given_spans]
     with few_threads(batch=1):
         start = Sources.at(view.field, r, A, view.noise, torch.stack(on) if on else None)
         sources = settle(view.data, start, view.field, FIRM)
@@ -231,8 +231,7 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
     """Describe the sources in all directions of the data."""
     sources, data = settled.sources.seen(), replace(view.data, prior=None)
     m, o = sources.live.shape
-    on = sources.on[:, None].expand(-1, o, -1).flatten(0, 1).T
-    encoders = [encode(P, sources.noise)[0] for P in data.united(sources.patterns, on)]
+    encoders = [encode(P, sources.noise)[0] for P in sources.patterns.split(data.sizes)]
     back = torch.block_diag(*(one.directions for one in view.runs)).T
     own = spread(data, sources, view.field.unit)
     places, extents = sources.places, sources.places.new_zeros(m)

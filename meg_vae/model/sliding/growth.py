@@ -52,7 +52,7 @@ class Grid:
 class Pull:
     """What data and model pull at: of each run rows Σ^-½ and RᵀFᵀΣ⁻¹, from which S and Q follow.
 
-    ``weights`` are n_r / n, ``sizes`` the channels of each run and ``shares`` those of
+    ``weights`` are n_r / n, ``sizes`` the channels of each recording and ``shares`` those of
     `meg_vae.model.misfit`; ``prior`` holds the weights of places, if any, and n counts samples.
     Each recording is cut into ``n_pieces`` runs.
     """
@@ -67,12 +67,11 @@ class Pull:
     n_pieces: int = 1
 
     def during(self, on: Tensor | None) -> Pull:
-        """Look for sources that are active in the rows ``on`` (d,) alone; None is all of them."""
+        """Look for sources that are active in pieces ``on`` (n_pieces,) alone; None is all."""
         if on is None or on.all():
             return self
-        parts = [part[0] for part in on.split(self.sizes)]
         root, seen = (
-            [rows * active for rows, active in zip(own, parts, strict=True)]
+            [rows * on[k % self.n_pieces] for k, rows in enumerate(own)]
             for own in (self.root, self.seen)
         )
         return replace(self, root=root, seen=seen)
@@ -80,17 +79,19 @@ class Pull:
     def grid_squares(self, rows: list[Tensor], columns: Tensor) -> Tensor:
         """Squares of rows of each run at positions with the columns (d, n, o), (runs, n, o, o)."""
         _, n, o = columns.shape
-        parts = columns.split(self.sizes[:: self.n_pieces])
         out = []
-        for k, own in enumerate(rows):
-            part = parts[k * len(parts) // len(rows)]
+        for own, part in zip(rows, self.parts(columns, 0), strict=True):
             found = (own.to(part) @ part.reshape(len(part), n * o)).reshape(-1, n, o).movedim(0, 2)
             out.append(found @ found.mT)
         return torch.stack(out)
 
+    def parts(self, stacked: Tensor, dim: int) -> list[Tensor]:
+        """Rows of each run, of what holds the channels of all recordings along ``dim``."""
+        return [part for part in stacked.split(self.sizes, dim) for _ in range(self.n_pieces)]
+
     def blocks(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """S and Q of each run at the fields (m, d, o) of some places, each (runs, m, o, o)."""
-        parts = fields.split(self.sizes, 1)
+        parts = self.parts(fields, 1)
         return self._squares(self.root, parts), self._squares(self.seen, parts)
 
     def _squares(self, rows: list[Tensor], parts: Sequence[Tensor]) -> Tensor:
@@ -118,8 +119,8 @@ def pull(data: Data, sources: Sources) -> Pull:
         eye = torch.eye(len(term.L), dtype=term.L.dtype)
         root.append(torch.linalg.solve_triangular(term.L, eye, upper=False))
         seen.append(term.weighted(term.B).T @ root[-1])
-    sizes, shares = [len(run.F) for run in data.runs], [run.share for run in data.runs]
-    return Pull(root, seen, data.weights, sizes, shares, data.prior, data.n, data.n_pieces)
+    shares = [run.share for run in data.runs]
+    return Pull(root, seen, data.weights, data.sizes, shares, data.prior, data.n, data.n_pieces)
 
 
 def excess(S: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,7 +220,7 @@ def _growth_at(at: Pull, field: Field, places: Tensor) -> tuple[Tensor, Tensor, 
     toward = here.gradient.movedim(3, 1) @ A[:, None]  # (m, q, d, o), along which LA moves
     still = (here.values @ A)[:, None]
     eye = torch.eye(S.shape[-1], dtype=S.dtype)
-    parts = zip(toward.split(at.sizes, 2), still.split(at.sizes, 2), at.root, at.seen, strict=True)
+    parts = zip(at.parts(toward, 2), at.parts(still, 2), at.root, at.seen, strict=True)
     slopes = []
     for (moving, own, root, seen), (s, q, c) in zip(parts, at.each(S, Q), strict=True):
         dS, dQ = ((rows @ moving).mT @ (rows @ own) for rows in (root, seen))  # (m, q, o, o)

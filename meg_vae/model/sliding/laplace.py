@@ -92,10 +92,8 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
     sampled = _place_covariance(sources, free, _root_covariance(at, data.n, known), known, unit)
     motion = root[at.directions.n_own : at.directions.n_moved]
     activity, moves = [], []
-    on = sources.on[:, None].expand(-1, o, -1).flatten(0, 1).T  # (d, m o)
-    columns = sources.live.flatten().nonzero()[:, 0][at.directions.column]
-    patterns = data.united(sources.patterns, on)
-    for P, moved in zip(patterns, data.united(at.directions.moves, on[:, columns]), strict=True):
+    columns = (x.split(data.sizes) for x in (sources.patterns, at.directions.moves))
+    for P, moved in zip(*columns, strict=True):  # as if all were always active
         encoder, L = encode(P, sources.noise)
         rest = torch.eye(m * o, dtype=P.dtype) - encoder @ P
         blocks = rest.reshape(m, o, m, o).diagonal(dim1=0, dim2=2).movedim(2, 0)

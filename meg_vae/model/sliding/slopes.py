@@ -69,7 +69,8 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
     moving = directions(data, sources, unit)
     P = sources.patterns[:, sources.live.flatten()]
     layout = _Layout(P.shape[1], moving.parameter, moving.column, moving.n_moved)
-    columns = data.parts(torch.cat([P, moving.moves], 1))
+    on = sources.columns_on[sources.live.flatten()].expand(-1, data.n_pieces)
+    columns = data.parts(torch.cat([P, moving.moves], 1), torch.cat([on, on[moving.column]]))
     parts = [
         _part(run, term, Z, sources.noise, layout, data.learn)
         for run, term, Z in zip(data.runs, at.runs, columns, strict=True)
@@ -78,7 +79,9 @@ def slopes(data: Data, sources: Sources, unit: float) -> Slopes:
         data.over_runs(getattr(part, name) for part in parts)
         for name in ("gradient", "curvature", "average", "removal")
     )
-    pull = torch.cat([w * part.pull for w, part in zip(data.weights, parts, strict=True)])
+    pulls = [w * part.pull for w, part in zip(data.weights, parts, strict=True)]
+    recordings = (pulls[k : k + data.n_pieces] for k in range(0, len(pulls), data.n_pieces))
+    pull = torch.cat([(torch.stack(own, 2) * on).sum(2) for own in recordings])
     moved, own = slice(layout.n), slice(moving.n_own)  # without log λ, and without the motion
     prior, values = _prior(sources, moving, data.n)
     gradient[moved] += prior * values

@@ -13,7 +13,7 @@ Where the covariance of the noise was estimated, tr(CΣ⁻¹) gives way to the m
 Several runs, between which the sensors moved, share places, priors, errors and noise, each with the
 field L_r of its own sensors: J = Σ_r (n_r / n) J_r. The channels of all of them stand one above the
 other in the field, and `Data.parts` takes them apart again. Pieces of time, in which other sources
-are active, are runs of the same sensors: a source has no field in those in which it is silent.
+are active, are runs of the same sensors, and columns of silent sources are zero there.
 """
 
 from __future__ import annotations
@@ -128,23 +128,20 @@ class Data:
         """Nats by which the evidence of each source must exceed what all must carry, (m,)."""
         return self.switching * (sources.on == 0).any(1).to(sources.on)
 
-    def united(self, columns: Tensor, on: Tensor) -> list[Tensor]:
-        """Columns (d, Q) of sources in each recording, as if they were always active.
+    def parts(self, stacked: Tensor, on: Tensor | None = None) -> list[Tensor]:
+        """Rows of each run, of what holds the channels of all recordings one above the other.
 
-        ``on`` (d, Q) tells in which rows they are; these are alike.
+        ``on`` (Q, n_pieces) tells in which pieces of time each of the columns (d, Q) is there.
         """
-        sizes = self.sizes
-        lengths = [self.n_pieces * size for size in sizes]
-        parts = zip(columns.split(lengths), on.split(lengths), sizes, strict=True)
-        return [
-            own.unflatten(0, (self.n_pieces, size)).sum(0)
-            / seen.unflatten(0, (self.n_pieces, size)).sum(0).clamp_min(1.0)
-            for own, seen, size in parts
-        ]
+        own = [part for part in stacked.split(self.sizes) for _ in range(self.n_pieces)]
+        if on is None or on.all():
+            return own
+        return [part * on[:, k % self.n_pieces] for k, part in enumerate(own)]
 
-    def parts(self, stacked: Tensor) -> tuple[Tensor, ...]:
-        """Rows of each run, of what holds the channels of all one above the other."""
-        return stacked.split([len(run.F) for run in self.runs])
+    def within(self, on: Tensor) -> Tensor:
+        """Part of the samples of each recording, of all samples, that each source has, (m, r)."""
+        weights = on.new_tensor(self.weights).unflatten(0, (-1, self.n_pieces))
+        return on.expand(-1, self.n_pieces) @ weights.T
 
     def over_runs(self, values: Iterable[Tensor]) -> Tensor:
         """Mean Σ_r (n_r / n) x_r of a value of each run."""
@@ -160,8 +157,8 @@ class Sources:
     (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field, ``axes`` (m, q,
     q) in which places can go; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns orthogonal,
     longest first, zero where the prior has no such direction; ``stand`` (m, g), the motion of the
-    field at each anchor; ``on`` (m, d), of ones and zeros, the rows in which each has a field. For
-    all sources together ``noise`` λ, a scalar, and ``motion`` δ (g,).
+    field at each anchor; ``on`` (m, n_pieces), of ones and zeros, the pieces of time in which each
+    is active. For all sources together ``noise`` λ, a scalar, and ``motion`` δ (g,).
     """
 
     places: Tensor
@@ -190,8 +187,8 @@ class Sources:
     ) -> Sources:
         """Put sources at places, in a field that has moved as it says; ``on`` as above, or all."""
         here = field.expand(places)
-        on = places.new_ones(here.values.shape[:2]) if on is None else on
-        here, shift = here.during(on), places.new_zeros(here.errors.shape[:2])
+        on = places.new_ones(len(places), 1) if on is None else on
+        shift = places.new_zeros(here.errors.shape[:2])
         stand = field.free.expand(len(places), -1)
         own = {"shift": shift, "factors": principal_axes(factors), "stand": stand, "on": on}
         return cls(places, places, **vars(here), **own, noise=noise, motion=field.free).seen()
@@ -199,10 +196,11 @@ class Sources:
     def put(self, field: Field, on: Tensor | None = None) -> Sources:
         """Put them into another view of the field; errors that both have stay as they are.
 
-        Where it has other rows, ``on`` tells in which each source is active.
+        Where time is cut otherwise there, ``on`` tells in which pieces each source is active.
         """
-        on = self.on if on is None and not self.on.all() else on
-        new = Sources.at(field, self.places, self.factors, self.noise, on)
+        new = Sources.at(
+            field, self.places, self.factors, self.noise, self.on if on is None else on
+        )
         shift = new.shift.clone()
         e = min(shift.shape[1], self.shift.shape[1])
         shift[:, :e] = self.shift[:, :e]
@@ -221,6 +219,11 @@ class Sources:
     def live(self) -> Tensor:
         """Columns of the factors that are in use, bool (m, o)."""
         return self.factors.any(1)
+
+    @property
+    def columns_on(self) -> Tensor:
+        """Pieces of time in which each column of the decoder is there, (m o, n_pieces)."""
+        return self.on.repeat_interleave(self.factors.shape[2], 0)
 
     @property
     def fields(self) -> Tensor:
@@ -259,8 +262,11 @@ class Sources:
         """Put the sources of another set behind these."""
         if not len(self):
             return replace(other, noise=self.noise, motion=self.motion)
-        theirs = other._each()
-        both = {name: torch.cat([own, theirs[name]]) for name, own in self._each().items()}
+        n_pieces = max(self.on.shape[1], other.on.shape[1])  # those of a source that always is one
+        mine, theirs = (
+            one._each() | {"on": one.on.expand(len(one), n_pieces)} for one in (self, other)
+        )
+        both = {name: torch.cat([own, theirs[name]]) for name, own in mine.items()}
         return replace(self, **both)
 
     def _each(self) -> dict[str, Tensor]:
@@ -283,7 +289,7 @@ class Sources:
         moved = self.travelled(field.swing) > farther
         if not moved.any():
             return self
-        new: Expansion = field.moved(self.motion).expand(self.places[moved]).during(self.on[moved])
+        new: Expansion = field.moved(self.motion).expand(self.places[moved])
         turn = rotation(new.errors, self.error_patterns[moved])
         shift = (turn.mT @ self.shift[moved][..., None])[..., 0]
         stand = self.motion.expand(len(shift), -1)
@@ -311,7 +317,7 @@ class Whitened:
 
 def whiten(data: Data, sources: Sources) -> Whitened:
     """Evaluate the energy; it is infinite where a Σ is not positive definite."""
-    parts = zip(data.runs, data.parts(sources.patterns), strict=True)
+    parts = zip(data.runs, data.parts(sources.patterns, sources.columns_on), strict=True)
     runs = tuple(run.term(P, sources.noise) for run, P in parts)
     prior = sources.shift.square().sum() + sources.motion.square().sum()
     J = data.over_runs(one.energy for one in runs) + prior / data.n

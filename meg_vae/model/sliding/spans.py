@@ -177,36 +177,31 @@ def _tried(look: Look, now: _Spanned, new: Sources, spans: list[Span], asked: fl
 
 def spans_of(view: View, sources: Sources) -> list[Span]:
     """List the spans of sources in a view."""
-    first = sources.on[:, :: view.data.sizes[0]][:, : view.data.n_pieces] > 0
-    on = first.to(torch.int8)
+    on = sources.on.expand(-1, view.data.n_pieces).to(torch.int8)
     starts, last = on.argmax(1).tolist(), (on.shape[1] - on.flip(1).argmax(1)).tolist()
     return [(view.cuts[a], view.cuts[b]) for a, b in zip(starts, last, strict=True)]
 
 
 def in_spans(view: View, sources: Sources, spans: list[Span]) -> Sources:
     """Put sources into a view, each active in its span."""
-    on = torch.stack([rows_of(view, span) for span in spans]) if spans else None
+    on = torch.stack([pieces_of(view, span) for span in spans]) if spans else None
     return sources.put(view.field.moved(sources.motion), on)
 
 
-def rows_of(view: View, span: Span) -> Tensor:
-    """Rows of a view that are within a span, (d,), ones and zeros."""
-    active = [float(span[0] <= a < span[1]) for a in view.cuts[:-1]]
-    rows = [torch.full((size,), a) for size in view.data.sizes for a in active]
-    return torch.cat(rows).to(view.noise)
+def pieces_of(view: View, span: Span) -> Tensor:
+    """Pieces of a view that are within a span, (n_pieces,), ones and zeros."""
+    return view.noise.new_tensor([float(span[0] <= a < span[1]) for a in view.cuts[:-1]])
 
 
 def _best_spans(fine: View, sources: Sources, spans: list[Span], cost: float) -> list[Span]:
     """Find the span of each source that the data ask for, all else given."""
-    always = sources.put(fine.field.moved(sources.motion), torch.ones_like(sources.on))
-    columns = (always.fields @ sources.factors).movedim(1, 0)  # (d, m, o)
     best = []
     for k, span in enumerate(spans):
-        silent, active = (
-            _energies(fine, columns * _switched(sources.on, k, on).T[..., None], sources.noise)
-            for on in (0.0, 1.0)
+        silent, loud = (
+            _energies(fine, replace(sources, on=_switched(sources.on, k, active)))
+            for active in (0.0, 1.0)
         )
-        gain = (silent - active).reshape(-1, fine.data.n_pieces).sum(0)
+        gain = (silent - loud).reshape(-1, fine.data.n_pieces).sum(0)
         total = torch.cat([gain.new_zeros(1), gain.cumsum(0)])
         own = float(total[span[1]] - total[span[0]])
         sums = total - total[:, None] - cost
@@ -218,14 +213,14 @@ def _best_spans(fine: View, sources: Sources, spans: list[Span], cost: float) ->
     return best
 
 
-def _energies(view: View, columns: Tensor, noise: Tensor) -> Tensor:
-    """Energy n_r J_r / 2 of each run in nats, with the columns (d, m, o) of sources."""
-    parts = zip(view.data.runs, view.data.parts(columns.flatten(1)), strict=True)
-    return torch.stack([run.n / 2 * run.term(P, noise).energy for run, P in parts])
+def _energies(view: View, sources: Sources) -> Tensor:
+    """Energy n_r J_r / 2 of each run, in nats."""
+    terms = zip(view.data.runs, whiten(view.data, sources).runs, strict=True)
+    return torch.stack([run.n / 2 * term.energy for run, term in terms])
 
 
 def _switched(on: Tensor, k: int, active: float) -> Tensor:
-    """Rows (m, d) in which sources are active, source k always or never."""
+    """Pieces (m, n_pieces) in which sources are active, source k always or never."""
     changed = on.clone()
     changed[k] = active
     return changed
@@ -261,7 +256,7 @@ def _growing(fine: View, now: _Spanned, cost: float) -> _Short:
     offers = []
     for k in top.argsort(descending=True)[:PEAKS].tolist():
         start = fine.grid.places[[int(where[k]) * step]]
-        on = rows_of(fine, spans[k])
+        on = pieces_of(fine, spans[k])
         place, height, factor = climb(at.during(on), here, start)
         offer = fine.data.n / 2 * float(height) - cost
         offers.append(_Short(place, factor, spans[k], offer))

@@ -89,7 +89,7 @@ def view_of(
     data = replace(data, floor=FLOOR * float(weights @ torch.stack(powers)))
     own_channels = variances[0].ndim > 0  # what is learnt is then a factor on all of them
     noise = variances[0].new_ones(()) if own_channels else weights @ torch.stack(list(variances))
-    directions = torch.block_diag(*(one.directions.repeat(1, n_pieces) for one in views))
+    directions = torch.block_diag(*(one.directions for one in views))
     norms = [one.dictionary.norms / recorded[0].dictionary.norms for one in recorded]
     columns = [one.columns * k[:, None].float() for one, k in zip(views, norms, strict=True)]
     # of each position at the scale of the first run's
