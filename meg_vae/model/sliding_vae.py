@@ -12,6 +12,7 @@ from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_swing
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Extended, Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
+from meg_vae.model.sliding.pieces import span_in_samples
 from meg_vae.model.sliding.prior import place_prior, weights_at
 from meg_vae.model.sliding.recorded import Recorded, listed, recorded_runs
 from meg_vae.model.solve import LEARN
@@ -44,8 +45,12 @@ class SlidingVAE:
     extents_, extent_intervals_ : ndarray, shape (n_sources,) and (n_sources, 2)
         How large each source is, zero for a point, and the 95 % interval of that.
     spans_ : ndarray, shape (n_sources, 2)
-        First sample of a stretch in which each source is active, and the one behind the last;
-        infinite where they may not switch.
+        Of a single stretch, the first sample in which each source is active, and the one behind the
+        last; infinite where it is active throughout.
+    active_ : ndarray of bool, shape (n_sources, n_stretches)
+        Of several stretches, those in which each source is active.
+    stretch_evidence_ : ndarray, shape (n_sources, n_stretches)
+        Log evidence in nats that each stretch has for the activity of each source, all else given.
     place_covariance_ : ndarray, shape (n_sources, n_dimensions, n_dimensions)
         How sure each place is, with all else unknown too (Laplace).
     U_ : ndarray, shape (n_sources, n_orient, n_samples)
@@ -175,8 +180,9 @@ class SlidingVAE:
             Sources that are larger than a point, as ``meg_vae.meg.discs.Discs`` gives them: a
             source becomes one where that explains the data better. None leaves points alone.
         switching : bool
-            Whether sources may be active in a part of the time (``spans_``), in stretches of one
-            length: with Γ_k there, and silent before and after.
+            Whether sources may be active in a part of the data alone, with Γ_k there, and silent in
+            all else: of a single stretch a span of time (``spans_``), of several any of them
+            (``active_``), the same of all runs.
 
         Returns
         -------
@@ -274,7 +280,7 @@ class SlidingVAE:
         self.energy_ = self.fit_.energy
         self.stationarity_ = self.fit_.stationarity
         self.growth_ = self.fit_.offer
-        self.spans_ = self.fit_.spans.numpy()
+        self._keep_activity(len(recorded[0].stretches or [0]))
         self.n_effective_ = sum(self.fit_.n_effective)
         self.noises_ = self.fit_.noises
         self.motion_ = self.fit_.motion.numpy()
@@ -282,6 +288,17 @@ class SlidingVAE:
         self.motion_evidence_ = self.fit_.motion_evidence
         self._sizes = [one.dictionary.n_channels for one in recorded]
         self.U_ = self.transform([one.X.numpy() for one in recorded])
+
+    def _keep_activity(self, n_stretches: int) -> None:
+        """Keep when, or in which stretches, each source is active."""
+        active, said = self.fit_.active, self.fit_.piece_evidence
+        several = active.shape[1] == n_stretches > 1
+        always = active.new_ones(len(active), n_stretches)
+        self.active_ = (active if several else always).numpy() > 0
+        own = said if several else said.sum(1, keepdim=True).expand_as(always)
+        self.stretch_evidence_ = own.numpy()
+        spans = [span_in_samples(one, self.fit_.edges) for one in active if not several]
+        self.spans_ = np.array(spans or [(-np.inf, np.inf)] * len(active)).reshape(-1, 2)
 
     def transform(self, X: ArrayLike | Sequence[ArrayLike]) -> NDArray[np.float64]:
         """Estimate the activity behind new data with the fitted model.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,20 +21,12 @@ from meg_vae.model.sliding.extents import extent_intervals
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.laplace import Spread, encode, spread
 from meg_vae.model.sliding.motion import with_motion
+from meg_vae.model.sliding.pieces import Spans, cut_at, in_pieces
 from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
 from meg_vae.model.sliding.sources import Sources, whiten
-from meg_vae.model.sliding.spans import (
-    Look,
-    cut_at,
-    in_numbers,
-    in_pieces,
-    pieces_of,
-    spans_of,
-    with_cost,
-    with_spans,
-)
+from meg_vae.model.sliding.switching import Look, Switched, gains, with_switching
 from meg_vae.model.sliding.view import View, view_of
 
 AGAIN = 3  # times that the noise is learnt anew from what the sources leave
@@ -50,11 +43,11 @@ class Fit:
     could be worth in nats, evidence and prior weight together; ``log_evidence`` (m,) and
     ``on_wall`` (m,); ``spread``, how sure all is; ``motion`` (g,) of the field, and its log
     evidence in nats, NaN where it was not asked; ``inverse_map`` (m, o, d) from data to activity,
-    in each run by the columns of its channels, as if all were always active; ``spans`` (m, 2), the
-    first sample of a stretch in which each is active, and the one behind the last, infinite where
-    that was not asked; ``n_effective`` samples of each run, and its ``noises``, how they go on in
-    time; ``start_energy`` J of the minimum on the grid in the same
-    samples, NaN where there was none.
+    in each run by the columns of its channels, as if all were always active; ``active`` (m, N),
+    ones and zeros, the pieces of the data in which each is active, ``piece_evidence`` (m, N) what
+    these say for that in nats, and their ``edges`` in samples; ``n_effective`` samples of each run,
+    and its ``noises``, how they go on in time; ``start_energy`` J of the minimum on the grid in the
+    same samples, NaN where there was none.
     """
 
     places: Tensor
@@ -71,7 +64,9 @@ class Fit:
     inverse_map: Tensor
     spread: Spread
     motion: Tensor
-    spans: Tensor
+    active: Tensor
+    piece_evidence: Tensor
+    edges: tuple[int, ...]
     n_effective: list[float]
     noises: list[Noise]
     motion_evidence: float = math.nan
@@ -88,7 +83,8 @@ class Fit:
             "log_evidence",
             "on_wall",
             "inverse_map",
-            "spans",
+            "active",
+            "piece_evidence",
         )
         parts = {name: getattr(self, name)[order] for name in own}
         return replace(self, **parts, spread=self.spread.ordered(order))
@@ -135,19 +131,19 @@ def fit_places(
             view = view_of(field, places, runs, variances, learn, prior)
             sources = settled.sources.put(view.field.moved(settled.sources.motion))
             settled = refine(view.data, sources, view.field, view.grid, least)
-        if switching and least > 0:
-            pieces = in_pieces(runs)
+        pieces, choice = in_pieces(runs)
 
-            def look(cuts: Sequence[int]) -> View:
-                """View the data with the pieces between any two cuts as one run."""
-                return view_of(field, places, pieces, variances, learn, prior, cuts)
+        def look(groups: Sequence[Sequence[int]]) -> View:
+            """View the pieces of each group as one run."""
+            return view_of(field, places, pieces, variances, learn, prior, groups)
 
-            if pieces[0].edges:
-                by_pieces = Look(look, len(pieces[0].edges) - 1)
-                view, settled = with_spans(by_pieces, view, settled, least)
-                runs = pieces if view.data.n_pieces > 1 else runs
+        if choice is not None and switching and least > 0:
+            view, settled = with_switching(Look(look, choice), view, settled, least)
+            runs = pieces if view.data.n_pieces > 1 else runs
         on_grid = Sources.at(view.field.held(), start.places, start.factors, view.noise)
         found = _result(view, settled, runs)
+        if choice is not None:
+            found = replace(found, **_by_pieces(Look(look, choice), view, settled, pieces[0].edges))
         if least > 0 or prior is not None:
             sizes = extent_intervals(view.data, settled.sources, view.field)
             found = replace(found, extent_intervals=sizes)
@@ -179,15 +175,19 @@ def refit_places(
     """
     given = torch.tensor(variance, dtype=recorded[0].X.dtype)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
-    recorded = cut_at(recorded, spans)
-    edges = recorded[0].edges or (0, 1)
-    variances = [given] * len(recorded)
-    view = view_of(field, grid, recorded, variances, learn, prior, range(len(edges)))
-    view = with_cost(view)
-    given_spans = [] if spans is None else np.asarray(spans).tolist()
-    on = [pieces_of(view, in_numbers(edges, span)) for span in given_spans]
+    recorded, active = cut_at(recorded, spans)
+    n_pieces, variances = active.shape[1], [given] * len(recorded)
+
+    def look(groups: Sequence[Sequence[int]]) -> View:
+        """View the pieces of each group as one run."""
+        return view_of(field, grid, recorded, variances, learn, prior, groups)
+
     with few_threads(batch=1):
-        start = Sources.at(view.field, r, A, view.noise, torch.stack(on) if on else None)
+        view = look([[k] for k in range(n_pieces)])
+        choice = Spans(n_pieces, view.data.n)
+        data = replace(view.data, choice=choice, members=tuple(range(n_pieces)))
+        view = replace(view, data=data)
+        start = Sources.at(view.field, r, A, view.noise, active if len(active) else None)
         sources = settle(view.data, start, view.field, FIRM)
         settled = refine(view.data, sources, view.field, view.grid, least, kinds=False)
         return _result(view, settled, recorded)
@@ -254,19 +254,21 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
         inverse_map=(sources.factors @ torch.cat(encoders, 1).unflatten(0, (m, o))) @ back,
         spread=replace(own, modes=own.modes @ back),
         motion=sources.motion,
-        spans=_in_samples(view, sources, recorded[0]),
+        active=places.new_ones(m, 1),
+        piece_evidence=settled.log_evidence[:, None],
+        edges=(0, recorded[0].X.shape[1]),
         n_effective=[sum(run.n for run in one.runs) for one in view.runs],
         noises=[one.noise for one in recorded],
     )
 
 
-def _in_samples(view: View, sources: Sources, recorded: Recorded) -> Tensor:
-    """Spans of sources in samples of a stretch, (m, 2)."""
-    spans = sources.places.new_tensor([[-math.inf, math.inf]]).repeat(len(sources), 1)
-    if recorded.edges:
-        for k, span in enumerate(spans_of(view, sources)):
-            spans[k] = spans.new_tensor([recorded.edges[piece] for piece in span])
-    return spans
+def _by_pieces(look: Look, view: View, settled: Settled, edges: Sequence[int]) -> dict[str, Any]:
+    """When sources are active, and what each piece of the data says for them."""
+    active = Switched(view, settled.sources).active if view.data.members else None
+    if active is None:
+        active = torch.ones(len(settled.sources), look.n_pieces, dtype=torch.float64)
+    said = gains(look.finest(), settled.sources, active)
+    return {"active": active, "piece_evidence": said, "edges": tuple(edges)}
 
 
 def _of_places(spread: Spread, extents: Tensor, blunt: float) -> dict[str, Tensor]:

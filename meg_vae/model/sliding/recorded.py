@@ -30,8 +30,8 @@ class Recorded:
 
     ``dictionary`` holds the field of its sensors on the grid, ``X`` (d, n_samples) the data, with
     ``n`` independent samples at most; ``noise`` is what is known of the noise, and how it goes on
-    is learnt where ``stretches`` of consecutive samples are given. ``edges``, from 0 to the length
-    of a stretch, cut stretches of one length into pieces of time, which are then independent.
+    is learnt where ``stretches`` of consecutive samples are given. ``edges`` cut the samples into
+    pieces, which are then independent.
     """
 
     dictionary: Dictionary
@@ -52,10 +52,8 @@ class Recorded:
         n = min(self.n, float(whole.shape[1]))
         if not self.edges:
             return [(whole, n)]
-        lengths = [b - a for a, b in pairwise(self.edges)]
-        parts = self.X.split(lengths * len(self.stretches), 1)
-        found = [self.noise.independent(part, [part.shape[1]]) for part in parts]
-        pieces = [torch.cat(found[k :: len(lengths)], 1) for k in range(len(lengths))]
+        parts = (self.X[:, a:b] for a, b in pairwise(self.edges))
+        pieces = [self.noise.independent(part, [part.shape[1]]) for part in parts]
         size = sum(one.shape[1] for one in pieces)
         return [(one, n * one.shape[1] / size) for one in pieces]
 

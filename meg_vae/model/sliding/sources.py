@@ -27,6 +27,7 @@ from torch import Tensor
 
 from meg_vae.model.misfit import misfit, weights_root
 from meg_vae.model.sliding.field import Expansion, Field, rotation
+from meg_vae.model.sliding.pieces import Choice
 from meg_vae.model.sliding.prior import PlacePrior
 
 
@@ -94,8 +95,8 @@ class Data:
     """The data of a fit: its runs, and what holds for all of them.
 
     ``learn`` says whether λ is free, above ``floor``; ``prior`` holds the weights of places, if
-    any. Each recording is cut into ``n_pieces`` runs; a source that is active in some of them alone
-    costs ``switching`` nats.
+    any. Each recording is cut into ``n_pieces`` runs; where sources may be active in some pieces of
+    the data alone, ``choice`` tells what that costs, and ``members`` which run each piece is in.
     """
 
     runs: tuple[Run, ...]
@@ -103,7 +104,8 @@ class Data:
     floor: float = 0.0
     prior: PlacePrior | None = None
     n_pieces: int = 1
-    switching: float = 0.0
+    choice: Choice | None = None
+    members: tuple[int, ...] = ()
 
     @property
     def n(self) -> float:
@@ -126,7 +128,13 @@ class Data:
 
     def cost(self, sources: Sources) -> Tensor:
         """Nats by which the evidence of each source must exceed what all must carry, (m,)."""
-        return self.switching * (sources.on == 0).any(1).to(sources.on)
+        if self.choice is None:
+            return sources.places.new_zeros(len(sources))
+        return self.choice.cost(self.in_pieces(sources.on))
+
+    def in_pieces(self, on: Tensor) -> Tensor:
+        """Pieces of the data in which sources are active, from the runs of a recording."""
+        return on.expand(-1, self.n_pieces)[:, list(self.members)]
 
     def parts(self, stacked: Tensor, on: Tensor | None = None) -> list[Tensor]:
         """Rows of each run, of what holds the channels of all recordings one above the other.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -50,7 +49,7 @@ class RunView:
 class View:
     """Data, field and grid in the directions that are worth looking at; λ to start from.
 
-    Each recording has a run between any two of ``cuts``, which are numbers of pieces of time.
+    Each recording has a run for each group of its pieces.
     """
 
     data: Data
@@ -58,7 +57,6 @@ class View:
     grid: Grid
     runs: list[RunView]
     noise: Tensor
-    cuts: tuple[int, ...]
 
     def energy(self, sources: Sources) -> float:
         """J in the channels as they are, without the prior of places."""
@@ -73,17 +71,17 @@ def view_of(
     variances: Sequence[Tensor],
     learn: bool,
     prior: PlacePrior | None,
-    cuts: Sequence[int] = (0, 1),
+    groups: Sequence[Sequence[int]] = ((0,),),
 ) -> View:
     """Leave out directions in which the field is lost in the noise.
 
-    Between ``cuts``, numbers of the pieces of time that were recorded, these are one run.
+    The pieces of each of ``groups`` are one run.
     """
     views, powers = zip(
-        *(_of_run(one, own, cuts) for one, own in zip(recorded, variances, strict=True)),
+        *(_of_run(one, own, groups) for one, own in zip(recorded, variances, strict=True)),
         strict=True,
     )
-    n_pieces = len(cuts) - 1
+    n_pieces = len(groups)
     data = Data(tuple(r for one in views for r in one.runs), learn, prior=prior, n_pieces=n_pieces)
     weights = variances[0].new_tensor([sum(run.n for run in one.runs) / data.n for one in views])
     data = replace(data, floor=FLOOR * float(weights @ torch.stack(powers)))
@@ -94,10 +92,12 @@ def view_of(
     columns = [one.columns * k[:, None].float() for one, k in zip(views, norms, strict=True)]
     # of each position at the scale of the first run's
     grid = Grid(places, torch.cat(columns), recorded[0].dictionary.norms)
-    return View(data, field.through(directions), grid, list(views), noise, tuple(cuts))
+    return View(data, field.through(directions), grid, list(views), noise)
 
 
-def _of_run(one: Recorded, variance: Tensor, cuts: Sequence[int]) -> tuple[RunView, Tensor]:
+def _of_run(
+    one: Recorded, variance: Tensor, groups: Sequence[Sequence[int]]
+) -> tuple[RunView, Tensor]:
     """Leave out directions of one run in which its field is lost; and the power that λ may have.
 
     The rows are divided by √(ν / L), so that λ is a factor on the covariance whose inverse is
@@ -109,7 +109,7 @@ def _of_run(one: Recorded, variance: Tensor, cuts: Sequence[int]) -> tuple[RunVi
     relative = variance if variance.ndim else torch.ones_like(pieces[0][0][:, 0])
     scale = (one.inflation * relative).sqrt()
     runs = []
-    for some in (pieces[a:b] for a, b in pairwise(cuts)):
+    for some in ([pieces[k] for k in group] for group in groups):
         n = sum(own for _, own in some)
         known = one.noise.certainty(n, d)
         F = data_factor(torch.cat([X for X, _ in some], 1)) / scale[:, None]

@@ -1,0 +1,153 @@
+"""Pieces of the data, and in which of them a source may be active.
+
+One stretch of time is cut into pieces of time, in a span of which a source is active. Several
+stretches, such as responses to several stimuli or single spikes, are a piece each, and a source is
+active in any of them. A choice costs nats, as many as there are unlike ones to choose from: for a
+span about as many as independent samples, for k of N stretches C(N, k) for each of N numbers k.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from meg_vae.model.sliding.recorded import Recorded
+
+PIECES = 24  # of time, at most
+FEWEST = 5.0  # independent samples of a piece of time
+
+
+class Choice(Protocol):
+    """In which of N pieces a source may be active, given as ones and zeros (N,)."""
+
+    @property
+    def n_pieces(self) -> int:
+        """N."""
+
+    def cost(self, active: Tensor) -> Tensor:
+        """Nats that choices (m, N) cost, none where all pieces are chosen."""
+
+    def best(self, gain: Tensor) -> Tensor:
+        """Choose what the sum of gains (N,) in nats, less the cost, is largest in."""
+
+    def tries(self) -> Tensor:
+        """List choices (t, N) with which a search for sources begins."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Pieces of time that follow each other, in a window of ``n`` independent samples."""
+
+    n_pieces: int
+    n: float
+
+    def cost(self, active: Tensor) -> Tensor:
+        """Cost of a span, log n."""
+        return math.log(self.n) * (active == 0).any(1).to(active)
+
+    def best(self, gain: Tensor) -> Tensor:
+        """Take the span with the largest sum."""
+        total = torch.cat([gain.new_zeros(1), gain.cumsum(0)])
+        sums = total - total[:, None] - math.log(self.n)
+        sums[0, -1] += math.log(self.n)
+        behind = torch.ones_like(sums, dtype=torch.bool).tril()  # none is empty
+        first, last = divmod(int(sums.masked_fill(behind, -math.inf).argmax()), len(total))
+        return self._of(first, last, gain)
+
+    def tries(self) -> Tensor:
+        """Spans of 1, 2, 4, ... pieces, each half a length behind the other."""
+        spans, length = [], 1
+        while length < self.n_pieces:
+            step, end = max(length // 2, 1), self.n_pieces - length
+            spans += [(a, a + length) for a in sorted({*range(0, end + 1, step), end})]
+            length *= 2
+        like = torch.zeros(1, dtype=torch.float64)
+        return torch.stack([self._of(*span, like) for span in spans])
+
+    def _of(self, first: int, last: int, like: Tensor) -> Tensor:
+        number = torch.arange(self.n_pieces)
+        return ((number >= first) & (number < last)).to(like)
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """Any of ``n_pieces`` stretches."""
+
+    n_pieces: int
+
+    def cost(self, active: Tensor) -> Tensor:
+        """Cost of k of N, log C(N, k) + log N."""
+        return self._costs().to(active)[active.sum(1).long()]
+
+    def best(self, gain: Tensor) -> Tensor:
+        """Take the largest gains, of which the sum grows by more than the cost."""
+        order = gain.argsort(descending=True)
+        heights = gain[order].cumsum(0) - self._costs().to(gain)[1:]
+        chosen = torch.zeros_like(gain)
+        chosen[order[: int(heights.argmax()) + 1]] = 1.0
+        return chosen
+
+    def tries(self) -> Tensor:
+        """Each stretch alone."""
+        return torch.eye(self.n_pieces, dtype=torch.float64)
+
+    def _costs(self) -> Tensor:
+        """Cost of 0, 1, ... N stretches."""
+        N, k = float(self.n_pieces), torch.arange(self.n_pieces + 1, dtype=torch.float64)
+        costs = math.lgamma(N + 1) - (k + 1).lgamma() - (N - k + 1).lgamma() + math.log(N)
+        costs[-1] = 0.0
+        return costs
+
+
+def in_pieces(recorded: Sequence[Recorded]) -> tuple[list[Recorded], Choice | None]:
+    """Cut recordings into as many pieces each; uncut, without a choice, where that cannot be."""
+    if any(one.stretches is None for one in recorded):
+        return list(recorded), None
+    stretches = [list(one.stretches or ()) for one in recorded]
+    (number,) = numbers if len(numbers := {len(own) for own in stretches}) == 1 else (0,)
+    if number > 1:
+        ends = [np.cumsum([0, *own]).tolist() for own in stretches]
+        return _cut(recorded, ends), Subsets(number)
+    counts = [sum(n for _, n in one.independent()) for one in recorded]
+    lengths = {own[0] for own in stretches}
+    n_pieces = min(PIECES, int(min(counts) / FEWEST), *lengths)
+    if number != 1 or len(lengths) > 1 or n_pieces < 2:
+        return list(recorded), None
+    edges = [round(k * stretches[0][0] / n_pieces) for k in range(n_pieces + 1)]
+    return _cut(recorded, [edges] * len(recorded)), Spans(n_pieces, sum(counts))
+
+
+def cut_at(recorded: Sequence[Recorded], spans: ArrayLike | None) -> tuple[list[Recorded], Tensor]:
+    """Cut recordings of one stretch where spans (m, 2) in samples begin and end.
+
+    Gives also the pieces (m, n_pieces) that are in each span.
+    """
+    given = np.asarray(np.zeros((0, 2)) if spans is None else spans, dtype=np.float64)
+    length = (recorded[0].stretches or [recorded[0].X.shape[1]])[0]
+    inside = given.clip(0, length)
+    edges = np.unique(np.r_[0, inside.ravel(), length]).astype(int).tolist()
+    starts = torch.as_tensor(np.array(edges[:-1]))
+    active = [(starts >= first) & (starts < last) for first, last in inside.tolist()]
+    cut = _cut(recorded, [edges] * len(recorded)) if len(edges) > 2 else list(recorded)
+    none = torch.zeros(0, len(starts), dtype=torch.bool)
+    return cut, (torch.stack(active) if active else none).to(torch.float64)
+
+
+def _cut(recorded: Sequence[Recorded], edges: Sequence[Sequence[int]]) -> list[Recorded]:
+    return [replace(one, edges=tuple(own)) for one, own in zip(recorded, edges, strict=True)]
+
+
+def span_in_samples(active: Tensor, edges: Sequence[int]) -> tuple[float, float]:
+    """First sample of pieces (n_pieces,) that follow each other, and the one behind the last."""
+    if active.all():
+        return -math.inf, math.inf
+    ends = [pair for pair, on in zip(pairwise(edges), active.tolist(), strict=True) if on]
+    return float(ends[0][0]), float(ends[-1][1])

@@ -1,0 +1,208 @@
+r"""When sources are active: each adds to the data in some of their pieces, and is silent in others.
+
+A source that is active in a part of the data is diluted in them: its prior is a mean over all
+samples. Given all else, what piece s says for the activity of a source with prior AAᵀ is
+
+.. math:: g_s = \tfrac{n_s}{2} (J_s^\text{silent} - J_s^\text{active}),
+
+so that the best choice of pieces is that with the largest sum, less what choosing costs. A further
+source is looked for in choices of a few pieces: with S = LᵀΣ⁻¹L and Q = LᵀΣ⁻¹CΣ⁻¹L summed over them
+it grows as in `meg_vae.model.sliding.growth`. Pieces in which the same sources are active are one
+run of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from meg_vae.model.misfit import growth
+from meg_vae.model.sliding.choice import BETTER
+from meg_vae.model.sliding.descent import FIRM, settle
+from meg_vae.model.sliding.growth import climb, excess, pull
+from meg_vae.model.sliding.pieces import Choice
+from meg_vae.model.sliding.slide import MOST, Settled, refine
+from meg_vae.model.sliding.sources import Sources, whiten
+from meg_vae.model.sliding.view import View
+
+LOOKED_AT = 2500  # positions of the grid at which a search begins
+PEAKS = 3  # choices that are climbed from
+CHUNK = 512  # positions at a time
+
+
+@dataclass(frozen=True)
+class Look:
+    """Recordings in pieces: ``at(groups)`` views the pieces of each group as one run."""
+
+    at: Callable[[Sequence[Sequence[int]]], View]
+    choice: Choice
+
+    @property
+    def n_pieces(self) -> int:
+        """Number of pieces."""
+        return self.choice.n_pieces
+
+    def finest(self) -> View:
+        """View every piece as a run."""
+        return self.at([[k] for k in range(self.n_pieces)])
+
+    def put(self, sources: Sources, active: Tensor, *others: Tensor) -> Switched:
+        """Look at sources, active in pieces (m, N), in as few runs as these and others ask for."""
+        patterns = torch.cat([active, *others, active.new_ones(1, self.n_pieces)])
+        number = torch.unique(patterns, dim=1, return_inverse=True)[1].tolist()
+        number = [sorted(set(number), key=number.index).index(g) for g in number]  # as they come
+        groups = [[k for k, g in enumerate(number) if g == own] for own in range(max(number) + 1)]
+        view = self.at(groups)
+        view = replace(view, data=replace(view.data, choice=self.choice, members=tuple(number)))
+        on = active[:, [own[0] for own in groups]]
+        return Switched(view, sources.put(view.field.moved(sources.motion), on))
+
+
+@dataclass(frozen=True)
+class Switched:
+    """Sources in a view in which those pieces are one run in which the same of them are active."""
+
+    view: View
+    sources: Sources
+
+    @property
+    def active(self) -> Tensor:
+        """Pieces in which each source is active, (m, N), ones and zeros."""
+        return self.view.data.in_pieces(self.sources.on)
+
+
+@dataclass(frozen=True)
+class _Further:
+    """A further source: place (1, q), factor (1, o, o), pieces (1, N), and offer less the cost."""
+
+    place: Tensor
+    factor: Tensor
+    active: Tensor
+    offer: float
+
+
+def with_switching(look: Look, whole: View, settled: Settled, least: float) -> tuple[View, Settled]:
+    """Choose the pieces of each source, and let in those that are active in a part of the data.
+
+    They have settled in the view of the ``whole`` data. Gives the view in which they settle, of as
+    few runs as their pieces ask for.
+    """
+    fine = look.finest()
+    sources = settled.sources
+    now = look.put(sources, sources.places.new_ones(len(sources), look.n_pieces))
+    offer = settled.offer
+    for _ in range(MOST):
+        better = _with_better_pieces(look, fine, now)
+        further = _growing(look, fine, better)
+        offer = max(settled.offer, further.offer)
+        more = _with_further(look, better, further, least)
+        if more is now:
+            break
+        now = more
+    view = now.view
+    if view.data.n_pieces == 1:
+        return whole, replace(settled, offer=offer)
+    found = refine(view.data, now.sources, view.field, view.grid, least)
+    return view, replace(found, offer=max(found.offer, offer))
+
+
+def gains(fine: View, sources: Sources, active: Tensor) -> Tensor:
+    """Tell what each piece says for the activity of each source, all else given, (m, N) nats."""
+    own = sources.put(fine.field.moved(sources.motion), active)
+    each = []
+    for k in range(len(sources)):
+        silent, loud = (_energies(fine, own, k, on) for on in (0.0, 1.0))
+        each.append((silent - loud).unflatten(0, (-1, fine.data.n_pieces)).sum(0))
+    return torch.stack(each) if each else active
+
+
+def _energies(fine: View, sources: Sources, k: int, on: float) -> Tensor:
+    """Energy n_r J_r / 2 of each run in nats, with source k always or never active."""
+    active = sources.on.clone()
+    active[k] = on
+    terms = whiten(fine.data, replace(sources, on=active)).runs
+    return torch.stack(
+        [run.n / 2 * term.energy for run, term in zip(fine.data.runs, terms, strict=True)]
+    )
+
+
+def _with_better_pieces(look: Look, fine: View, now: Switched) -> Switched:
+    """Choose for each source the pieces that the data ask for."""
+    if not len(now.sources):
+        return now
+    active = now.active
+    gain = gains(fine, now.sources, active)
+    best = torch.stack([look.choice.best(own) for own in gain])
+    cost, lower = look.choice.cost(active), look.choice.cost(best)
+    better = (gain * best).sum(1) - lower > (gain * active).sum(1) - cost + BETTER
+    best = torch.where(better[:, None], best, active)
+    return _tried(look, now, now.sources, best, BETTER) if better.any() else now
+
+
+def _with_further(look: Look, now: Switched, further: _Further, least: float) -> Switched:
+    """Let in a source that is active in some pieces, if it is worth ``least`` nats or more."""
+    if further.offer < least:
+        return now
+    field = now.view.field.moved(now.sources.motion)
+    new = Sources.at(field, further.place, further.factor, now.sources.noise)
+    active = torch.cat([now.active, further.active])
+    return _tried(look, now, now.sources.join(new), active, least)
+
+
+def _tried(look: Look, now: Switched, new: Sources, active: Tensor, asked: float) -> Switched:
+    """Take new sources, once settled in their pieces, if they are worth ``asked`` nats more."""
+    before = now.active
+    there = look.put(new, active, before)
+    data, field = there.view.data, there.view.field
+    old = look.put(now.sources, before, active).sources
+    trial = settle(data, there.sources, field, FIRM)
+    gain = data.n / 2 * float(whiten(data, old).energy - whiten(data, trial).energy)
+    gain -= float(data.cost(trial).sum() - data.cost(old).sum())
+    if gain < asked:
+        return now
+    return look.put(trial, Switched(there.view, trial).active)
+
+
+def _growing(look: Look, fine: View, now: Switched) -> _Further:
+    """Find where, and in which pieces, a further source would grow most."""
+    tries, sources = look.choice.tries(), now.sources
+    sources = sources.put(fine.field.moved(sources.motion), now.active)
+    at = pull(fine.data, sources)
+    step = -(-len(fine.grid.places) // LOOKED_AT)
+    n = torch.tensor([run.n for run in fine.data.runs]).unflatten(0, (-1, look.n_pieces))
+    chosen = tries.float()
+    samples = (n.sum(0) @ chosen.T)[:, None]
+    best = []
+    for part in fine.grid.columns[:, ::step].split(CHUNK, 1):
+        sums = []
+        for rows in (at.root, at.seen):
+            squares = at.grid_squares(rows, part).unflatten(0, n.shape)
+            weighted = (n[..., None, None, None] * squares).sum(0)
+            sums.append((chosen @ weighted.flatten(1)).unflatten(1, weighted.shape[1:]))
+        rise = torch.stack(
+            [growth(excess(*own)[0], min(at.shares)) for own in zip(*sums, strict=True)]
+        )
+        best.append(samples / 2 * rise)
+    top, where = torch.cat(best, 1).double().max(1)
+    here = fine.field.moved(sources.motion)
+    offers = []
+    for k in top.argsort(descending=True)[:PEAKS].tolist():
+        start = fine.grid.places[[int(where[k]) * step]]
+        place, height, factor = climb(at.during(tries[k]), here, start)
+        offer = fine.data.n / 2 * float(height) - float(look.choice.cost(tries[[k]]))
+        offers.append(_Further(place, factor, tries[[k]], offer))
+    return _in_more_pieces(look, fine, sources, max(offers, key=lambda one: one.offer))
+
+
+def _in_more_pieces(look: Look, fine: View, sources: Sources, further: _Further) -> _Further:
+    """Choose more pieces for a further source, or fewer, with the prior that it has."""
+    field = fine.field.moved(sources.motion)
+    new = Sources.at(field, further.place, further.factor, sources.noise)
+    active = torch.cat([sources.on, further.active])
+    gain = gains(fine, sources.join(new), active)[-1]
+    best = look.choice.best(gain)[None]
+    offer = float((gain * best).sum() - look.choice.cost(best))
+    return replace(further, active=best, offer=offer) if offer > further.offer else further
