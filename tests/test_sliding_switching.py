@@ -308,7 +308,7 @@ def test_rare_events_are_told_from_the_others():
     for event, own in enumerate(kind):
         some = slice(12 * event, 12 * event + 12)
         X[:, some] += (
-            0.35
+            0.6
             * bump(np.array([[0.3, 0.72][own : own + 1]]).T)[0][0]
             * np.sin(np.pi * np.arange(12) / 11)
         )

@@ -24,7 +24,7 @@ from meg_vae.model.misfit import best_variance, growth
 from meg_vae.model.sliding.choice import BETTER, log_evidence
 from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.field import Extended, Field
-from meg_vae.model.sliding.growth import Grid, grid_growth, pull
+from meg_vae.model.sliding.growth import Grid, grid_growth, highest, pull
 from meg_vae.model.sliding.laplace import place_covariance
 from meg_vae.model.sliding.sources import Data, Sources, whiten
 
@@ -49,7 +49,7 @@ class _Patch:
     gain: float
 
 
-def with_extents(data: Data, sources: Sources, field: Field, least: float) -> Sources:
+def with_extents(data: Data, sources: Sources, field: Field, grid: Grid, least: float) -> Sources:
     """Make patches of points, of one or of several together, and better patches or points of those.
 
     Whatever explains the data best stays.
@@ -69,21 +69,41 @@ def with_extents(data: Data, sources: Sources, field: Field, least: float) -> So
                 break
         else:
             break
-    return _small_as_points(data, sources, field)
+    return _with_points(data, sources, field, grid)
 
 
-def _small_as_points(data: Data, sources: Sources, field: Field) -> Sources:
-    """Make points of small patches, where these are not better by the margin."""
+def _with_points(data: Data, sources: Sources, field: Field, grid: Grid) -> Sources:
+    """Make points of patches that are not better by the margin.
+
+    A point begins in the centre of a small patch, and where a source grows most without any.
+    """
     extended = _extended(field)
     for size in sources.places[:, -1].sort().values.tolist():
-        if not 0 < size < SMALL * extended.largest or extended.margin < 0:
+        if not size > 0 or extended.margin < 0:
             continue
         k = int((sources.places[:, -1] - size).abs().argmin())
-        new = settle(data, _with_point(sources, field, k), field, FIRM)
-        gain = data.n / 2 * float(whiten(data, sources).energy - whiten(data, new).energy)
-        if gain > -extended.margin:
-            sources = new
+        starts = [_with_point(sources, field, k)] if size < SMALL * extended.largest else []
+        starts += _with_growing_point(data, sources, field, grid, k)
+        for start in starts:
+            new = settle(data, start, field, FIRM)
+            gain = data.n / 2 * float(whiten(data, sources).energy - whiten(data, new).energy)
+            if gain > -extended.margin:
+                sources = new
+                break
     return sources
+
+
+def _with_growing_point(
+    data: Data, sources: Sources, field: Field, grid: Grid, k: int
+) -> list[Sources]:
+    """Put a point where a source grows most in the place of patch k, if it may be as good."""
+    rest, on = sources.only(torch.arange(len(sources)) != k), sources.on[[k]]
+    here = field.moved(sources.motion)
+    place, height, factor = highest(pull(data, rest).during(on[0]), here, grid)
+    worth = log_evidence(data, sources)[k] + data.weight(sources.places)[k]
+    if data.n / 2 * float(height) < float(worth) + HOPELESS:
+        return []
+    return [rest.join(Sources.at(here, place, factor, sources.noise, on))]
 
 
 def _best(

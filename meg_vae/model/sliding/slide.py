@@ -83,7 +83,7 @@ def refine(
         if judged:
             sources = without_weak(data, sources, field, least, FIRM)
         if kinds:
-            sources = with_extents(data, sources, field, least)
+            sources = with_extents(data, sources, field, grid, least)
         if judged:
             sources = without_spare(data, sources, field, least)
         sources = widened(data, sources, field)
