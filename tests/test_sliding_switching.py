@@ -326,3 +326,22 @@ def test_rare_events_are_told_from_the_others():
     assert model.log_evidence_[rare] > lost + 10
     assert together.active_.all()
     assert np.isinf(model.spans_).all()
+
+
+@pytest.mark.parametrize("number", [2, 60, 300])
+def test_growth_in_one_stretch_of_many_is_its_own(number):
+    rng = np.random.default_rng(0)
+    X = NOISE * rng.standard_normal((len(T), 8 * number))
+    X[:, :8] += bump(np.array([[0.5]]))[0][0, :, 0][:, None] * rng.standard_normal(8)
+    look, _ = look_at(X, [8] * number)
+    alone, _ = look_at(X[:, :8], [4, 4])
+    place = torch.tensor([[0.51]], dtype=torch.float64)
+    found = []
+    for own, on in ((look, look.choice.tries()[0]), (alone, torch.ones(2, dtype=torch.float64))):
+        view = own.finest()
+        at = pull(view.data, some(own).only(torch.zeros(2, dtype=torch.bool))).during(on)
+        rise, factor = best_prior(at, view.field.expand(place).values)
+        found.append((at.n / 2 * float(rise), float(factor.abs())))
+    assert found[0][0] == pytest.approx(found[1][0], rel=0.02)  # the scales that are tried
+    assert found[0][1] == pytest.approx(found[1][1], rel=0.2)
+    assert found[0][0] > 10

@@ -117,6 +117,8 @@ def localize(
     lowpass: o.Lowpass = None,
     fmin: o.Fmin = None,
     fmax: o.Fmax = None,
+    events: o.Events = None,
+    event_id: o.EventId = None,
     reg: o.Reg = 0.0,
     positions: o.Positions = "free",
     bem: o.Bem = None,
@@ -148,6 +150,8 @@ def localize(
       meg-vae localize X-ave.fif X-fwd.fif X-cov.fif --condition "Left visual" \\
         --tmin 0.08 --tmax 0.15 --baseline -0.2 0 --lowpass 40 -o left-visual
       meg-vae localize rest_raw.fif X-fwd.fif empty-8-12-cov.fif --fmin 8 --fmax 12 -o alpha
+      meg-vae localize night_raw.fif X-fwd.fif X-cov.fif --events spikes-eve.fif \\
+        --tmin -0.05 --tmax 0.05 -o spikes
     """  # noqa: D301 (a backspace keeps the lines below it apart)
     from meg_vae.cli.inputs import DataOptions
     from meg_vae.cli.localize import localize as run
@@ -168,6 +172,8 @@ def localize(
         weights=weights,
         fmin=fmin,
         fmax=fmax,
+        events=events,
+        event_id=event_id,
     )
     inverse = {
         "positions": positions,

@@ -11,6 +11,7 @@ import mne
 import numpy as np
 from mne.utils import warn
 
+from meg_vae.cli.events import check_events, responses_to
 from meg_vae.cli.preparation import correct_baseline, crop, prepare, regularize
 from meg_vae.cli.recordings import ENDINGS as RECORDING
 from meg_vae.cli.recordings import read_recording
@@ -31,6 +32,7 @@ CONTENT = {
     "bem": "a BEM solution",
     "trans": "a transform between head and MRI",
     "weights": "prior weights",
+    "events": "events",
 }
 
 
@@ -54,6 +56,10 @@ class DataOptions:
         Low-pass filter in Hz.
     fmin, fmax : float | None
         Band of a rhythm in a recording, in Hz.
+    events : Path | None
+        File of events in a recording, each of which is a response.
+    event_id : int | None
+        Which of them; None takes all.
     reg : float
         Regularization of the noise covariance, for every channel type.
     epochs : Path | None
@@ -80,6 +86,8 @@ class DataOptions:
     weights: Path | None = None
     fmin: float | None = None
     fmax: float | None = None
+    events: Path | None = None
+    event_id: int | None = None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -117,6 +125,8 @@ class Inputs:
         The transform of the forward model.
     weights : ndarray | SourceEstimate | None
         The prior weights of its positions.
+    events : list of mne.Evoked
+        The response to each event, where there are any; ``evoked`` is their average.
     """
 
     evoked: mne.Evoked
@@ -128,10 +138,13 @@ class Inputs:
     bem: mne.bem.ConductorModel | None = None
     trans: mne.Transform | None = None
     weights: Weights = None
+    events: Sequence[mne.Evoked] = ()
 
     @property
-    def fitted(self) -> mne.Evoked | mne.io.BaseRaw:
-        """What an inverse is fitted to: a recording as it is, else the response."""
+    def fitted(self) -> mne.Evoked | mne.io.BaseRaw | list[mne.Evoked]:
+        """What an inverse is fitted to: events, a recording as it is, else the response."""
+        if self.events:
+            return list(self.events)
         return self.evoked if self.raw is None else self.raw
 
     @property
@@ -205,6 +218,7 @@ def read_inputs(options: DataOptions) -> Inputs:
     """
     for name, path in options.files.items():  # all of them before the first is read
         _check_there(path, CONTENT[name])
+    check_events(options, recorded=options.evoked.name.endswith(RECORDING))
     recording = None
     if options.evoked.name.endswith(RECORDING):
         recording = read(options.evoked, "a recording", read_recording)
@@ -217,11 +231,17 @@ def read_inputs(options: DataOptions) -> Inputs:
     forward = read(options.forward, CONTENT["forward"], as_forward)
     known = forward["sol"]["row_names"]
     prepare(evoked if recording is None else recording.raw, options, known)
+    events: list[mne.Evoked] = []
+    if recording is not None and options.events is not None:
+        times = read(options.events, CONTENT["events"], mne.read_events)
+        evoked, events = responses_to(recording, times, options)
+        recording = None
     if recording is not None:
         evoked = recording.response
-    if options.baseline is not None:
+    if options.baseline is not None and not events:
         correct_baseline(evoked, *options.baseline, recorded=recording is not None)
-    crop(evoked, options.tmin, options.tmax)
+    if not events:
+        crop(evoked, options.tmin, options.tmax)
     raw, good = (None, None) if recording is None else recording.in_window(evoked)
     if good is not None and len(good.times) < len(evoked.times):
         warn(
@@ -233,7 +253,8 @@ def read_inputs(options: DataOptions) -> Inputs:
     bem = _optional(options.bem, "bem", mne.read_bem_solution)
     trans = _optional(options.trans, "trans", mne.read_trans)
     weights = _optional(options.weights, "weights", read_weights)
-    return Inputs(evoked, forward, noise_cov, _epochs(options), raw, good, bem, trans, weights)
+    own = _epochs(options), raw, good, bem, trans, weights, events
+    return Inputs(evoked, forward, noise_cov, *own)
 
 
 def read_weights(path: Path) -> Weights:

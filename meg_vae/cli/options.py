@@ -84,6 +84,11 @@ Extent = Annotated[
         help="How large sources are along the cortex: learn it, all points, or a radius for all.",
     ),
 ]
+Events = Annotated[
+    Path | None,
+    Option(help="Events in a recording, as spikes-eve.fif: each is a response of its own."),
+]
+EventId = Annotated[int | None, Option(help="Which of the events; all without it.")]
 Spans = Annotated[
     str,
     Option(

@@ -23,10 +23,13 @@ class Recording:
         The recording in memory, from time 0 on.
     good : ndarray of bool, shape (n_times,)
         False where a sample is annotated as bad.
+    first_samp : int
+        Number of its first sample, by which events count.
     """
 
     raw: mne.io.BaseRaw
     good: NDArray[np.bool_]
+    first_samp: int = 0
 
     @property
     def response(self) -> mne.Evoked:
@@ -81,4 +84,4 @@ def read_recording(path: Path) -> Recording:
     raw = mne.io.read_raw_fif(path)
     _, times = raw.get_data([0], reject_by_annotation="omit", return_times=True)
     plain = mne.io.RawArray(raw.get_data(), raw.info.copy())
-    return Recording(plain, np.isin(raw.times, times))
+    return Recording(plain, np.isin(raw.times, times), raw.first_samp)

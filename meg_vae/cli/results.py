@@ -73,6 +73,8 @@ def write_localization(
         pictures |= report.comparison_pictures(comparison, folder, **head)
     steps.start("writing")
     inverse.sources_.to_csv(folder / "sources.csv", index=False)
+    if len(inverse.responses_) > 1:
+        inverse.responses_.to_csv(folder / "responses.csv", index=False)
     write_dipoles(inverse, evoked, folder / "sources.dip")
     inverse.save(folder / "inverse-vae.h5")
     in_volume = inverse.filter_.positions.kind == "volume"  # where MNE draws full ones alone

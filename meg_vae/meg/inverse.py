@@ -25,6 +25,7 @@ from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures
 from meg_vae.meg.registration import check_registration
 from meg_vae.meg.resampling import SourceBootstrap
+from meg_vae.meg.responses import response_table
 from meg_vae.meg.runs import FitRun, fit_runs
 from meg_vae.meg.saving import OPTIONS, SavedInverse
 from meg_vae.meg.spans import Spans, active_spans, clearest, relative_power
@@ -75,12 +76,13 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         When sources between the positions are active. With "learn" each is active in the span of
         the window that explains the data best, where that is better than the whole window by the
         log of the number of samples: a short response in a long window is then found as in a window
-        of its own. Several responses must be of one length, and have their spans in common.
-        "whole" takes all sources for active throughout, as they are for data without time and on
-        the grid.
+        of its own. In a list of responses, such as single spikes, each is active in those of them
+        that speak for it (``responses_``). "whole" takes all sources for active throughout, as they
+        are for data without time and on the grid.
     min_log_evidence : float
         Log evidence below which a source is not reported, in nats. One that is active in a span
-        needs the log of the number of independent samples more.
+        needs the log of the number of independent samples more, and one that is active in k of N
+        responses the log of N times the number of ways to choose them.
     tol : float
         Target of the certificate: largest violation of stationarity over all positions.
     max_iter : int
@@ -113,8 +115,18 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         Covariance of each place in m², head coordinates, with all else unknown too; NaN on the
         grid.
     spans_ : ndarray, shape (n_sources, 2)
-        First and last time in which each source is active in the model, s, of the first response;
+        Of a single response, first and last time in which each source is active in the model, s;
         infinite where it is throughout. `apply` and its like take all for active at all times.
+    responses_ : pandas.DataFrame
+        Of each response, or event: ``response, comment, source, log_evidence, n_active, peak_nAm,
+        peak_s``. ``source`` is the row of ``sources_`` that has most log evidence in it, −1 where
+        none is active; ``n_active`` counts all that are. Responses of several runs are counted
+        together. Empty for data without time.
+    active_ : ndarray of bool, shape (n_sources, n_responses)
+        In which responses each source is active.
+    response_evidence_ : ndarray, shape (n_sources, n_responses)
+        Log evidence in nats that each response has for the activity of each source, all else given;
+        negative where it speaks against it. NaN on the grid.
     clusters_ : ndarray of int, shape (n_sources,)
         Number of the cluster of each row of ``sources_``. Sources of one cluster cannot be told
         apart: their ellipsoids overlap. On the grid they share one generator, and the log evidence
@@ -245,16 +257,17 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         ----------
         evoked : Evoked | Epochs | Raw | Covariance | CrossSpectralDensity | TFR | list of these
             The data, cropped to the time of interest. Responses of one list share their sources,
-            each with its own time course. Where ``forward`` is a list, these are the runs, each of
-            any of these kinds. Of epochs the average is fitted. A recording counts
-            without the mean of each channel and without samples annotated as bad. A covariance of
-            data (`mne.compute_covariance`) is fitted with as many samples as its ``nfree`` says;
-            it has no time, so in ``sources_`` its ``peak_nAm`` is the standard deviation of the
-            amplitude and its ``peak_s`` NaN. So it is for a cross-spectral density
-            (`mne.time_frequency.csd_multitaper` and its like) and a complex time-frequency
-            decomposition (``EpochsTFR``, ``AverageTFR``), of which all frequencies count together.
-            The evidence of a recording or a covariance counts the samples that the filters leave,
-            and does not see how they follow each other: of slow data it is too large.
+            each with its own time course: ``list(epochs.iter_evoked())`` are single events. Where
+            ``forward`` is a list, these are the runs, each of any of these kinds. Of epochs the
+            average is fitted. A recording counts without the mean of each channel and without
+            samples annotated as bad. A covariance of data (`mne.compute_covariance`) is fitted with
+            as many samples as its ``nfree`` says; it has no time, so in ``sources_`` its
+            ``peak_nAm`` is the standard deviation of the amplitude and its ``peak_s`` NaN. So it is
+            for a cross-spectral density (`mne.time_frequency.csd_multitaper` and its like) and a
+            complex time-frequency decomposition (``EpochsTFR``, ``AverageTFR``), of which all
+            frequencies count together. The evidence of a recording or a covariance counts the
+            samples that the filters leave, and does not see how they follow each other: of slow
+            data it is too large.
         forward : mne.Forward | path-like | list of these
             Forward model of the same head position, in head coordinates; its gain is that in
             ``forward["sol"]["data"]``. A file is read. A list holds the forward model of each run,
@@ -377,6 +390,11 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         self.stationarity_ = found.stationarity
         self.clusters_ = found.cluster
         self.spans_ = _in_seconds(found.spans, runs[0].data.responses)
+        self.active_ = found.active
+        self.response_evidence_ = found.response_evidence
+        self.responses_ = response_table(
+            self.filters_, self._responses, found.active, found.response_evidence
+        )
         self.position_covariance_ = found.place_covariance
         self.field_covariance_ = found.field_covariance
         self.field_error_ = found.field_error

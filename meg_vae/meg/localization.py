@@ -46,7 +46,8 @@ class Localization:
     samples, ``noises`` as they were learnt, one of each run; per source ``evidence`` (nats),
     ``cluster`` (its number), ``extent`` (how large it is), ``place_covariance`` (m²),
     ``field_covariance`` (its part from the lead field's error), ``on_wall``, ``spans`` (samples
-    from the first in which it is active to the one behind the last), ``field_error``
+    from the first in which it is active to the one behind the last), ``active`` (in each response),
+    ``response_evidence`` (what each says for that, nats), ``field_error``
     (relative error of the lead field) and ``weight`` (nats, in no evidence). ``growth`` and
     ``stationarity`` are NaN on the grid. ``registration``, where the sensors were found to be.
     """
@@ -66,6 +67,8 @@ class Localization:
     extent: Extent
     on_wall: NDArray[np.bool_]
     spans: NDArray[np.float64]
+    active: NDArray[np.bool_]
+    response_evidence: NDArray[np.float64]
     field_error: NDArray[np.float64]
     weight: NDArray[np.float64]
     growth: float = np.nan
@@ -117,6 +120,8 @@ def on_grid(
         extent=Extent.of_points(len(order)),
         on_wall=np.zeros(len(order), bool),
         spans=np.tile([-np.inf, np.inf], (len(order), 1)),
+        active=np.ones((len(order), len(run.data.responses)), bool),
+        response_evidence=np.full((len(order), len(run.data.responses)), np.nan),
         field_error=np.zeros(len(order)),
         weight=_largest(weights, active, model.cluster_[active])[order],
     )
@@ -214,6 +219,8 @@ def at_places(
         extent=size,
         on_wall=model.fit_.on_wall.numpy(),
         spans=model.spans_,
+        active=model.active_,
+        response_evidence=model.stretch_evidence_,
         field_error=error,
         weight=model.weights_,
         growth=model.growth_,

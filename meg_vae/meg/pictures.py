@@ -284,6 +284,40 @@ class SourcePictures:
             ax=ax,
         ).figure
 
+    def plot_response_evidence(self, *, ax: Any = None) -> matplotlib.figure.Figure:
+        """Draw what each response of the fit says for the activity of each source.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes | None
+            Where to draw.
+
+        Returns
+        -------
+        fig : matplotlib.figure.Figure
+            A row per source and a column per response; a dot where the source is active.
+
+        Raises
+        ------
+        ValueError
+            If the fit was on the grid, where responses do not speak by themselves.
+        """
+        from meg_vae import viz
+
+        self._fitted()
+        if self.positions == "grid":
+            raise ValueError(
+                "on the grid responses share the prior of their sources, and none speaks by itself;"
+                " fit VAEInverse(positions='free')."
+            )
+        return viz.plot_response_evidence(
+            self.response_evidence_,
+            self.active_,
+            names=viz.source_names(self.sources_),
+            responses=self.responses_["comment"].tolist() or None,
+            ax=ax,
+        ).figure
+
     def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:
         """Draw the energy against the steps of the solver.
 

@@ -13,6 +13,7 @@ from meg_vae.meg.background import Background
 from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import Cover, SourceFilter
 from meg_vae.meg.registration import AS_GIVEN
+from meg_vae.meg.responses import COLUMNS as RESPONSES
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.storage import write_state
 from meg_vae.meg.table import COLUMNS
@@ -48,6 +49,8 @@ RESULTS = (
     "field_covariance_",
     "field_error_",
     "spans_",
+    "active_",
+    "response_evidence_",
     "weights_",
     "position_weights_",
     "registration_covariance_",
@@ -70,11 +73,17 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
 
 def _throughout(state: dict[str, Any]) -> dict[str, Any]:
     """Bring a file of format 6 to format 7: sources were taken for active throughout."""
-    always = np.tile([-np.inf, np.inf], (len(state["sources"]["hemi"]), 1))
+    n = len(state["sources"]["hemi"])
+    always = {
+        "spans_": np.tile([-np.inf, np.inf], (n, 1)),
+        "active_": np.ones((n, 0), bool),
+        "response_evidence_": np.zeros((n, 0)),
+    }
     return state | {
         "version": 7,
         "options": state["options"] | {"spans": "whole"},
-        "results": state["results"] | {"spans_": always},
+        "results": state["results"] | always,
+        "responses": {name: [] for name in RESPONSES},
     }
 
 
@@ -166,11 +175,14 @@ class SavedInverse:
     ----------
     sources_ : pandas.DataFrame
         The sources.
+    responses_ : pandas.DataFrame
+        The responses.
     filters_ : list of SourceFilter
         The linear filter from sensors to sources, of each run.
     """
 
     sources_: pd.DataFrame
+    responses_: pd.DataFrame
     filters_: list[SourceFilter]
     registration_: mne.Transform
     background_: list[Background]
@@ -207,6 +219,7 @@ class SavedInverse:
             "options": {name: getattr(self, name) for name in OPTIONS},
             "results": {name: getattr(self, name) for name in RESULTS},
             "sources": self.sources_.to_dict("list"),
+            "responses": self.responses_.to_dict("list"),
             "filters": [_plain(one) for one in self.filters_],
             "registration": self.registration_["trans"],
             "background": [vars(one) for one in self.background_],
@@ -222,6 +235,7 @@ class SavedInverse:
         more = [name for name in state["sources"] if name not in COLUMNS]
         table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
         inverse.sources_ = table.astype({"on_wall": bool})
+        inverse.responses_ = pd.DataFrame(state["responses"], columns=RESPONSES)
         inverse.filters_ = [_filter(kept) for kept in state["filters"]]
         inverse.background_ = [Background(**kept) for kept in state["background"]]
         inverse.registration_ = mne.Transform("head", "head", state["registration"])

@@ -295,8 +295,8 @@ class SlidingVAE:
         several = active.shape[1] == n_stretches > 1
         always = active.new_ones(len(active), n_stretches)
         self.active_ = (active if several else always).numpy() > 0
-        own = said if several else said.sum(1, keepdim=True).expand_as(always)
-        self.stretch_evidence_ = own.numpy()
+        alone = self.fit_.log_evidence[:, None].expand_as(always)
+        self.stretch_evidence_ = (said if several else alone).numpy()
         spans = [span_in_samples(one, self.fit_.edges) for one in active if not several]
         self.spans_ = np.array(spans or [(-np.inf, np.inf)] * len(active)).reshape(-1, 2)
 

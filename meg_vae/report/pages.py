@@ -17,6 +17,8 @@ from meg_vae.viz.tables import (
     comparison_table,
     facts_table,
     html_table,
+    responses_by_source,
+    responses_table,
     sources_table,
 )
 
@@ -83,6 +85,8 @@ def localization_report(
                 pictures |= comparison_pictures(comparison, folder, **head)
         page = Page(title, report)
         page.write("What was found", _found(inverse, evoked, truth), RESULT)
+        if len(inverse.responses_) > 1 and inverse.positions == "free":
+            page.write("Response by response", _by_response(inverse), RESULT)
         page.show(pictures, text.LOCALIZATION_PICTURES, RESULT)
         if comparison is not None:
             page.write("The same data, several methods", _compared(comparison), COMPARED)
@@ -240,6 +244,13 @@ def _found(inverse: VAEInverse, evoked: mne.Evoked, truth: list[mne.Dipole] | No
     parts += ["<h5>The fit</h5>", facts_table(facts.result_facts(inverse, evoked))]
     parts.append(text.fit(inverse))
     return "\n".join(parts)
+
+
+def _by_response(inverse: VAEInverse) -> str:
+    """Say which responses, or events, each source is active in."""
+    counts = responses_by_source(inverse.responses_, inverse.active_, inverse.sources_)
+    parts = [html_table(counts), text.RESPONSES, "<h5>Every response</h5>"]
+    return "\n".join([*parts, html_table(responses_table(inverse.responses_, inverse.sources_))])
 
 
 def _compared(comparison: Comparison) -> str:

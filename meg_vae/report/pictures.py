@@ -55,9 +55,9 @@ def localization_pictures(
     Returns
     -------
     pictures : dict of Path
-        The PNG files "sources", "time_courses", "residual", "noise", "evidence" and "energy", and
-        the page "cortex" that turns the brain. Without a cortex "sources" is on slices or in the
-        glass brain where that can be drawn, else left out.
+        The PNG files "sources", "time_courses", "residual", "noise", "evidence" and "energy", of
+        several responses "responses" too, and the page "cortex" that turns the brain. Without a
+        cortex "sources" is on slices or in the glass brain where that can be drawn, else left out.
 
     Warns
     -----
@@ -83,6 +83,10 @@ def localization_pictures(
         inverse.subjects_dir,
         page=folder / "cortex.html",
     )
+    if len(inverse.responses_) > 1 and inverse.positions == "free":
+        sources["responses"] = save_figure(
+            inverse.plot_response_evidence(), folder / "responses.png"
+        )
     return sources | {
         "time_courses": save_figure(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
         "residual": save_figure(inverse.plot_residual(evoked), folder / "residual.png"),

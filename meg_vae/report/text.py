@@ -24,6 +24,11 @@ GRID_PLACES = """It takes the places of the sources for known, so the whole unce
 <b>x, y, z</b> is a candidate position, in MRI surface RAS coordinates; the source may lie
 between."""
 
+RESPONSES = """<p>A source is active in the responses that speak for it. <b>Log evidence</b> is how
+many nats worse a response is explained without the source, all else given; the <b>strongest
+source</b> of a response is the one with most. The chances are exp(nats) to one: 3 nats are 20 to 1,
+7 nats 1,000 to 1. Responses in which no source is active look like noise to this model.</p>"""
+
 ON_WALL = """<p><b>At the wall</b>: {count} would have gone on beyond the reach of the source space,
 and was held there. Its place and radius are not to be trusted.</p>"""
 
@@ -110,6 +115,11 @@ LOCALIZATION_PICTURES = {
         "Noise as it was learnt",
         "What the sources leave, beside the learnt noise and the noise covariance as given "
         "(dashed): its power against frequency, and its standard deviation in each channel.",
+    ),
+    "responses": (
+        "Evidence of each response",
+        "Red: the response speaks for the source, blue: against it. A dot marks the responses in "
+        "which the source is active.",
     ),
     "evidence": (
         "Evidence of each source",

@@ -28,6 +28,7 @@ _HOMES = {
     "plot_energy": "plots",
     "plot_evidence_over_time": "plots",
     "plot_evidence": "evidence",
+    "plot_response_evidence": "responses",
     "source_names": "evidence",
     "plot_hit_curves": "curves",
 }

@@ -12,6 +12,9 @@ from .evidence import source_names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 NOTHING = "–"
 
 # For each column its heading and the format of its numbers.
@@ -30,6 +33,22 @@ SOURCES = {
     "peak_s": ("Time of peak (ms)", "{:.1f}"),
     "active": ("Active (ms)", "{}"),
     "log_evidence": ("Log evidence (nats)", "{:,.1f}"),
+}
+RESPONSES = {
+    "response": ("Response", "{:.0f}"),
+    "comment": ("Name", "{}"),
+    "source": ("Strongest source", "{}"),
+    "log_evidence": ("Log evidence (nats)", "{:,.1f}"),
+    "n_active": ("Active sources", "{:.0f}"),
+    "peak_nAm": ("Peak (nAm)", "{:.1f}"),
+    "peak_s": ("Time of peak (ms)", "{:.1f}"),
+}
+RESPONSES_BY_SOURCE = {
+    "source": ("Source", "{}"),
+    "active_in": ("Active in", "{:.0f}"),
+    "strongest_in": ("Strongest in", "{:.0f}"),
+    "peak_nAm": ("Median peak (nAm)", "{:.1f}"),
+    "peak_s": ("Median time of peak (ms)", "{:.1f}"),
 }
 COMPARISON = {
     "title": ("Method", "{}"),
@@ -96,6 +115,62 @@ def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
         said = shown["on_wall"].map({True: "yes", False: ""})
         shown = shown.assign(on_wall=said) if said.any() else shown.drop(columns="on_wall")
     return readable(shown, SOURCES)
+
+
+def responses_table(responses: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
+    """Make a table of responses readable.
+
+    Parameters
+    ----------
+    responses : pandas.DataFrame
+        As `VAEInverse.responses_`.
+    sources : pandas.DataFrame
+        As `VAEInverse.sources_`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text, a row per response.
+    """
+    names = [*source_names(sources), NOTHING]  # the last, by −1, for none
+    named = [names[k] for k in responses["source"]]
+    shown = responses.assign(source=named, peak_s=1e3 * responses["peak_s"])
+    return readable(shown.assign(response=shown["response"] + 1), RESPONSES)
+
+
+def responses_by_source(
+    responses: pd.DataFrame, active: NDArray[np.bool_], sources: pd.DataFrame
+) -> pd.DataFrame:
+    """Count the responses of each source.
+
+    Parameters
+    ----------
+    responses : pandas.DataFrame
+        As `VAEInverse.responses_`.
+    active : ndarray of bool, shape (n_sources, n_responses)
+        As `VAEInverse.active_`.
+    sources : pandas.DataFrame
+        As `VAEInverse.sources_`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Text: a row per source, and one for responses without any.
+    """
+    rows = [
+        {
+            "source": name,
+            "active_in": int(active[k].sum()),
+            "strongest_in": int((responses["source"] == k).sum()),
+            "peak_nAm": responses["peak_nAm"][responses["source"] == k].median(),
+            "peak_s": 1e3 * responses["peak_s"][responses["source"] == k].median(),
+        }
+        for k, name in enumerate(source_names(sources))
+    ]
+    none = int((responses["source"] < 0).sum())
+    if none:
+        rows.append({"source": "no source", "active_in": none, "strongest_in": 0})
+    return readable(pd.DataFrame(rows), RESPONSES_BY_SOURCE)
 
 
 def _with_extents(shown: pd.DataFrame) -> pd.DataFrame:

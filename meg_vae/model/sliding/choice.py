@@ -139,8 +139,9 @@ def with_better_places(data: Data, sources: Sources, field: Field, grid: Grid) -
     here = field.moved(sources.motion)
     for k in own.argsort().tolist():
         rest, on = sources.only(torch.arange(len(sources)) != k), sources.on[[k]]
-        place, height, factor = highest(pull(data, rest).during(on[0]), here, grid)
-        if not data.n / 2 * float(height) > own[k] + BETTER:
+        at = pull(data, rest).during(on[0])
+        place, height, factor = highest(at, here, grid)
+        if not at.n / 2 * float(height) - data.cost(sources)[k] > own[k] + BETTER:
             continue
         new = rest.join(Sources.at(here, place, factor, sources.noise, on))
         other = settle(data, new, field, FIRM)

@@ -99,9 +99,10 @@ def _with_growing_point(
     """Put a point where a source grows most in the place of patch k, if it may be as good."""
     rest, on = sources.only(torch.arange(len(sources)) != k), sources.on[[k]]
     here = field.moved(sources.motion)
-    place, height, factor = highest(pull(data, rest).during(on[0]), here, grid)
+    at = pull(data, rest).during(on[0])
+    place, height, factor = highest(at, here, grid)
     worth = log_evidence(data, sources)[k] + data.weight(sources.places)[k]
-    if data.n / 2 * float(height) < float(worth) + HOPELESS:
+    if at.n / 2 * float(height) < float(worth) + HOPELESS:
         return []
     return [rest.join(Sources.at(here, place, factor, sources.noise, on))]
 
@@ -168,8 +169,8 @@ def best_patch(
         columns = field.basis.T @ columns
     at, centres = pull(data, rest).during(on), torch.as_tensor(near)
     S, Q = (at.mean(x) for x in at.blocks(columns))
-    fall, v = _best_column(S, Q, data.n, min(at.shares))
-    fall = fall + 2 / data.n * data.weight(centres)
+    fall, v = _best_column(S, Q, at.n, min(at.shares))
+    fall = at.n / data.n * fall + 2 / data.n * data.weight(centres)
     k = int(fall.argmax())
     o = field.sizes[1]
     factor = torch.zeros(1, o, o, dtype=S.dtype)

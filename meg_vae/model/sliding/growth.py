@@ -67,14 +67,15 @@ class Pull:
     n_pieces: int = 1
 
     def during(self, on: Tensor | None) -> Pull:
-        """Look for sources that are active in pieces ``on`` (n_pieces,) alone; None is all."""
+        """Look for sources that are active in pieces ``on`` (n_pieces,) alone; None is all.
+
+        The samples of these are then all that count.
+        """
         if on is None or on.all():
             return self
-        root, seen = (
-            [rows * on[k % self.n_pieces] for k, rows in enumerate(own)]
-            for own in (self.root, self.seen)
-        )
-        return replace(self, root=root, seen=seen)
+        weights = [w * float(on[k % self.n_pieces]) for k, w in enumerate(self.weights)]
+        share = sum(weights)
+        return replace(self, weights=[w / share for w in weights], n=share * self.n)
 
     def grid_squares(self, rows: list[Tensor], columns: Tensor) -> Tensor:
         """Squares of rows of each run at positions with the columns (d, n, o), (runs, n, o, o)."""

@@ -116,7 +116,7 @@ def in_pieces(recorded: Sequence[Recorded]) -> tuple[list[Recorded], Choice | No
     if number > 1:
         ends = [np.cumsum([0, *own]).tolist() for own in stretches]
         return _cut(recorded, ends), Subsets(number)
-    counts = [sum(n for _, n in one.independent()) for one in recorded]
+    counts = [one.independent()[0][1] for one in recorded]
     lengths = {own[0] for own in stretches}
     n_pieces = min(PIECES, int(min(counts) / FEWEST), *lengths)
     if number != 1 or len(lengths) > 1 or n_pieces < 2:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,21 +40,37 @@ class Recorded:
     stretches: Sequence[int] | None = None
     edges: tuple[int, ...] = ()
 
-    def independent(self) -> list[tuple[Tensor, float]]:
-        """Give independent samples, (d, n_independent), and how many count, of each piece.
+    def independent(self, groups: Sequence[Sequence[int]] = ((0,),)) -> list[tuple[Tensor, float]]:
+        """Give independent samples, (d, n_independent), and how many count, of groups of pieces.
 
-        Noise goes on from one piece to the next: all together count as many as without cuts.
+        Pieces of a group that follow each other are made independent together. Noise goes on from
+        one group to the next: all together count as many as without cuts.
         """
         if self.stretches is None:
             return [(self.X, self.n)]
         whole = self.noise.independent(self.X, self.stretches)
         n = min(self.n, float(whole.shape[1]))
-        if not self.edges:
+        if not self.edges or len(groups) == 1:
             return [(whole, n)]
-        parts = (self.X[:, a:b] for a, b in pairwise(self.edges))
-        pieces = [self.noise.independent(part, [part.shape[1]]) for part in parts]
-        size = sum(one.shape[1] for one in pieces)
-        return [(one, n * one.shape[1] / size) for one in pieces]
+        found = [torch.cat([self._part(*ends) for ends in self._runs(own)], 1) for own in groups]
+        size = sum(one.shape[1] for one in found)
+        return [(one, n * one.shape[1] / size) for one in found]
+
+    def _part(self, first: int, last: int) -> Tensor:
+        """Independent samples of those from the first to the one before the last."""
+        return self.noise.independent(self.X[:, first:last], [last - first])
+
+    def _runs(self, group: Sequence[int]) -> list[tuple[int, int]]:
+        """List the samples of a group of pieces, those together that follow each other."""
+        ends: list[tuple[int, int]] = []
+        starts = np.cumsum([0, *(self.stretches or ())])
+        for k in sorted(group):
+            first, last = self.edges[k], self.edges[k + 1]
+            if ends and ends[-1][1] == first and first not in starts:
+                ends[-1] = (ends[-1][0], last)
+            else:
+                ends.append((first, last))
+        return ends
 
     @property
     def inflation(self) -> float:

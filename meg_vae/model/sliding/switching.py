@@ -96,9 +96,8 @@ def with_switching(look: Look, whole: View, settled: Settled, least: float) -> t
     offer = settled.offer
     for _ in range(MOST):
         better = _with_better_pieces(look, fine, now)
-        further = _growing(look, fine, better)
-        offer = max(settled.offer, further.offer)
-        more = _with_further(look, better, further, least)
+        more, left = _with_further(look, better, _growing(look, fine, better), least)
+        offer = max(settled.offer, left)
         if more is now:
             break
         now = more
@@ -139,21 +138,32 @@ def _with_better_pieces(look: Look, fine: View, now: Switched) -> Switched:
     cost, lower = look.choice.cost(active), look.choice.cost(best)
     better = (gain * best).sum(1) - lower > (gain * active).sum(1) - cost + BETTER
     best = torch.where(better[:, None], best, active)
-    return _tried(look, now, now.sources, best, BETTER) if better.any() else now
+    return _tried(look, now, now.sources, best, BETTER)[0] if better.any() else now
 
 
-def _with_further(look: Look, now: Switched, further: _Further, least: float) -> Switched:
-    """Let in a source that is active in some pieces, if it is worth ``least`` nats or more."""
+def _with_further(
+    look: Look, now: Switched, further: _Further, least: float
+) -> tuple[Switched, float]:
+    """Let in a source that is active in some pieces, if it is worth ``least`` nats or more.
+
+    Gives also what it has to offer, once that is known.
+    """
     if further.offer < least:
-        return now
+        return now, further.offer
     field = now.view.field.moved(now.sources.motion)
     new = Sources.at(field, further.place, further.factor, now.sources.noise)
     active = torch.cat([now.active, further.active])
     return _tried(look, now, now.sources.join(new), active, least)
 
 
-def _tried(look: Look, now: Switched, new: Sources, active: Tensor, asked: float) -> Switched:
-    """Take new sources, once settled in their pieces, if they are worth ``asked`` nats more."""
+def _tried(
+    look: Look, now: Switched, new: Sources, active: Tensor, asked: float
+) -> tuple[Switched, float]:
+    """Take new sources, once settled in their pieces, if they are worth ``asked`` nats more.
+
+    Both are looked at in the same runs, in which noise that goes on is known better than in many
+    pieces. Gives also by how much they are better.
+    """
     before = now.active
     there = look.put(new, active, before)
     data, field = there.view.data, there.view.field
@@ -162,8 +172,8 @@ def _tried(look: Look, now: Switched, new: Sources, active: Tensor, asked: float
     gain = data.n / 2 * float(whiten(data, old).energy - whiten(data, trial).energy)
     gain -= float(data.cost(trial).sum() - data.cost(old).sum())
     if gain < asked:
-        return now
-    return look.put(trial, Switched(there.view, trial).active)
+        return now, gain
+    return look.put(trial, Switched(there.view, trial).active), gain
 
 
 def _growing(look: Look, fine: View, now: Switched) -> _Further:
@@ -191,8 +201,9 @@ def _growing(look: Look, fine: View, now: Switched) -> _Further:
     offers = []
     for k in top.argsort(descending=True)[:PEAKS].tolist():
         start = fine.grid.places[[int(where[k]) * step]]
-        place, height, factor = climb(at.during(tries[k]), here, start)
-        offer = fine.data.n / 2 * float(height) - float(look.choice.cost(tries[[k]]))
+        some = at.during(tries[k])
+        place, height, factor = climb(some, here, start)
+        offer = some.n / 2 * float(height) - float(look.choice.cost(tries[[k]]))
         offers.append(_Further(place, factor, tries[[k]], offer))
     return _in_more_pieces(look, fine, sources, max(offers, key=lambda one: one.offer))
 

@@ -105,14 +105,12 @@ def _of_run(
     """
     dictionary = one.dictionary
     d, o = dictionary.n_channels, dictionary.n_orient
-    pieces = one.independent()
-    relative = variance if variance.ndim else torch.ones_like(pieces[0][0][:, 0])
+    relative = variance if variance.ndim else torch.ones_like(one.X[:, 0])
     scale = (one.inflation * relative).sqrt()
     runs = []
-    for some in ([pieces[k] for k in group] for group in groups):
-        n = sum(own for _, own in some)
+    for X, n in one.independent(groups):
         known = one.noise.certainty(n, d)
-        F = data_factor(torch.cat([X for X, _ in some], 1)) / scale[:, None]
+        F = data_factor(X) / scale[:, None]
         runs.append(Run(F, n, n_rest=-known.spare, share=known.share))
     if variance.ndim:
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
