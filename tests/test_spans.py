@@ -233,3 +233,25 @@ def test_spans_are_learn_or_whole(epoch):
     epochs, _, forward, cov, _ = epoch
     with pytest.raises(ValueError, match="spans='short'"):
         VAEInverse(spans="short").fit(epochs.average(), forward, cov)
+
+
+def fit_of(condition, tmin, tmax):
+    case = datasets.sample(condition, tmin=tmin, tmax=tmax, verbose="error")
+    inverse = VAEInverse(extent="point", verbose="error")
+    return inverse.fit(case.evoked, case.forward, case.noise_cov)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "condition", ["Left Auditory", "Right Auditory", "Left visual", "Right visual"]
+)
+def test_whole_epochs_of_real_data_have_the_sources_of_their_windows(condition):
+    window, whole = fit_of(condition, 0.08, 0.15), fit_of(condition, -0.1995, 0.4985)
+    assert (whole.sources_["onset_s"] > 0).all()  # nothing before the stimulus
+    strong = window.sources_["log_evidence"] > 20  # the cost of a span, above what all must carry
+    for k in np.flatnonzero(strong):
+        away = np.linalg.norm(
+            whole.filter_.positions.rr_head - window.filter_.positions.rr_head[k], axis=1
+        )
+        assert 1e3 * away.min() < 20
+        assert whole.sources_["log_evidence"][away.argmin()] > 13
