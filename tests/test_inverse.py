@@ -231,7 +231,7 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
 
 EXTENT = ("extent_low_mm", "extent_high_mm", "density_pAm_mm2")  # in format 6
 NEW = {"weights_", "position_weights_", "noise_samples_", "noise_autocorrelation_"}  # in format 4
-SPANS = {"spans", "spans_"}  # in format 7
+SPANS = {"spans", "spans_", "active_", "response_evidence_", "noise_autocorrelation"}  # in format 7
 
 
 def old_state(inverse):

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 from scipy.special import multigammaln as gammas
 from scipy.stats import multivariate_normal
 
-from meg_vae import SlidingVAE, SparseVAE
+from meg_vae import SlidingVAE, SparseVAE, VAEInverse
 from meg_vae.meg.samples import band_limited_samples, noise_samples
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.in_time import LONGEST, autocorrelation, independent, log_volume
@@ -330,3 +330,45 @@ def test_the_constant_makes_a_density_of_the_energy():
             density = shape - (nu + 8) / 2 * float(torch.logdet(torch.eye(8).double() + S))
             truth = (density - 5 / 2 * np.linalg.slogdet(T)[1]) * (5 - known.spare) / 5
         assert -8 / 2 * J + constant == pytest.approx(float(truth), rel=1e-9)
+
+
+def test_noise_that_is_held_white_is_not_learnt():
+    rng = np.random.default_rng(0)
+    Phi = random_dictionary(20, 60)
+    E = lfilter([1], [1, -0.8], rng.standard_normal((20, 200)), axis=1)
+    X = 3 * Phi[:, [7]] @ rng.standard_normal((1, 200)) + E
+    learnt, held, apart = (
+        SparseVAE().fit(Phi, X, **own)
+        for own in ({"stretches": [200]}, {"stretches": [200], "white": True}, {})
+    )
+    assert float(learnt.noise_.r[1]) > 0.5
+    assert not held.noise_.r[1:].any()
+    np.testing.assert_array_equal(held.source_log_evidence_, apart.source_log_evidence_)
+    assert held.n_effective_ == 200 >= learnt.n_effective_
+
+    def bump(r):
+        values = np.exp(-((np.linspace(0, 1, 20) - r) ** 2) / 0.02)
+        return values[:, :, None], (values * (np.linspace(0, 1, 20) - r) / 0.01)[:, :, None, None]
+
+    grid, Y = np.linspace(0, 1, 21)[:, None], E + bump(np.array([[0.41]]))[0][0] * X[:1]
+    learnt, held, apart = (
+        SlidingVAE().fit(bump, grid, Y, **own)
+        for own in ({"stretches": [200]}, {"stretches": [200], "white": True}, {})
+    )
+    assert float(learnt.noises_[0].r[1]) > 0.5
+    np.testing.assert_array_equal(held.places_, apart.places_)
+    assert held.energy_ == apart.energy_
+
+
+def test_the_noise_of_a_response_is_white_if_it_is_told_so(recording):
+    given = recording.evoked, recording.forward, recording.noise_cov
+    inverse = VAEInverse(noise_autocorrelation="white", extent="point").fit(*given)
+    assert not inverse.noise_autocorrelation_[0, 1:].any()
+    assert inverse.n_effective_ == pytest.approx(
+        band_limited_samples(len(recording.evoked.times), recording.evoked.info)
+    )
+    assert len(inverse.sources_) == 2
+    grid = VAEInverse(noise_autocorrelation="white", positions="grid").fit(*given)
+    assert not grid.noise_autocorrelation_[0, 1:].any()
+    with pytest.raises(ValueError, match="noise_autocorrelation='pink'"):
+        VAEInverse(noise_autocorrelation="pink").fit(*given)

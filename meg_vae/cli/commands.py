@@ -129,6 +129,7 @@ def localize(
     noise_variance: Annotated[
         str, Option(help="Noise of the whitened data: learn it, or hold it at a number.")
     ] = "learn",
+    noise_autocorrelation: o.NoiseAutocorrelation = "learn",
     orientation: Annotated[
         str, Option(help="Prior of the dipoles of a place: shared, or full (orientation learnt).")
     ] = "shared",
@@ -180,6 +181,7 @@ def localize(
         "loose": o.number(loose),
         "rank": o.rank(rank),
         "noise_variance": o.number(noise_variance),
+        "noise_autocorrelation": noise_autocorrelation,
         "orientation": orientation,
         "extent": o.number(extent),
         "registration": o.registration(registration),

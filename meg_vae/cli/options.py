@@ -89,6 +89,13 @@ Events = Annotated[
     Option(help="Events in a recording, as spikes-eve.fif: each is a response of its own."),
 ]
 EventId = Annotated[int | None, Option(help="Which of the events; all without it.")]
+NoiseAutocorrelation = Annotated[
+    str,
+    Option(
+        metavar="learn|white",
+        help="How the noise of a response goes on in time: learn it, or take it for white.",
+    ),
+]
 Spans = Annotated[
     str,
     Option(

@@ -56,7 +56,7 @@ class Background:
 
 
 def with_backgrounds(
-    runs: list[FitRun], baseline: Any, rank: Any
+    runs: list[FitRun], baseline: Any, rank: Any, *, white: bool = False
 ) -> tuple[list[FitRun], list[Background]]:
     """Learn the background of each run from its baseline, and count it as noise.
 
@@ -68,6 +68,8 @@ def with_backgrounds(
         The baseline, or that of each run.
     rank : object
         As for `VAEInverse`.
+    white : bool
+        Whether the other noise is taken for white in time.
 
     Returns
     -------
@@ -97,14 +99,14 @@ def with_backgrounds(
                 rank=rank,
                 data=run.data,
             )
-            found.append(learnt(one, leadfield))
+            found.append(learnt(one, leadfield, white=white))
     return [
         replace(run, noise_cov=own.beside(run.noise_cov))
         for run, own in zip(runs, found, strict=True)
     ], found
 
 
-def learnt(baseline: mne.Evoked, leadfield: LeadField) -> Background:
+def learnt(baseline: mne.Evoked, leadfield: LeadField, *, white: bool = False) -> Background:
     """Learn the patterns of a baseline beside the noise covariance of a lead field.
 
     Parameters
@@ -113,6 +115,8 @@ def learnt(baseline: mne.Evoked, leadfield: LeadField) -> Background:
         The baseline.
     leadfield : LeadField
         With the whitener for ``leadfield.nave`` averages.
+    white : bool
+        Whether the other noise is taken for white in time.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def learnt(baseline: mne.Evoked, leadfield: LeadField) -> Background:
     )
     X = torch.as_tensor((baseline.nave / leadfield.nave) ** 0.5 * leadfield.whitener @ values)
     stretch = [X.shape[1]]
-    noise = Noise(noise_samples(leadfield.noise_cov))
+    noise = Noise(noise_samples(leadfield.noise_cov), held=white)
     dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
     for _ in range(ROUNDS):  # how the noise goes on, what the patterns leave tells: not a rhythm
         patterns = _patterns(noise.independent(X, stretch).numpy() / noise.inflation(len(X)) ** 0.5)

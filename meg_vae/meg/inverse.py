@@ -53,6 +53,9 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         smallest that data, noise covariance and info support.
     noise_variance : float | "learn"
         Noise of the whitened data: learnt, or held (1 trusts the noise covariance).
+    noise_autocorrelation : "learn" | "white"
+        How the noise of responses goes on in time: learnt from what the sources leave, or white up
+        to the low-pass filter.
     orientation : "shared" | "full"
         On the grid, one prior variance for the dipoles of a position, or a full covariance, which
         learns an orientation. Sources between the positions always have a full one.
@@ -212,6 +215,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         loose: Loose = "auto",
         rank: Any = None,
         noise_variance: float | str = "learn",
+        noise_autocorrelation: str = "learn",
         orientation: str = "shared",
         extent: str | float = "learn",
         registration: str | tuple[float, float] | None = "auto",
@@ -227,6 +231,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         self.loose = loose
         self.rank = rank
         self.noise_variance = noise_variance
+        self.noise_autocorrelation = noise_autocorrelation
         self.orientation = orientation
         self.extent = extent
         self.registration = registration
@@ -326,6 +331,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         """
         check_options(self.noise_variance, self.min_log_evidence)
         check_option("positions", self.positions, ("free", "grid"))
+        check_option("noise_autocorrelation", self.noise_autocorrelation, ("learn", "white"))
         check_extent(self.extent, self.positions)
         check_registration(self.registration, self.positions)
         check_option("spans", self.spans, ("learn", "whole"))
@@ -344,7 +350,8 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
             runs = fit_runs(evoked, forward, noise_cov, info, n_samples)
             for run in runs:
                 self._check_subject(run.forward)
-            runs, self.background_ = with_backgrounds(runs, baseline, self.rank)
+            white = self.noise_autocorrelation == "white"
+            runs, self.background_ = with_backgrounds(runs, baseline, self.rank, white=white)
             self._fit(runs, bem, trans, position_weights(weights, runs[0].forward))
         return self
 

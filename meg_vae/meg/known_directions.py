@@ -44,13 +44,15 @@ def whitened(run: FitRun, loose: Any, rank: Any) -> LeadField:
     return leadfield
 
 
-def samples(run: FitRun) -> dict[str, Any]:
+def samples(run: FitRun, *, white: bool) -> dict[str, Any]:
     """Count the samples of the data of a run, and those behind its noise covariance.
 
     Parameters
     ----------
     run : FitRun
         The run.
+    white : bool
+        Whether its noise is taken for white, up to the low-pass.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def samples(run: FitRun) -> dict[str, Any]:
         ``n_effective``, ``n_noise`` and ``stretches``, as `SparseVAE.fit` takes them.
     """
     data, n, n_noise = run.data, None, noise_samples(run.noise_cov)
-    if data.stretches is None:  # nothing tells how the noise goes on, but for the low-pass
+    if data.stretches is None or white:  # nothing tells how the noise goes on, but the low-pass
         n = data.n_independent
         n_noise *= n / data.n_samples
     return {"n_effective": n, "n_noise": n_noise, "stretches": data.stretches}

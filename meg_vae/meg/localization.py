@@ -83,7 +83,8 @@ def on_grid(
     from meg_vae.model.sparse_vae import SparseVAE
 
     names = ("noise_variance", "orientation", "min_log_evidence", "tol", "max_iter")
-    known = samples(run)
+    white = options["noise_autocorrelation"] == "white"
+    known = samples(run, white=white) | {"white": white}
 
     def fit(leadfields: list[LeadField]) -> tuple[SparseVAE, list[Noise]]:
         (own,) = leadfields
@@ -140,7 +141,8 @@ def at_places(
     from meg_vae.model.sliding_vae import SlidingVAE
 
     names = ("noise_variance", "min_log_evidence", "tol", "max_iter")
-    known = [samples(run) for run in runs]
+    white = options["noise_autocorrelation"] == "white"
+    known = [samples(run, white=white) for run in runs]
     of_runs = {name: [one[name] for one in known] for name in known[0]}
     rr, registration = runs[0].forward["source_rr"], options["registration"]
     if registration == "auto" and any(run.data.stretches is None for run in runs):
@@ -165,6 +167,7 @@ def at_places(
             errors=None if field.is_exact else field.errors,
             confine=field.confine,
             **of_runs,
+            white=white,
             weights=weights,
             swing=() if motion is None else motion.swing,
             min_motion_evidence=AUTO if registration == "auto" else -np.inf,

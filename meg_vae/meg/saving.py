@@ -24,6 +24,7 @@ OPTIONS = (
     "loose",
     "rank",
     "noise_variance",
+    "noise_autocorrelation",
     "orientation",
     "extent",
     "registration",
@@ -81,7 +82,7 @@ def _throughout(state: dict[str, Any]) -> dict[str, Any]:
     }
     return state | {
         "version": 7,
-        "options": state["options"] | {"spans": "whole"},
+        "options": state["options"] | {"spans": "whole", "noise_autocorrelation": "learn"},
         "results": state["results"] | always,
         "responses": {name: [] for name in RESPONSES},
     }

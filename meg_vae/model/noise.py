@@ -25,10 +25,13 @@ class Noise:
         is known.
     r : Tensor, shape (LONGEST,)
         Autocorrelation.
+    held : bool
+        Whether that is known, and not to be learnt.
     """
 
     n_samples: float = math.inf
     r: Tensor = field(default_factory=white)
+    held: bool = False
 
     @property
     def n_independent(self) -> float:
@@ -37,6 +40,8 @@ class Noise:
 
     def learnt(self, residual: Tensor, stretches: Sequence[int], dictionary: Dictionary) -> Noise:
         """Learn how it goes on from what sources leave of consecutive samples."""
+        if self.held:
+            return self
         rows, n_rows = seen_by(residual, dictionary)
         return Noise(self.n_samples, autocorrelation(rows.split(list(stretches), 1), n_rows))
 

@@ -127,6 +127,7 @@ class SlidingVAE:
         n_effective: float | Sequence[float] | None = None,
         n_noise: float | Sequence[float] = np.inf,
         stretches: Sequence[int] | Sequence[Sequence[int] | None] | None = None,
+        white: bool = False,
         weights: ArrayLike | None = None,
         swing: ArrayLike = (),
         min_motion_evidence: float = -np.inf,
@@ -163,6 +164,8 @@ class SlidingVAE:
             Lengths of the stretches of consecutive time points in X, which add up to its samples,
             of each run: it is learnt how the noise goes on in them. None takes the samples as
             independent.
+        white : bool
+            Whether the noise in stretches is taken for white instead.
         weights : array_like, shape (n_positions,) | None
             Log prior odds of a source at each position of the grid, in nats, relative to the
             others; between them as in ``meg_vae.model.sliding.prior``. A source stays, and enters,
@@ -215,7 +218,8 @@ class SlidingVAE:
         if extended is not None:  # points to begin with
             grid = torch.nn.functional.pad(grid, (0, 1))
         own = (dictionary, n_effective, n_noise, stretches)
-        recorded = recorded_runs(columns, grid, X, *own, noise_variance=self.noise_variance)
+        options = self.noise_variance, white
+        recorded = recorded_runs(columns, grid, X, *own, *options)
         if prior is not None and len(prior.allowed) < len(places):
             allowed = torch.as_tensor(prior.allowed)
             grid, recorded = grid[allowed], [one.only(allowed) for one in recorded]

@@ -145,6 +145,7 @@ class SparseVAE(RowSparseModel):
         n_effective: float | None = None,
         n_noise: float = np.inf,
         stretches: Sequence[int] | None = None,
+        white: bool = False,
         weights: ArrayLike | None = None,
     ) -> SparseVAE:
         """Fit the decoder and the noise to data.
@@ -164,6 +165,8 @@ class SparseVAE(RowSparseModel):
         stretches : sequence of int | None
             Lengths of the stretches of consecutive time points in X, which add up to its samples:
             it is learnt how the noise goes on in them. None takes the samples as independent.
+        white : bool
+            Whether the noise in stretches is taken for white instead.
         weights : array_like, shape (n_groups,) | None
             Log prior odds of a source at each position, in nats, relative to the others: a source
             stays, and enters, when log evidence and weight together are ``min_log_evidence`` or
@@ -192,7 +195,7 @@ class SparseVAE(RowSparseModel):
         given = None if weights is None else check_weights(weights, dictionary.n_groups)
         judged = counted(given, self.min_log_evidence)
         most = float(data.shape[1] if n_effective is None else n_effective)
-        noise, seen, n = Noise(float(n_noise)), data, most
+        noise, seen, n = Noise(float(n_noise), held=white), data, most
         for again in range(AGAIN):
             solution, n_allowed = self._minimum(dictionary, seen, noise, n, judged[0])
             chosen = self._select(dictionary, solution, seen, noise, n, judged)

@@ -113,6 +113,7 @@ def recorded_runs(
     n_noise: Any,
     stretches: Any,
     noise_variance: float | str,
+    white: bool = False,
 ) -> list[Recorded]:
     """Check the data of `SlidingVAE.fit`, and bring them into one shape."""
     runs = listed(X)
@@ -141,7 +142,7 @@ def recorded_runs(
         check_positive("n_effective", samples)
         check_stretches(parts, data.shape[1])
         check_noise_samples(known, noise_variance)
-        out.append(Recorded(own, data, samples, Noise(float(known)), parts))
+        out.append(Recorded(own, data, samples, Noise(float(known), held=white), parts))
     return out
 
 
