@@ -12,9 +12,10 @@ from talk_places_data import Line, score
 
 from meg_vae import SlidingVAE, SparseAutoencoder, SparseVAE
 from meg_vae.model.penalties import RowPenalty, row_penalty
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.descent import Effort, settle, stationarity
 from meg_vae.model.sliding.field import Field
-from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 from meg_vae.model.solve import data_factor
 
 START, FINAL, LEVELS = 0.3, 1e-6, 10  # λ, relative to the data's mean power

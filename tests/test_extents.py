@@ -10,13 +10,14 @@ import torch
 from scipy.special import erf
 
 from meg_vae import SlidingVAE
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.descent import FIRM, settle
 from meg_vae.model.sliding.directions import directions
 from meg_vae.model.sliding.extents import _best_column, with_growing_patch
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 
 T = np.linspace(0, 1, 80)
 WIDTH = 0.04

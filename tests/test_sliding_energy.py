@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from meg_vae.model.sliding.choice import likeness, log_evidence
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.descent import _moved
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Run, Sources, principal_axes, whiten
+from meg_vae.model.sliding.sources import Sources, principal_axes, whiten
 
 D, ORIENT, Q, N = 12, 3, 2, 25
 UNIT = 0.7

@@ -11,11 +11,12 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from meg_vae.model.energy import profile
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.descent import FIRM, TRAVEL, _descend, _moved
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import _growth_at, best_factor, climb, excess, growth, pull
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 
 D, N = 14, 40
 UNIT = 0.1

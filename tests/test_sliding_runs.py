@@ -13,12 +13,13 @@ from test_sliding_energy import CASES, ORIENT, UNIT, Q, energy_along, some_sourc
 
 from meg_vae import SlidingVAE
 from meg_vae.model.sliding.choice import log_evidence
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.descent import _moved
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import _growth_at, best_prior, climb, pull
 from meg_vae.model.sliding.laplace import _no_turn_beyond_all, _root_covariance, spread
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 
 SIZES = (12, 9)
 D = sum(SIZES)

@@ -22,12 +22,13 @@ from meg_vae import SlidingVAE
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.choice import log_evidence, worth
+from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import best_prior, pull
 from meg_vae.model.sliding.pieces import Spans, Subsets, cut_at, in_pieces, span_in_samples
 from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 from meg_vae.model.sliding.switching import Look, _growing, gains
 from meg_vae.model.sliding.view import view_of
 

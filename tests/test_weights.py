@@ -10,10 +10,11 @@ import torch
 from test_sliding import GRID, STEP, T, bump, spikes
 
 from meg_vae import SlidingVAE, SparseVAE
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.prior import PlacePrior, place_prior, weights_at
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 from meg_vae.model.weights import counted
 
 PHI = bump(GRID)[0][:, :, 0].T

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.misfit import removal_change
+from meg_vae.model.sliding.data import Data, Term
 from meg_vae.model.sliding.descent import FIRM, ROUGH, Effort, settle
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid, best_prior, highest, pull
-from meg_vae.model.sliding.sources import Data, Sources, Term, principal_axes, whiten
+from meg_vae.model.sliding.sources import Sources, principal_axes, whiten
 
 ALIKE = 0.7  # squared correlation of two sources' fields, above which one may stand for both
 SURE = 3.0  # times the evidence asked for, above which a source unlike all others is not tried
@@ -40,7 +41,7 @@ def log_evidence(data: Data, sources: Sources) -> Tensor:
 
 def worth(data: Data, sources: Sources) -> Tensor:
     """Log evidence and prior weight of each source together, less what it costs, in nats."""
-    return log_evidence(data, sources) + data.weight(sources.places) - data.cost(sources)
+    return log_evidence(data, sources) + data.weight(sources.places) - data.cost(sources.on)
 
 
 def without_weak(
@@ -62,7 +63,7 @@ def without_spare(data: Data, sources: Sources, field: Field, least: float) -> S
     """Take out sources that the others make up for, once they have settled without them."""
     while len(sources) > 1:
         evidence, energy = worth(data, sources), whiten(data, sources).energy
-        asked = least + data.cost(sources)
+        asked = least + data.cost(sources.on)
         alone = (likeness(sources) <= ALIKE).all(1) & (evidence > SURE * least)
         for k in evidence.argsort().tolist():
             if alone[k]:
@@ -141,7 +142,7 @@ def with_better_places(data: Data, sources: Sources, field: Field, grid: Grid) -
         rest, on = sources.only(torch.arange(len(sources)) != k), sources.on[[k]]
         at = pull(data, rest).during(on[0])
         place, height, factor = highest(at, here, grid)
-        if not at.n / 2 * float(height) - data.cost(sources)[k] > own[k] + BETTER:
+        if not at.n / 2 * float(height) - data.cost(sources.on)[k] > own[k] + BETTER:
             continue
         new = rest.join(Sources.at(here, place, factor, sources.noise, on))
         other = settle(data, new, field, FIRM)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.directions import Directions, pair_index
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.slopes import Slopes, slopes
-from meg_vae.model.sliding.sources import Data, Sources, principal_axes, whiten
+from meg_vae.model.sliding.sources import Sources, principal_axes, whiten
 
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
 TRAVEL = 0.7  # of the field's unit: farthest from an anchor before the field is evaluated anew

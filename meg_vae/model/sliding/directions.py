@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.field import seen_part
-from meg_vae.model.sliding.sources import Data, Sources
+from meg_vae.model.sliding.sources import Sources
 
 TURNED = 1e-6  # of a prior's factor: moves of it that are smaller are none
 VISIBLE = 0.1  # nats × 2 that an error of the field must be worth to be learnt

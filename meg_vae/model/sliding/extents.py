@@ -22,11 +22,12 @@ from torch.nn.functional import pad
 
 from meg_vae.model.misfit import best_variance, growth
 from meg_vae.model.sliding.choice import BETTER, log_evidence
+from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.field import Extended, Field
 from meg_vae.model.sliding.growth import Grid, grid_growth, highest, pull
 from meg_vae.model.sliding.laplace import place_covariance
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 
 TRIAL = Effort(tol=0.05, nats=0.1)
 GLANCE = Effort(tol=0.1, nats=0.5)  # whether a few nats are lost

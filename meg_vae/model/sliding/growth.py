@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.misfit import best_variance, growth
+from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.prior import PlacePrior
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 
 CHUNK = 2048  # positions at a time
 PEAKS = 3  # positions that are climbed from

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.directions import Directions
 from meg_vae.model.sliding.slopes import Slopes, slopes
-from meg_vae.model.sliding.sources import Data, Sources
+from meg_vae.model.sliding.sources import Sources
 
 MODES = 1e-3  # of the largest: modes of the activity's uncertainty below this are left out
 

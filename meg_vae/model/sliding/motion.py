@@ -19,6 +19,7 @@ import math
 
 import torch
 
+from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.extents import as_points
 from meg_vae.model.sliding.field import Field
@@ -26,7 +27,7 @@ from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.laplace import log_volume
 from meg_vae.model.sliding.slide import Settled, refine
 from meg_vae.model.sliding.slopes import slopes
-from meg_vae.model.sliding.sources import Data, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 
 SETTLED = 0.1  # largest derivative left where a motion that nobody asked for is believed
 

@@ -23,11 +23,12 @@ from meg_vae.model.sliding.choice import (
     without_spare,
     without_weak,
 )
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.extents import with_extents, with_growing_patch
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
-from meg_vae.model.sliding.sources import Data, Run, Sources
+from meg_vae.model.sliding.sources import Sources
 
 MERGE = 5.0  # of the field's unit: positions of the grid this near to a stronger one join it
 HOPELESS = 0.5  # of the evidence asked for: groups of positions with less do not start

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.misfit import removal_change
+from meg_vae.model.sliding.data import Data, Run, Term
 from meg_vae.model.sliding.directions import Directions, directions
-from meg_vae.model.sliding.sources import Data, Run, Sources, Term, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _tried(
     old = look.put(now.sources, before, active).sources
     trial = settle(data, there.sources, field, FIRM)
     gain = data.n / 2 * float(whiten(data, old).energy - whiten(data, trial).energy)
-    gain -= float(data.cost(trial).sum() - data.cost(old).sum())
+    gain -= float(data.cost(trial.on).sum() - data.cost(old.on).sum())
     if gain < asked:
         return now, gain
     return look.put(trial, Switched(there.view, trial).active), gain

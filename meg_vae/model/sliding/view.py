@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.rounds import FLOOR
+from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
 from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.recorded import Recorded
-from meg_vae.model.sliding.sources import Data, Run, Sources, whiten
+from meg_vae.model.sliding.sources import Sources, whiten
 from meg_vae.model.solve import data_factor
 
 HIDDEN = 1e-3  # of the noise: power of the data in directions that are left out as noise alone
