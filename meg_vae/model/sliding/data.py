@@ -120,7 +120,7 @@ class Data:
         return places.new_zeros(len(places)) if self.prior is None else self.prior.at(places)
 
     def cost(self, on: Tensor) -> Tensor:
-        """Nats beyond what all sources must carry, of sources that are ``on`` in some runs, (m,)."""
+        """Nats beyond what all must carry, of sources that are ``on`` in some of the runs, (m,)."""
         if self.choice is None:
             return on.new_zeros(len(on))
         return self.choice.cost(self.in_pieces(on))
