@@ -85,6 +85,7 @@ def largest_evidence(family: str, number: int, seed: int) -> dict:
     n, real = X.shape[1], family in ("baseline", "windows")
     known = {"dictionary": head.dictionary, "n_noise": head.n_noise if real else np.inf}
     known |= {"errors": head.field.errors, "confine": head.field.confine, "stretches": [n]}
+    known["switching"] = True
     threshold, largest = LOWEST, 0.0
     while True:
         model = SlidingVAE(min_log_evidence=threshold)
@@ -93,7 +94,7 @@ def largest_evidence(family: str, number: int, seed: int) -> dict:
             model.fit(head.field, head.places, X, **known)
         if not len(model.places_):
             break
-        largest = float(model.log_evidence_.max())
+        largest = float((model.log_evidence_ - model.fit_.choice_cost.numpy()).max())
         threshold = largest + STEP
     return {
         "family": family,

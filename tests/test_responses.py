@@ -113,6 +113,7 @@ def test_one_response_and_none(spikes):
     assert one.active_.shape == (len(one.sources_), 1)
     grid = VAEInverse(positions="grid", verbose="error").fit(epochs.average(), forward, cov)
     assert np.isnan(grid.response_evidence_).all()
+    assert grid.responses_.empty
     with pytest.raises(ValueError, match="positions='free'"):
         grid.plot_response_evidence()
 

@@ -124,7 +124,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         Of each response, or event: ``response, comment, source, log_evidence, n_active, peak_nAm,
         peak_s``. ``source`` is the row of ``sources_`` that has most log evidence in it, −1 where
         none is active; ``n_active`` counts all that are. Responses of several runs are counted
-        together. Empty for data without time.
+        together. Empty for data without time and on the grid.
     active_ : ndarray of bool, shape (n_sources, n_responses)
         In which responses each source is active.
     response_evidence_ : ndarray, shape (n_sources, n_responses)

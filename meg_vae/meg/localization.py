@@ -172,7 +172,7 @@ def at_places(
             swing=() if motion is None else motion.swing,
             min_motion_evidence=AUTO if registration == "auto" else -np.inf,
             extended=discs,
-            switching=options["spans"] == "learn",
+            switching=options["spans"] == "learn" and _at_the_same_times(runs),
         )
         return (field, discs, model), model.noises_
 
@@ -212,7 +212,8 @@ def at_places(
             n_groups=leadfields[0].n_positions if weights is None else np.isfinite(weights).sum(),
             n_active=len(model.places_),
             n_free=9,  # place and prior
-        ),
+        )
+        - float(model.fit_.choice_cost.sum()),
         n_effective=model.n_effective_,
         noises=model.noises_,
         evidence=model.log_evidence_,
@@ -230,6 +231,13 @@ def at_places(
         stationarity=model.stationarity_,
         registration=found,
     )
+
+
+def _at_the_same_times(runs: list[FitRun]) -> bool:
+    """Whether runs of one response each, which have their spans in common, have it at one time."""
+    alone = [run.data.responses[0] for run in runs if len(run.data.responses) == 1]
+    starts, rates = ([one.times[0] for one in alone], [one.info["sfreq"] for one in alone])
+    return not alone or bool(np.ptp(starts) < 1 / max(rates) and np.ptp(rates) < 1e-6)
 
 
 def _unbiased(filter_: SourceFilter, noise: Noise) -> SourceFilter:

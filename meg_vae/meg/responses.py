@@ -37,10 +37,12 @@ def response_table(
     table : pandas.DataFrame
         Columns ``response, comment, source, log_evidence, n_active, peak_nAm, peak_s``. ``source``
         is the row of `VAEInverse.sources_`, −1 where none is active; the peak is that of this
-        source, in the run in which it is strongest.
+        source, in the run in which it is strongest. Empty where responses do not speak by
+        themselves (evidence of NaN).
     """
     rows = []
-    for k in range(active.shape[1] if all(len(own) == active.shape[1] for own in responses) else 0):
+    known = np.isfinite(evidence).all() and {len(own) for own in responses} == {active.shape[1]}
+    for k in range(active.shape[1] if known else 0):
         said = np.where(active[:, k], evidence[:, k], -np.inf)
         source = int(said.argmax()) if active[:, k].any() else -1
         row = {

@@ -44,8 +44,9 @@ class Fit:
     ``on_wall`` (m,); ``spread``, how sure all is; ``motion`` (g,) of the field, and its log
     evidence in nats, NaN where it was not asked; ``inverse_map`` (m, o, d) from data to activity,
     in each run by the columns of its channels, as if all were always active; ``active`` (m, N),
-    ones and zeros, the pieces of the data in which each is active, ``piece_evidence`` (m, N) what
-    these say for that in nats, and their ``edges`` in samples; ``n_effective`` samples of each run,
+    ones and zeros, the pieces of the data in which each is active, and ``choice_cost`` (m,) what
+    that costs in nats, ``piece_evidence`` (m, N) what these say for it, and their ``edges`` in
+    samples; ``n_effective`` samples of each run,
     and its ``noises``, how they go on in time; ``start_energy`` J of the minimum on the grid in the
     same samples, NaN where there was none.
     """
@@ -65,6 +66,7 @@ class Fit:
     spread: Spread
     motion: Tensor
     active: Tensor
+    choice_cost: Tensor
     piece_evidence: Tensor
     edges: tuple[int, ...]
     n_effective: list[float]
@@ -84,6 +86,7 @@ class Fit:
             "on_wall",
             "inverse_map",
             "active",
+            "choice_cost",
             "piece_evidence",
         )
         parts = {name: getattr(self, name)[order] for name in own}
@@ -255,6 +258,7 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
         spread=replace(own, modes=own.modes @ back),
         motion=sources.motion,
         active=places.new_ones(m, 1),
+        choice_cost=places.new_zeros(m),
         piece_evidence=settled.log_evidence[:, None],
         edges=(0, recorded[0].X.shape[1]),
         n_effective=[sum(run.n for run in one.runs) for one in view.runs],
@@ -268,7 +272,8 @@ def _by_pieces(look: Look, view: View, settled: Settled, edges: Sequence[int]) -
     if active is None:
         active = torch.ones(len(settled.sources), look.n_pieces, dtype=torch.float64)
     said = gains(look.finest(), settled.sources, active)
-    return {"active": active, "piece_evidence": said, "edges": tuple(edges)}
+    cost = look.choice.cost(active)
+    return {"active": active, "choice_cost": cost, "piece_evidence": said, "edges": tuple(edges)}
 
 
 def _of_places(spread: Spread, extents: Tensor, blunt: float) -> dict[str, Tensor]:
