@@ -10,6 +10,7 @@ import h5py
 import mne
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from meg_vae import VAEInverse, datasets, read_vae_inverse, vae_inverse, viz
 
@@ -402,3 +403,17 @@ def test_plots(recording, fitted):
 def test_plot_sources(fitted):
     image = viz.picture(fitted.plot_sources(off_screen=True))
     assert image.std() > 10
+
+
+def test_options_are_those_of_an_estimator_of_scikit_learn(fitted):
+    inverse = VAEInverse(loose=0.3, positions="grid", min_log_evidence=20)
+    assert inverse.get_params()["loose"] == 0.3
+    assert repr(inverse) == "VAEInverse(loose=0.3, min_log_evidence=20, positions='grid')"
+    again = clone(inverse)
+    assert again.get_params() == inverse.get_params()
+    assert again is not inverse
+    inverse.set_params(loose=1.0)
+    assert inverse.loose == 1.0
+    with pytest.raises(ValueError, match="Invalid parameter 'depth'"):
+        inverse.set_params(depth=0.8)
+    assert not hasattr(clone(fitted), "sources_")

@@ -27,7 +27,7 @@ from meg_vae.meg.registration import check_registration
 from meg_vae.meg.resampling import SourceBootstrap
 from meg_vae.meg.responses import response_table
 from meg_vae.meg.runs import FitRun, fit_runs
-from meg_vae.meg.saving import OPTIONS, SavedInverse
+from meg_vae.meg.saving import SavedInverse
 from meg_vae.meg.spans import Spans, active_spans, clearest, relative_power
 from meg_vae.meg.unmixing import separable
 from meg_vae.meg.virtual import VirtualChannels
@@ -368,7 +368,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
     def _fit(
         self, runs: list[FitRun], bem: Any, trans: Any, weights: NDArray[np.float64] | None
     ) -> None:
-        options = {name: getattr(self, name) for name in OPTIONS}
+        options = self.get_params()
         if self.positions == "free":
             found = at_places(runs, options, bem, trans, weights)
         else:

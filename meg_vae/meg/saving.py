@@ -8,6 +8,7 @@ from typing import Any
 import mne
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from meg_vae.meg.background import Background
 from meg_vae.meg.estimates import Positions
@@ -18,22 +19,8 @@ from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.storage import write_state
 from meg_vae.meg.table import COLUMNS
 
-# What a file keeps of the options and of the results, beside the filter and the table.
-OPTIONS = (
-    "positions",
-    "loose",
-    "rank",
-    "noise_variance",
-    "noise_autocorrelation",
-    "orientation",
-    "extent",
-    "registration",
-    "spans",
-    "min_log_evidence",
-    "tol",
-    "max_iter",
-    "subject",
-)
+HERE = ("subjects_dir", "verbose")  # options of this computer, which no file keeps
+# What a file keeps of the results, beside the filters and the tables.
 RESULTS = (
     "noise_variance_",
     "energy_",
@@ -57,6 +44,11 @@ RESULTS = (
     "registration_covariance_",
     "registration_log_evidence_",
 )
+
+
+def kept_options(inverse: SavedInverse) -> dict[str, Any]:
+    """Give the options of an inverse that a file keeps, by name."""
+    return {name: value for name, value in inverse.get_params().items() if name not in HERE}
 
 
 def upgraded(state: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +161,7 @@ def _filter(kept: dict[str, Any]) -> SourceFilter:
     return SourceFilter(**kept | parts)
 
 
-class SavedInverse:
+class SavedInverse(BaseEstimator):
     """A fitted inverse that can be saved.
 
     Attributes
@@ -217,7 +209,7 @@ class SavedInverse:
     def _state(self) -> dict[str, Any]:
         """Give all that a file keeps: plain numbers, strings and arrays."""
         return {
-            "options": {name: getattr(self, name) for name in OPTIONS},
+            "options": kept_options(self),
             "results": {name: getattr(self, name) for name in RESULTS},
             "sources": self.sources_.to_dict("list"),
             "responses": self.responses_.to_dict("list"),

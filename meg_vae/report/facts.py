@@ -12,7 +12,7 @@ from meg_vae._version import __version__
 from meg_vae.meg.bootstrap import learnt_noises
 from meg_vae.meg.localization import VAGUE
 from meg_vae.meg.registration import motion_text
-from meg_vae.meg.saving import OPTIONS
+from meg_vae.meg.saving import kept_options
 from meg_vae.viz.sensors import TYPE_NAMES, type_name
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def option_facts(inverse: VAEInverse) -> dict[str, str]:
     facts : dict of str
         Value by name.
     """
-    return {name: str(getattr(inverse, name)) for name in OPTIONS if name != "subject"}
+    options = kept_options(inverse)
+    return {name: str(value) for name, value in options.items() if name != "subject"}
 
 
 def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
@@ -259,10 +260,11 @@ def python_code(inverse: VAEInverse, *, exact: bool = False) -> str:
     from inspect import signature
 
     defaults = signature(type(inverse)).parameters
+    kept = kept_options(inverse)
     given = [
-        f"{name}={getattr(inverse, name)!r}"
-        for name in OPTIONS
-        if getattr(inverse, name) != defaults[name].default
+        f"{name}={value!r}"
+        for name in defaults
+        if name in kept and (value := kept[name]) != defaults[name].default
     ]
     model = ", bem=bem, trans=trans" if exact else ""
     n_runs = len(inverse.filters_)
