@@ -97,6 +97,25 @@ def energy_along(data, sources, moving, theta):
     return energy_of(data, fields, factors, shift, noise) + motion.square().sum() / data.n
 
 
+def check_derivatives(data, sources):
+    """Hold first and second derivatives against autograd; gives the slopes."""
+    at = slopes(data, sources, UNIT)
+    zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)
+    energy = energy_along(data, sources, at.directions, zero)
+    gradient = torch.autograd.grad(energy, zero)[0]
+    curvature = torch.autograd.functional.hessian(
+        lambda theta: energy_along(data, sources, at.directions, theta), zero.detach()
+    )
+    assert float(whiten(data, sources).energy) == pytest.approx(energy.item(), abs=1e-10)
+    assert float(at.energy) == pytest.approx(energy.item(), abs=1e-10)
+    assert gradient.abs().min() > 1e-7  # a gradient of zeros would not do
+    torch.testing.assert_close(at.gradient, gradient, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(at.curvature, curvature, rtol=1e-9, atol=1e-9)
+    assert (at.average - at.curvature).abs().max() > 0.1  # nor would the average information
+    assert torch.linalg.eigvalsh(at.average)[0] > -1e-9
+    return at
+
+
 CASES = [  # ranks, errors, motion, learn
     ((1,), 0, 0, True),
     ((2,), 0, 0, False),
@@ -113,22 +132,10 @@ known_or_estimated = pytest.mark.parametrize("share", [0.0, 0.3])  # of the nois
 def test_derivatives_are_those_of_the_energy(ranks, errors, motion, learn, share):
     field = smooth_field(errors, motion=motion)
     sources, data = some_sources(field, ranks), some_data(learn, share)
-    at = slopes(data, sources, UNIT)
+    at = check_derivatives(data, sources)
     free = {1: 3, 2: 5, 3: 6}  # parameters of a prior of that rank in three directions
     own = sum(Q + free[k] + errors + motion for k in ranks)  # each an error in what a motion does
     assert len(at.gradient) == own + motion + learn
-    zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)
-    energy = energy_along(data, sources, at.directions, zero)
-    gradient = torch.autograd.grad(energy, zero)[0]
-    curvature = torch.autograd.functional.hessian(
-        lambda theta: energy_along(data, sources, at.directions, theta), zero.detach()
-    )
-    assert float(at.energy) == pytest.approx(energy.item(), abs=1e-10)
-    assert gradient.abs().min() > 1e-6  # a gradient of zeros would not do
-    torch.testing.assert_close(at.gradient, gradient, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(at.curvature, curvature, rtol=1e-9, atol=1e-9)
-    assert (at.average - curvature).abs().max() > 0.1  # nor would the average information
-    assert torch.linalg.eigvalsh(at.average)[0] > -1e-9
 
 
 @known_or_estimated

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from scipy.signal import lfilter
-from test_sliding_energy import CASES, ORIENT, UNIT, Q, energy_along, some_sources
+from test_sliding_energy import CASES, ORIENT, UNIT, Q, check_derivatives, some_sources
 
 from meg_vae import SlidingVAE
 from meg_vae.model.sliding.choice import log_evidence
@@ -64,20 +64,7 @@ SHARES = [(0.0, 0.0), (0.35, 0.0), (0.15, 0.4)]  # of covariances known and esti
 @pytest.mark.parametrize(("ranks", "errors", "motion", "learn"), CASES)
 def test_derivatives_are_those_of_the_energy_of_all_runs(ranks, errors, motion, learn, shares):
     sources = some_sources(smooth_field(errors, motion=motion), ranks)
-    data = some_data(learn, shares=shares)
-    at = slopes(data, sources, UNIT)
-    zero = torch.zeros(len(at.gradient), dtype=torch.float64, requires_grad=True)
-    energy = energy_along(data, sources, at.directions, zero)
-    gradient = torch.autograd.grad(energy, zero)[0]
-    curvature = torch.autograd.functional.hessian(
-        lambda theta: energy_along(data, sources, at.directions, theta), zero.detach()
-    )
-    assert float(whiten(data, sources).energy) == pytest.approx(energy.item(), abs=1e-10)
-    assert float(at.energy) == pytest.approx(energy.item(), abs=1e-10)
-    assert gradient.abs().min() > 1e-6  # a gradient of zeros would not do
-    torch.testing.assert_close(at.gradient, gradient, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(at.curvature, curvature, rtol=1e-9, atol=1e-9)
-    assert torch.linalg.eigvalsh(at.average)[0] > -1e-9
+    check_derivatives(some_data(learn, shares=shares), sources)
 
 
 @pytest.mark.parametrize("shares", SHARES)
