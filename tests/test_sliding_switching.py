@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import combinations, combinations_with_replacement, pairwise
 
 import numpy as np
 import pytest
@@ -141,10 +141,45 @@ def test_the_best_span_is_the_best_of_all():
             every.append((height(look, look.choice, active), ends))
         best = max(every)[1]
         assert best != (0, 24)
-        assert torch.equal(look.choice.best(gain[k]), spans(best)[0])
+        assert torch.equal(replace(look.choice, levels=(1.0,)).best(gain[k]), spans(best)[0])
     steady = bump(np.array([[0.3137]]))[0][0, :, 0][:, None] * np.ones(200)
     look, _ = look_at(switching() + steady)
-    assert look.choice.best(gains(look.finest(), some(look), always)[0]).all()
+    levels = look.choice.levels
+    gain = gains(look.finest(), some(look), always, levels)
+    assert (look.choice.best(gain[0]) == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_spans_have_weaker_flanks_where_these_are_worth_it(seed):
+    """The best of all choices: a span at full strength within a wider one at one of the levels."""
+    rng = np.random.default_rng(seed)
+    choice = Spans(7, 40.0, (1.0, 0.1, 0.01))
+    gain = torch.as_tensor(8 * rng.standard_normal((3, 7)))
+    every = []
+    for a, b, c, d in combinations_with_replacement(range(8), 4):
+        if b == c:
+            continue
+        for level in choice.levels[1:]:
+            active = torch.zeros(7, dtype=torch.float64)
+            active[a:d] = level**0.5
+            active[b:c] = 1.0
+            every.append(choice.worth(gain, active) - float(choice.cost(active[None])))
+    best = choice.best(gain)
+    assert choice.worth(gain, best) - float(choice.cost(best[None])) == pytest.approx(max(every))
+
+
+def test_a_source_that_fades_is_one_source():
+    """What is left of it beyond its span is no other source beside it."""
+    rng, t = np.random.default_rng(0), np.arange(200)
+    course = 100 * np.exp(-(((t - 90) / 14) ** 2)) * rng.standard_normal(200)
+    X = bump(np.array([[0.43]]))[0][0, :, 0][:, None] * course
+    X = X + NOISE * rng.standard_normal(X.shape)
+    model = SlidingVAE().fit(bump, GRID, X, stretches=[200], switching=True)
+    assert len(model.places_) == 1
+    active = model.fit_.active[0]
+    assert ((active > 0) & (active < 1)).any()
+    assert (active == 0).any()
+    assert abs(model.places_[0, 0] - 0.43) < 0.1 * STEP
 
 
 def test_the_best_stretches_are_the_best_of_all():

@@ -59,6 +59,40 @@ def independent(X: Tensor, stretches: Sequence[int], r: Tensor) -> Tensor:
     return torch.cat(parts, -1)
 
 
+def independent_together(parts: Sequence[tuple[int, int]], r: Tensor) -> float:
+    """Count the independent samples in parts that follow each other and were whitened alone.
+
+    Parameters
+    ----------
+    parts : sequence of tuple of int
+        First sample of each, and the one behind the last.
+    r : Tensor, shape (LONGEST,)
+        Autocorrelation of the noise.
+
+    Returns
+    -------
+    n : float
+        (tr R)² / ‖R‖² of the correlations R of all whitened samples.
+    """
+    if not r[1:].any():
+        return float(sum(last - first for first, last in parts))
+    maps = []
+    for first, last in parts:
+        size, axes = _directions(r, min(last - first, LONGEST))
+        maps.append((first, axes / size.sqrt()))
+    total = within = 0.0
+    for k, (start, own) in enumerate(maps):
+        total += own.shape[1]
+        within += own.shape[1]
+        for begin, other in maps[k + 1 :]:
+            lag = begin - start - torch.arange(len(own))[:, None] + torch.arange(len(other))
+            if int(lag.min()) >= LONGEST:
+                break
+            between = torch.where(lag < LONGEST, r[lag.clamp_max(LONGEST - 1)], 0.0)
+            within += 2 * float((own.T @ between @ other).square().sum())
+    return total**2 / within
+
+
 def log_volume(stretches: Sequence[int], r: Tensor) -> float:
     """Logarithm of |T| in the directions of time that hold noise."""
     lengths = [min(LONGEST, n - k) for n in stretches for k in range(0, n, LONGEST)]

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.in_time import autocorrelation, independent, log_volume, seen_by, white
+from meg_vae.model.in_time import (
+    autocorrelation,
+    independent,
+    independent_together,
+    log_volume,
+    seen_by,
+    white,
+)
 from meg_vae.model.misfit import Certainty, certainty, degrees_of_freedom
 
 
@@ -52,6 +59,10 @@ class Noise:
     def independent(self, X: Tensor, stretches: Sequence[int] | None) -> Tensor:
         """Turn consecutive samples (..., d, n) into independent ones; others already are."""
         return X if stretches is None else independent(X, stretches, self.r)
+
+    def n_together(self, parts: Sequence[tuple[int, int]]) -> float:
+        """Count how many samples are independent in parts that were made independent alone."""
+        return independent_together(parts, self.r)
 
     def log_constant(self, n: float, n_channels: int, stretches: Sequence[int] | None) -> float:
         """Find what the energy leaves out of the log density, which depends on the noise.

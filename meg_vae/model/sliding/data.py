@@ -135,7 +135,7 @@ class Data:
         ``on`` (Q, n_pieces) tells in which pieces of time each of the columns (d, Q) is there.
         """
         own = [part for part in stacked.split(self.sizes) for _ in range(self.n_pieces)]
-        if on is None or on.all():
+        if on is None or (on == 1).all():
             return own
         return [part * on[:, k % self.n_pieces] for k, part in enumerate(own)]
 

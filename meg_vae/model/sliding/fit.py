@@ -271,7 +271,7 @@ def _by_pieces(look: Look, view: View, settled: Settled, edges: Sequence[int]) -
     active = Switched(view, settled.sources).active if view.data.members else None
     if active is None:
         active = torch.ones(len(settled.sources), look.n_pieces, dtype=torch.float64)
-    said = gains(look.finest(), settled.sources, active)
+    said = gains(look.finest(), settled.sources, active)[:, 0]
     cost = look.choice.cost(active)
     return {"active": active, "choice_cost": cost, "piece_evidence": said, "edges": tuple(edges)}
 

@@ -72,7 +72,7 @@ class Pull:
 
         The samples of these are then all that count.
         """
-        if on is None or on.all():
+        if on is None or (on == 1).all():
             return self
         weights = [w * float(on[k % self.n_pieces]) for k, w in enumerate(self.weights)]
         share = sum(weights)

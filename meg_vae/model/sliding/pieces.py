@@ -23,20 +23,28 @@ from meg_vae.model.sliding.recorded import Recorded
 
 PIECES = 24  # of time, at most
 FEWEST = 5.0  # independent samples of a piece of time
+LEVELS = (1.0, 0.1, 0.01, 1e-3, 1e-4)  # variance of a source relative to that in its span
 
 
 class Choice(Protocol):
-    """In which of N pieces a source may be active, given as ones and zeros (N,)."""
+    """In which of N pieces a source may be active, given as roots of variances (N,)."""
 
     @property
     def n_pieces(self) -> int:
         """N."""
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Variances at which a source may be active, the first 1."""
+
     def cost(self, active: Tensor) -> Tensor:
         """Nats that choices (m, N) cost, none where all pieces are chosen."""
 
     def best(self, gain: Tensor) -> Tensor:
-        """Choose what the sum of gains (N,) in nats, less the cost, is largest in."""
+        """Choose what the sum of gains (levels, N) in nats, less the cost, is largest in."""
+
+    def worth(self, gain: Tensor, active: Tensor) -> float:
+        """Sum of the gains (levels, N) of a choice (N,)."""
 
     def tries(self) -> Tensor:
         """List choices (t, N) with which a search for sources begins."""
@@ -44,23 +52,62 @@ class Choice(Protocol):
 
 @dataclass(frozen=True)
 class Spans:
-    """Pieces of time that follow each other, in a window of ``n`` independent samples."""
+    """Pieces of time that follow each other, in a window of ``n`` independent samples.
+
+    About its span a source may be active more weakly, in a wider one.
+    """
 
     n_pieces: int
     n: float
+    levels: tuple[float, ...] = LEVELS
 
     def cost(self, active: Tensor) -> Tensor:
-        """Cost of a span, log n."""
-        return math.log(self.n) * (active == 0).any(1).to(active)
+        """Cost of a span, log n, and as much for a wider one."""
+        kinds = (active < 1).any(1).to(active) + ((active > 0) & (active < 1)).any(1).to(active)
+        return math.log(self.n) * kinds
 
     def best(self, gain: Tensor) -> Tensor:
-        """Take the span with the largest sum."""
+        """Take the spans with the largest sum, from the gains (levels, N) at each level."""
+        alone = self._best_span(gain[0])
+        choices = [torch.ones_like(alone), alone]
+        choices += [
+            self._with_flanks(gain[0], weak, level**0.5)
+            for weak, level in zip(gain[1:], self.levels[1:], strict=True)
+        ]
+        worth = [self.worth(gain, own) - float(self.cost(own[None])) for own in choices]
+        return choices[max(range(len(choices)), key=worth.__getitem__)]
+
+    def worth(self, gain: Tensor, active: Tensor) -> float:
+        """Sum of the gains (levels, N) of pieces active (N,) at some of the levels."""
+        sizes = gain.new_tensor(self.levels).sqrt()
+        near = (active[None] - sizes[:, None]).abs() < 1e-6
+        return float((gain * near).sum())
+
+    def _best_span(self, gain: Tensor) -> Tensor:
         total = torch.cat([gain.new_zeros(1), gain.cumsum(0)])
-        sums = total - total[:, None] - math.log(self.n)
-        sums[0, -1] += math.log(self.n)
+        sums = total - total[:, None]
         behind = torch.ones_like(sums, dtype=torch.bool).tril()  # none is empty
         first, last = divmod(int(sums.masked_fill(behind, -math.inf).argmax()), len(total))
         return self._of(first, last, gain)
+
+    def _with_flanks(self, full: Tensor, weak: Tensor, size: float) -> Tensor:
+        """Best span within a wider one: silent, weak, active, weak, silent, in this order."""
+        gains = torch.stack([0 * full, weak, full, weak, 0 * full])
+        best, came = gains[:, 0].clone(), []
+        best[3:] = -math.inf
+        for k in range(1, self.n_pieces):
+            before = torch.stack([best.roll(j) for j in range(3)])  # stay, or one or two further
+            before[1, :1], before[2, :2] = -math.inf, -math.inf
+            before[2, 3] = -math.inf  # none is weak alone
+            top, step = before.max(0)
+            came.append(step)
+            best = top + gains[:, k]
+        state = 2 + int(best[2:].argmax())
+        states = [state]
+        for step in reversed(came):
+            states.append(states[-1] - int(step[states[-1]]))
+        values = full.new_tensor([0.0, size, 1.0, size, 0.0])
+        return values[torch.tensor(states[::-1])]
 
     def tries(self) -> Tensor:
         """Spans of 1, 2, 4, ... pieces, each half a length behind the other."""
@@ -82,6 +129,7 @@ class Subsets:
     """Any of ``n_pieces`` stretches."""
 
     n_pieces: int
+    levels: tuple[float, ...] = (1.0,)
 
     def cost(self, active: Tensor) -> Tensor:
         """Cost of k of N, log C(N, k) + log N."""
@@ -89,11 +137,16 @@ class Subsets:
 
     def best(self, gain: Tensor) -> Tensor:
         """Take the largest gains, of which the sum grows by more than the cost."""
+        (gain,) = gain
         order = gain.argsort(descending=True)
         heights = gain[order].cumsum(0) - self._costs().to(gain)[1:]
         chosen = torch.zeros_like(gain)
         chosen[order[: int(heights.argmax()) + 1]] = 1.0
         return chosen
+
+    def worth(self, gain: Tensor, active: Tensor) -> float:
+        """Sum of the gains (1, N) of those chosen."""
+        return float(gain[0] @ active)
 
     def tries(self) -> Tensor:
         """Each stretch alone."""
@@ -147,7 +200,7 @@ def _cut(recorded: Sequence[Recorded], edges: Sequence[Sequence[int]]) -> list[R
 
 def span_in_samples(active: Tensor, edges: Sequence[int]) -> tuple[float, float]:
     """First sample of pieces (n_pieces,) that follow each other, and the one behind the last."""
-    if active.all():
+    if (active == 1).all():
         return -math.inf, math.inf
-    ends = [pair for pair, on in zip(pairwise(edges), active.tolist(), strict=True) if on]
+    ends = [pair for pair, on in zip(pairwise(edges), active.tolist(), strict=True) if on == 1]
     return float(ends[0][0]), float(ends[-1][1])

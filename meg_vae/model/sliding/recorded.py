@@ -44,7 +44,7 @@ class Recorded:
         """Give independent samples, (d, n_independent), and how many count, of groups of pieces.
 
         Pieces of a group that follow each other are made independent together. Noise goes on from
-        one group to the next: all together count as many as without cuts.
+        one group to the next, so that they are correlated, and count as fewer.
         """
         if self.stretches is None:
             return [(self.X, self.n)]
@@ -52,8 +52,11 @@ class Recorded:
         n = min(self.n, float(whole.shape[1]))
         if not self.edges or len(groups) == 1:
             return [(whole, n)]
-        found = [torch.cat([self._part(*ends) for ends in self._runs(own)], 1) for own in groups]
+        runs = [self._runs(own) for own in groups]
+        found = [torch.cat([self._part(*ends) for ends in own], 1) for own in runs]
         size = sum(one.shape[1] for one in found)
+        if len(self.stretches) == 1:
+            n = min(n, self.noise.n_together(sorted(ends for own in runs for ends in own)))
         return [(one, n * one.shape[1] / size) for one in found]
 
     def _part(self, first: int, last: int) -> Tensor:

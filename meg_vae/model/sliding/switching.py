@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.misfit import growth
-from meg_vae.model.sliding.choice import BETTER
-from meg_vae.model.sliding.descent import FIRM, settle
+from meg_vae.model.sliding.choice import BETTER, log_evidence
+from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.growth import climb, excess, pull
 from meg_vae.model.sliding.pieces import Choice
 from meg_vae.model.sliding.slide import MOST, Settled, refine
@@ -70,7 +70,7 @@ class Switched:
 
     @property
     def active(self) -> Tensor:
-        """Pieces in which each source is active, (m, N), ones and zeros."""
+        """How active each source is in each piece, (m, N): roots of relative variances."""
         return self.view.data.in_pieces(self.sources.on)
 
 
@@ -105,21 +105,32 @@ def with_switching(look: Look, whole: View, settled: Settled, least: float) -> t
     if view.data.n_pieces == 1:
         return whole, replace(settled, offer=offer)
     found = refine(view.data, now.sources, view.field, view.grid, least)
-    return view, replace(found, offer=max(found.offer, offer))
+    offer = max(found.offer, offer)
+    last = _with_better_pieces(look, fine, Switched(view, found.sources))
+    if last.sources is found.sources:
+        return view, replace(found, offer=offer)
+    view = last.view
+    sources = settle(view.data, last.sources, view.field, Effort())
+    return view, Settled(sources, log_evidence(view.data, sources), offer)
 
 
-def gains(fine: View, sources: Sources, active: Tensor) -> Tensor:
-    """Tell what each piece says for the activity of each source, all else given, (m, N) nats."""
+def gains(fine: View, sources: Sources, active: Tensor, levels: Sequence[float] = (1.0,)) -> Tensor:
+    """Tell what each piece says for the activity of each source, all else given, in nats.
+
+    At each of some variances relative to those of the sources, (m, levels, N).
+    """
     own = sources.put(fine.field.moved(sources.motion), active)
-    each = []
+    each = active.new_zeros(len(sources), len(levels), active.shape[1])
     for k in range(len(sources)):
-        silent, loud = (_energies(fine, own, k, on) for on in (0.0, 1.0))
-        each.append((silent - loud).unflatten(0, (-1, fine.data.n_pieces)).sum(0))
-    return torch.stack(each) if each else active
+        silent = _energies(fine, own, k, 0.0)
+        for j, level in enumerate(levels):
+            gain = silent - _energies(fine, own, k, level**0.5)
+            each[k, j] = gain.unflatten(0, (-1, fine.data.n_pieces)).sum(0)
+    return each
 
 
 def _energies(fine: View, sources: Sources, k: int, on: float) -> Tensor:
-    """Energy n_r J_r / 2 of each run in nats, with source k always or never active."""
+    """Energy n_r J_r / 2 of each run in nats, with source k always active, so strongly."""
     active = sources.on.clone()
     active[k] = on
     terms = whiten(fine.data, replace(sources, on=active)).runs
@@ -133,12 +144,18 @@ def _with_better_pieces(look: Look, fine: View, now: Switched) -> Switched:
     if not len(now.sources):
         return now
     active = now.active
-    gain = gains(fine, now.sources, active)
+    gain = gains(fine, now.sources, active, look.choice.levels)
     best = torch.stack([look.choice.best(own) for own in gain])
-    cost, lower = look.choice.cost(active), look.choice.cost(best)
-    better = (gain * best).sum(1) - lower > (gain * active).sum(1) - cost + BETTER
+    new, old = (_worth(look.choice, gain, own) for own in (best, active))
+    better = new > old + BETTER
     best = torch.where(better[:, None], best, active)
     return _tried(look, now, now.sources, best, BETTER)[0] if better.any() else now
+
+
+def _worth(choice: Choice, gain: Tensor, active: Tensor) -> Tensor:
+    """Sum of the gains of each source's choice, less its cost, (m,)."""
+    sums = [choice.worth(one, own) for one, own in zip(gain, active, strict=True)]
+    return active.new_tensor(sums) - choice.cost(active)
 
 
 def _with_further(
@@ -213,7 +230,7 @@ def _in_more_pieces(look: Look, fine: View, sources: Sources, further: _Further)
     field = fine.field.moved(sources.motion)
     new = Sources.at(field, further.place, further.factor, sources.noise)
     active = torch.cat([sources.on, further.active])
-    gain = gains(fine, sources.join(new), active)[-1]
-    best = look.choice.best(gain)[None]
-    offer = float((gain * best).sum() - look.choice.cost(best))
+    gain = gains(fine, sources.join(new), active, look.choice.levels)[-1:]
+    best = look.choice.best(gain[0])[None]
+    offer = float(_worth(look.choice, gain, best))
     return replace(further, active=best, offer=offer) if offer > further.offer else further

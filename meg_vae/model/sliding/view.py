@@ -109,8 +109,10 @@ def _of_run(
     relative = variance if variance.ndim else torch.ones_like(one.X[:, 0])
     scale = (one.inflation * relative).sqrt()
     runs = []
-    for X, n in one.independent(groups):
-        known = one.noise.certainty(n, d)
+    parts = one.independent(groups)
+    # the covariance is wrong in the same way in all of them: it counts as if they were one run
+    known = one.noise.certainty(sum(n for _, n in parts), d)
+    for X, n in parts:
         F = data_factor(X) / scale[:, None]
         runs.append(Run(F, n, n_rest=-known.spare, share=known.share))
     if variance.ndim:
