@@ -42,7 +42,7 @@ def spikes():
 @pytest.fixture(scope="module")
 def events(spikes):
     epochs, forward, cov = spikes
-    return VAEInverse(verbose="error").fit(list(epochs.iter_evoked()), forward, cov)
+    return VAEInverse(extent="point", verbose="error").fit(list(epochs.iter_evoked()), forward, cov)
 
 
 def kinds_of(inverse, forward):
@@ -67,14 +67,14 @@ def test_each_event_speaks_for_its_source(spikes, events):
     found = table[KINDS >= 0]
     assert found["peak_nAm"].between(10, 80).all()
     assert (found["peak_s"].abs() <= 0.02).all()
-    assert table[KINDS < 0][["peak_nAm", "peak_s"]].isna().all(None)
+    assert table[KINDS < 0][["peak_nAm", "peak_s"]].isna().all(axis=None)
     best = events.response_evidence_[found["source"], found["response"]]
     np.testing.assert_allclose(found["log_evidence"], best)
 
 
 def test_all_together_dilute_each_other(spikes, events):
     epochs, forward, cov = spikes
-    whole = VAEInverse(spans="whole", verbose="error")
+    whole = VAEInverse(spans="whole", extent="point", verbose="error")
     whole.fit(list(epochs.iter_evoked()), forward, cov)
     assert whole.active_.all()
     assert whole.response_evidence_.shape == whole.active_.shape
@@ -93,7 +93,7 @@ def test_events_of_noise_have_no_source(spikes):
         np.zeros(len(cov.data)), cov.data, size=(len(KINDS), N_TIMES), method="eigh"
     ).swapaxes(1, 2)
     with pytest.warns(RuntimeWarning, match="no source"):
-        inverse = VAEInverse().fit(list(noise.iter_evoked()), forward, cov)
+        inverse = VAEInverse(extent="point").fit(list(noise.iter_evoked()), forward, cov)
     assert inverse.responses_["source"].eq(-1).all()
     assert inverse.active_.shape == (0, len(KINDS))
     assert inverse.plot_response_evidence().axes[0].texts[0].get_text() == "no source"
@@ -108,7 +108,7 @@ def test_events_are_kept_in_a_file(events, tmp_path):
 
 def test_one_response_and_none(spikes):
     epochs, forward, cov = spikes
-    one = VAEInverse(verbose="error").fit(epochs.average(), forward, cov)
+    one = VAEInverse(extent="point", verbose="error").fit(epochs.average(), forward, cov)
     assert one.responses_["response"].tolist() == [0]
     assert one.active_.shape == (len(one.sources_), 1)
     grid = VAEInverse(positions="grid", verbose="error").fit(epochs.average(), forward, cov)

@@ -307,6 +307,9 @@ def test_pieces():
         [whole, replace(whole, X=whole.X[:, :150], n=150.0, stretches=[150])],
     ):
         assert in_pieces(uncut) == (uncut, None)
+    few = replace(whole, noise=Noise(500.0))
+    assert in_pieces([few]) == ([few], None)  # a short span would say nearly nothing
+    assert in_pieces([replace(whole, noise=Noise(20_000.0))])[1] is not None
     assert cut_at([whole], None)[0] == [whole]
     (again,), active = cut_at([whole], [[40.0, 80.0], [-np.inf, np.inf]])
     assert again.edges == (0, 40, 80, 200)

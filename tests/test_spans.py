@@ -175,7 +175,7 @@ def epoch():
         clean + trials.swapaxes(1, 2), info, tmin=-0.2, baseline=None, verbose="error"
     )
     epochs.add_proj(cov["projs"]).apply_proj(verbose="error")
-    inverse = VAEInverse(verbose="error").fit(epochs.average(), here.forward, cov)
+    inverse = VAEInverse(extent="point", verbose="error").fit(epochs.average(), here.forward, cov)
     return epochs, inverse, here.forward, cov, rows
 
 
@@ -196,10 +196,10 @@ def test_a_short_source_in_a_long_window_is_as_evident_as_in_its_own(epoch):
     assert onset == pytest.approx(0.4, abs=0.05)
     assert offset == pytest.approx(0.445, abs=0.05)
     assert inverse.spans_[long][0] == pytest.approx(-0.1, abs=0.03)
-    whole = VAEInverse(spans="whole", verbose="error").fit(evoked, forward, cov)
+    whole = VAEInverse(spans="whole", extent="point", verbose="error").fit(evoked, forward, cov)
     assert np.isinf(whole.spans_).all()
     own = evoked.copy().crop(0.4, 0.445)
-    alone = VAEInverse(spans="whole", verbose="error").fit(own, forward, cov)
+    alone = VAEInverse(spans="whole", extent="point", verbose="error").fit(own, forward, cov)
     nats = alone.sources_["log_evidence"][near(alone, forward, rows[1])[0]]
     assert inverse.sources_["log_evidence"][short] == pytest.approx(nats, rel=0.25)
     diluted = near(whole, forward, rows[1])
@@ -221,11 +221,13 @@ def test_spans_are_kept_and_estimates_have_all_times(epoch, tmp_path):
 
 def test_samples_of_a_bootstrap_have_the_spans_of_the_fit(epoch):
     epochs, inverse, forward, cov, rows = epoch
-    found = inverse.bootstrap(epochs, forward, cov, n_bootstrap=12, random_state=0, verbose=False)
+    found = inverse.bootstrap(epochs, forward, cov, n_bootstrap=6, random_state=0, verbose=False)
     short = near(inverse, forward, rows[1])[0]
     assert found.sources["probability"][short] >= 0.5
-    whole = VAEInverse(spans="whole", verbose="error").fit(epochs.average(), forward, cov)
-    again = whole.bootstrap(epochs, forward, cov, n_bootstrap=4, random_state=0, verbose=False)
+    whole = VAEInverse(spans="whole", extent="point", verbose="error").fit(
+        epochs.average(), forward, cov
+    )
+    again = whole.bootstrap(epochs, forward, cov, n_bootstrap=2, random_state=0, verbose=False)
     assert len(again.sources) == len(whole.sources_)
 
 
@@ -242,9 +244,7 @@ def fit_of(condition, tmin, tmax):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(
-    "condition", ["Left Auditory", "Right Auditory", "Left visual", "Right visual"]
-)
+@pytest.mark.parametrize("condition", ["Right Auditory", "Left visual"])
 def test_whole_epochs_of_real_data_have_the_sources_of_their_windows(condition):
     window, whole = fit_of(condition, 0.08, 0.15), fit_of(condition, -0.1995, 0.4985)
     assert (whole.sources_["onset_s"] > 0).all()  # nothing before the stimulus

@@ -23,6 +23,7 @@ from meg_vae.model.sliding.recorded import Recorded
 
 PIECES = 24  # of time, at most
 FEWEST = 5.0  # independent samples of a piece of time
+VAGUE = 0.05  # share of the data in what tells of the noise, above which spans are not learnt
 LEVELS = (1.0, 0.1, 0.01, 1e-3, 1e-4)  # variance of a source relative to that in its span
 
 
@@ -161,7 +162,10 @@ class Subsets:
 
 
 def in_pieces(recorded: Sequence[Recorded]) -> tuple[list[Recorded], Choice | None]:
-    """Cut recordings into as many pieces each; uncut, without a choice, where that cannot be."""
+    """Cut recordings into as many pieces each; uncut, without a choice, where that cannot be.
+
+    Nor where the noise is known from few samples: a short span would then say nearly nothing.
+    """
     if any(one.stretches is None for one in recorded):
         return list(recorded), None
     stretches = [list(one.stretches or ()) for one in recorded]
@@ -172,7 +176,11 @@ def in_pieces(recorded: Sequence[Recorded]) -> tuple[list[Recorded], Choice | No
     counts = [one.independent()[0][1] for one in recorded]
     lengths = {own[0] for own in stretches}
     n_pieces = min(PIECES, int(min(counts) / FEWEST), *lengths)
-    if number != 1 or len(lengths) > 1 or n_pieces < 2:
+    shares = [
+        one.noise.certainty(n, one.dictionary.n_channels).share
+        for one, n in zip(recorded, counts, strict=True)
+    ]
+    if number != 1 or len(lengths) > 1 or n_pieces < 2 or max(shares) > VAGUE:
         return list(recorded), None
     edges = [round(k * stretches[0][0] / n_pieces) for k in range(n_pieces + 1)]
     return _cut(recorded, [edges] * len(recorded)), Spans(n_pieces, sum(counts))

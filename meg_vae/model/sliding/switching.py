@@ -29,7 +29,7 @@ from meg_vae.model.sliding.sources import Sources, whiten
 from meg_vae.model.sliding.view import View
 
 LOOKED_AT = 2500  # positions of the grid at which a search begins
-PEAKS = 3  # choices that are climbed from
+PEAKS = 2  # choices that are climbed from
 CHUNK = 512  # positions at a time
 
 
@@ -88,7 +88,7 @@ def with_switching(look: Look, whole: View, settled: Settled, least: float) -> t
     """Choose the pieces of each source, and let in those that are active in a part of the data.
 
     They have settled in the view of the ``whole`` data. Gives the view in which they settle, of as
-    few runs as their pieces ask for.
+    few runs as their pieces ask for. Points and patches stay what they are.
     """
     fine = look.finest()
     sources = settled.sources
@@ -96,7 +96,10 @@ def with_switching(look: Look, whole: View, settled: Settled, least: float) -> t
     offer = settled.offer
     for _ in range(MOST):
         better = _with_better_pieces(look, fine, now)
-        more, left = _with_further(look, better, _growing(look, fine, better), least)
+        if better is not now:
+            now = better
+            continue
+        more, left = _with_further(look, now, _growing(look, fine, now), least)
         offer = max(settled.offer, left)
         if more is now:
             break
@@ -104,7 +107,7 @@ def with_switching(look: Look, whole: View, settled: Settled, least: float) -> t
     view = now.view
     if view.data.n_pieces == 1:
         return whole, replace(settled, offer=offer)
-    found = refine(view.data, now.sources, view.field, view.grid, least)
+    found = refine(view.data, now.sources, view.field, view.grid, least, kinds=False)
     offer = max(found.offer, offer)
     last = _with_better_pieces(look, fine, Switched(view, found.sources))
     if last.sources is found.sources:
