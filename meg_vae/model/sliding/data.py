@@ -132,7 +132,7 @@ class Data:
     def parts(self, stacked: Tensor, on: Tensor | None = None) -> list[Tensor]:
         """Rows of each run, of what holds the channels of all recordings one above the other.
 
-        ``on`` (Q, n_pieces) tells in which pieces of time each of the columns (d, Q) is there.
+        ``on`` (Q, n_pieces) tells by how much each of the columns (d, Q) counts in each piece.
         """
         own = [part for part in stacked.split(self.sizes) for _ in range(self.n_pieces)]
         if on is None or (on == 1).all():

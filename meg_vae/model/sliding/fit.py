@@ -44,10 +44,10 @@ class Fit:
     ``on_wall`` (m,); ``spread``, how sure all is; ``motion`` (g,) of the field, and its log
     evidence in nats, NaN where it was not asked; ``inverse_map`` (m, o, d) from data to activity,
     in each run by the columns of its channels, as if all were always active; ``active`` (m, N),
-    ones and zeros, the pieces of the data in which each is active, and ``choice_cost`` (m,) what
-    that costs in nats, ``piece_evidence`` (m, N) what these say for it, and their ``edges`` in
-    samples; ``n_effective`` samples of each run,
-    and its ``noises``, how they go on in time; ``start_energy`` J of the minimum on the grid in the
+    how active each is in each piece of the data, and ``choice_cost`` (m,) what that costs in nats;
+    ``piece_evidence`` (m, N), what each of several stretches says for it in nats, else (m, 1);
+    ``edges`` of the pieces in samples; ``n_effective`` samples of each run, and its ``noises``, how
+    they go on in time; ``start_energy`` J of the minimum on the grid in the
     same samples, NaN where there was none.
     """
 
@@ -146,7 +146,7 @@ def fit_places(
         on_grid = Sources.at(view.field.held(), start.places, start.factors, view.noise)
         found = _result(view, settled, runs)
         if choice is not None:
-            found = replace(found, **_by_pieces(Look(look, choice), view, settled, pieces[0].edges))
+            found = replace(found, **_by_pieces(Look(look, choice), view, settled, pieces[0]))
         if least > 0 or prior is not None:
             sizes = extent_intervals(view.data, settled.sources, view.field)
             found = replace(found, extent_intervals=sizes)
@@ -266,14 +266,15 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
     )
 
 
-def _by_pieces(look: Look, view: View, settled: Settled, edges: Sequence[int]) -> dict[str, Any]:
-    """When sources are active, and what each piece of the data says for them."""
+def _by_pieces(look: Look, view: View, settled: Settled, pieces: Recorded) -> dict[str, Any]:
+    """When sources are active and, of several stretches, what each of them says for that."""
     active = Switched(view, settled.sources).active if view.data.members else None
     if active is None:
         active = torch.ones(len(settled.sources), look.n_pieces, dtype=torch.float64)
-    said = gains(look.finest(), settled.sources, active)[:, 0]
-    cost = look.choice.cost(active)
-    return {"active": active, "choice_cost": cost, "piece_evidence": said, "edges": tuple(edges)}
+    found = {"active": active, "choice_cost": look.choice.cost(active), "edges": pieces.edges}
+    if len(pieces.stretches or ()) > 1:
+        found["piece_evidence"] = gains(look.finest(), settled.sources, active)[:, 0]
+    return found
 
 
 def _of_places(spread: Spread, extents: Tensor, blunt: float) -> dict[str, Tensor]:

@@ -27,8 +27,9 @@ class Sources:
     (m, e, d, o), ``drift`` (m, e, d, o, q) and ``turns`` (m, g, d, o) of the field, ``axes`` (m, q,
     q) in which places can go; ``shift`` c (m, e); ``factors`` A (m, o, o), the columns orthogonal,
     longest first, zero where the prior has no such direction; ``stand`` (m, g), the motion of the
-    field at each anchor; ``on`` (m, n_pieces), of ones and zeros, the pieces of time in which each
-    is active. For all sources together ``noise`` λ, a scalar, and ``motion`` δ (g,).
+    field at each anchor; ``on`` (m, n_pieces), how active each is in each piece of the data: the
+    root of its variance there relative to its prior, 0 where it is silent. For all sources together
+    ``noise`` λ, a scalar, and ``motion`` δ (g,).
     """
 
     places: Tensor
@@ -66,7 +67,7 @@ class Sources:
     def put(self, field: Field, on: Tensor | None = None) -> Sources:
         """Put them into another view of the field; errors that both have stay as they are.
 
-        Where time is cut otherwise there, ``on`` tells in which pieces each source is active.
+        Where data are cut otherwise there, ``on`` tells how active each source is in the pieces.
         """
         new = Sources.at(
             field, self.places, self.factors, self.noise, self.on if on is None else on
@@ -92,7 +93,7 @@ class Sources:
 
     @property
     def columns_on(self) -> Tensor:
-        """Pieces of time in which each column of the decoder is there, (m o, n_pieces)."""
+        """How active each column of the decoder is in each piece, (m o, n_pieces)."""
         return self.on.repeat_interleave(self.factors.shape[2], 0)
 
     @property

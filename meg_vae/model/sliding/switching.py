@@ -57,8 +57,7 @@ class Look:
         groups = [[k for k, g in enumerate(number) if g == own] for own in range(max(number) + 1)]
         view = self.at(groups)
         view = replace(view, data=replace(view.data, choice=self.choice, members=tuple(number)))
-        on = active[:, [own[0] for own in groups]]
-        return Switched(view, sources.put(view.field.moved(sources.motion), on))
+        return Switched.in_view(view, sources, active)
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,12 @@ class Switched:
 
     view: View
     sources: Sources
+
+    @classmethod
+    def in_view(cls, view: View, sources: Sources, active: Tensor) -> Switched:
+        """Put sources, active in pieces (m, N), into a view whose runs tell these apart."""
+        first = [view.data.members.index(run) for run in range(view.data.n_pieces)]
+        return cls(view, sources.put(view.field.moved(sources.motion), active[:, first]))
 
     @property
     def active(self) -> Tensor:
@@ -187,7 +192,7 @@ def _tried(
     before = now.active
     there = look.put(new, active, before)
     data, field = there.view.data, there.view.field
-    old = look.put(now.sources, before, active).sources
+    old = Switched.in_view(there.view, now.sources, before).sources
     trial = settle(data, there.sources, field, FIRM)
     gain = data.n / 2 * float(whiten(data, old).energy - whiten(data, trial).energy)
     gain -= float(data.cost(trial.on).sum() - data.cost(old.on).sum())
