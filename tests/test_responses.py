@@ -133,6 +133,12 @@ def test_the_picture_tells_the_events_apart(events):
     assert (against[:, 2] > against[:, 0]).all()  # blue
     with pytest.raises(ValueError, match="shape"):
         viz.plot_response_evidence(np.zeros((2, 3)), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="NaN"):
+        viz.plot_response_evidence([[np.nan, 1.0]], [[True, False]])
+    with pytest.raises(ValueError, match="names has 2 entries for 1"):
+        viz.plot_response_evidence([[2.0, 1.0]], [[True, False]], names=["a", "b"])
+    with pytest.raises(ValueError, match="responses has 1 entries for 2"):
+        viz.plot_response_evidence([[2.0, 1.0]], [[True, False]], responses=["a"])
     few = viz.plot_response_evidence([[5.0, -2.0]], [[True, False]], responses=["left", "right"])
     assert [text.get_text() for text in few.get_xticklabels()] == ["left", "right"]
 

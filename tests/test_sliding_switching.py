@@ -374,3 +374,9 @@ def test_growth_in_one_stretch_of_many_is_its_own(number):
     assert found[0][0] == pytest.approx(found[1][0], rel=0.02)  # the scales that are tried
     assert found[0][1] == pytest.approx(found[1][1], rel=0.2)
     assert found[0][0] > 10
+
+
+@pytest.mark.parametrize("name", ["switching", "white"])
+def test_what_is_neither_true_nor_false_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}='maybe'"):
+        SlidingVAE().fit(bump, GRID, np.ones((len(T), 30)), **{name: "maybe"})

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_swing
+from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_option, check_swing
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.sliding.field import Extended, Field, Places
 from meg_vae.model.sliding.fit import Fit, fit_places
@@ -200,6 +200,8 @@ class SlidingVAE:
             If a shape, an entry or an option is wrong.
         """
         places, spacing = self._check(grid)
+        check_option("white", white, (True, False))
+        check_option("switching", switching, (True, False))
         if not (extended is None or isinstance(extended, Extended)):
             raise TypeError(
                 f"extended={extended!r} must tell of sources that are larger than a point, as "

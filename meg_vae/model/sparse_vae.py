@@ -189,6 +189,7 @@ class SparseVAE(RowSparseModel):
         if n_effective is not None:
             check_positive("n_effective", n_effective)
         check_stretches(stretches, data.shape[1])
+        check_option("white", white, (True, False))
         check_noise_samples(n_noise, self.noise_variance)
         if self.solver == "gradient" and np.isfinite(n_noise):
             raise ValueError(f"n_noise={n_noise!r} needs solver='exact'.")

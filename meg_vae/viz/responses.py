@@ -54,7 +54,14 @@ def plot_response_evidence(
             "evidence and active must have the shape (n_sources, n_responses), got "
             f"{values.shape} and {on.shape}."
         )
+    if not np.isfinite(values).all():
+        raise ValueError("evidence holds NaN or infinite values; leave those responses out.")
     n_sources, n_responses = values.shape
+    names = [f"Source {k + 1}" for k in range(n_sources)] if names is None else list(names)
+    if len(names) != n_sources:
+        raise ValueError(f"names has {len(names)} entries for {n_sources} sources.")
+    if responses is not None and len(responses) != n_responses:
+        raise ValueError(f"responses has {len(responses)} entries for {n_responses} responses.")
     width = 3.2 + min(0.3 * n_responses, 7.0)
     ax = open_axes(ax, (1, 1), (width, 1.7 + 0.42 * max(n_sources, 2)))[0, 0]
     ax.set_xlabel("Response")
@@ -74,7 +81,6 @@ def plot_response_evidence(
     )
     rows, columns = np.nonzero(on)
     ax.plot(columns + 1, rows, ".", color="0.1", markersize=max(2.0, 6.0 - n_responses / 40))
-    names = [f"Source {k + 1}" for k in range(n_sources)] if names is None else names
     ax.set(yticks=range(n_sources), yticklabels=names)
     if responses is not None and n_responses <= 12:
         ax.set_xticks(range(1, n_responses + 1), responses, rotation=30, ha="right")
