@@ -328,6 +328,7 @@ def test_methods_are_placed_where_they_see_sources(comparison):
 
 def test_results_show_themselves(bare, comparison):
     html = bare._repr_html_()
+    assert bare._repr_mimebundle_()["text/html"] == html  # and not scikit-learn's list of options
     assert f"{len(bare.sources_)} sources of {bare.min_log_evidence:g} nats" in html
     for row in bare.sources_.itertuples():
         assert f"<td>{row.peak_nAm:.1f}</td>" in html

@@ -95,6 +95,10 @@ class SourcePictures:
         lead = f"{count} of {self.min_log_evidence:g} nats of log evidence or more"
         return box(name, lead, facts, sources_table(self.sources_))
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        """Show the result in a notebook, where scikit-learn would show the options."""
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
     def plot_sources(
         self,
         *,
