@@ -36,6 +36,7 @@ from talk_common import Out, Quick, run, write
 from tqdm import tqdm
 
 from meg_vae import VAEInverse
+from meg_vae.datasets.noise import symmetric_roots
 from meg_vae.viz.style import PALETTE
 
 SHARES = (0.60, 0.25, 0.05)  # of all events; the rest is nothing
@@ -49,20 +50,18 @@ Seeds = Annotated[int, typer.Option(help="Recordings of each head.")]
 Jobs = Annotated[int, typer.Option(help="Processes; -1 takes all processors.")]
 
 
-def whitening(name: str) -> tuple[np.ndarray, np.ndarray, mne.Info]:
-    """The whitener of single trials, its inverse, and an info of 200 Hz."""
+def whitening(name: str) -> tuple[np.ndarray, np.ndarray, int, mne.Info]:
+    """The whitener of single trials, its inverse, their rank, and an info of 200 Hz."""
     here = head(name)
-    options = {"pca": True, "return_colorer": True, "verbose": "error"}
-    whitener, _, colorer = mne.cov.compute_whitener(here.noise_cov, here.info, **options)
-    return whitener, colorer, _at_rate(here.info)
+    return *symmetric_roots(here.noise_cov, here.info), _at_rate(here.info)
 
 
 def spikes(name: str, n: int, seed: int) -> tuple[list[mne.Evoked], np.ndarray, np.ndarray]:
     """Events, the places of their sources, and which source each has (the last: none)."""
     rng = np.random.default_rng([seed, HEADS.index(name), n])
-    whitener, colorer, info = whitening(name)
+    whitener, colorer, rank, info = whitening(name)
     places, fields = _fields(name, len(SHARES), rng)
-    fields = fields / np.linalg.norm(whitener @ fields, axis=0) * len(whitener) ** 0.5
+    fields = fields / np.linalg.norm(whitener @ fields, axis=0) * rank**0.5
     counts = np.round(np.multiply(SHARES, n)).astype(int)
     kinds = np.repeat(np.arange(len(SHARES) + 1), [*counts, n - counts.sum()])
     rng.shuffle(kinds)
@@ -118,10 +117,10 @@ def rest_rows(name: str, seed: int) -> list[dict]:
     warnings.simplefilter("ignore")
     rng = np.random.default_rng([seed, HEADS.index(name), 9])
     here = head(name)
-    whitener, colorer, info = whitening(name)
+    whitener, colorer, rank, info = whitening(name)
     places, fields = _fields(name, 2, rng)
     n = round(60 * MINUTES * SFREQ)
-    size = np.linalg.norm(whitener @ fields, axis=0) / len(whitener) ** 0.5
+    size = np.linalg.norm(whitener @ fields, axis=0) / rank**0.5
     t, noise = np.arange(n) / SFREQ, rng.standard_normal
     drift = np.cumsum(noise((2, n)) * 0.05 / SFREQ**0.5, axis=1)  # rhythms whose phase wanders
     waves = 2**0.5 * np.cos(2 * np.pi * np.array(FREQUENCIES)[:, None] * t + 2 * np.pi * drift)

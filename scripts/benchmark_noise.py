@@ -33,6 +33,7 @@ from talk_common import Out, Quick, run, write
 from tqdm import tqdm
 
 from meg_vae import VAEInverse
+from meg_vae.datasets.noise import symmetric_roots
 from meg_vae.datasets.simulation import event_related, fixed_dipole, place_sources, record
 from meg_vae.files import whole_file
 from meg_vae.viz.style import PALETTE
@@ -77,10 +78,9 @@ def recording(
     gain = np.einsum("kda,ka->dk", here.exact(here.rr[chosen]), here.nn[chosen])
     options = {"snr_db": np.inf, "nave": NAVE, "random_state": rng}  # amplitudes as for 10 dB
     evoked, amplitude = record(gain, courses, here.info, here.noise_cov, **options)
-    whitener, _ = mne.cov.compute_whitener(here.noise_cov, here.info, pca=True, verbose="error")
-    colorer = np.linalg.pinv(whitener)
+    colorer = symmetric_roots(here.noise_cov, here.info)[1]
     size = 0.0 if level is None else 10 ** ((level - 10) / 20)
-    E = coloured(kind, len(whitener), len(times), SFREQ, rng, MARGIN)
+    E = coloured(kind, len(colorer), len(times), SFREQ, rng, MARGIN)
     evoked.data = size * evoked.data + colorer @ E / NAVE**0.5
     if kind.startswith("low-pass"):
         with evoked.info._unlock():
@@ -88,7 +88,7 @@ def recording(
     cov = here.noise_cov.copy()
     cov["nfree"] = 0  # exact
     if n_cov:
-        B = colorer @ coloured(kind, len(whitener), n_cov, SFREQ, rng, MARGIN)
+        B = colorer @ coloured(kind, len(colorer), n_cov, SFREQ, rng, MARGIN)
         cov = mne.Covariance(B @ B.T / n_cov, cov.ch_names, [], cov["projs"], nfree=n_cov)
     sources = zip(here.rr[chosen], here.nn[chosen], size * amplitude, strict=True)
     truth = [fixed_dipole(evoked.times, *source) for source in sources] if size else []

@@ -11,6 +11,7 @@ import mne
 import numpy as np
 from benchmark_places_heads import APART, NAVE, SAMPLE, SECOND, SFREQ, TEMPLATE, head
 
+from meg_vae.datasets.noise import symmetric_roots
 from meg_vae.datasets.simulation import place_sources, record
 
 HEADS = (f"{TEMPLATE}oct5", SAMPLE, SECOND)
@@ -55,21 +56,14 @@ def rhythms(
     here = head(name)
     places, fields = _fields(name, len(frequencies), rng)
     waves, z = _waves(frequencies, coherence, rng)
-    whitener, _, rank, colorer = mne.cov.compute_whitener(
-        here.noise_cov,
-        here.info,
-        pca=True,
-        return_rank=True,
-        return_colorer=True,
-        verbose="error",
-    )
+    whitener, colorer, rank = symmetric_roots(here.noise_cov, here.info)
     power = np.square(whitener @ fields).sum(0) / rank
     waves = waves * np.sqrt(10 ** (snr_db / 10) / power)[:, None]
     if silent is not None:
         waves[:, silent] = 0.0
     parts = []
     for signal in (waves, 0.0 * waves):
-        noise = colorer @ rng.standard_normal((N_EPOCHS, rank, N_TIMES))
+        noise = colorer @ rng.standard_normal((N_EPOCHS, len(colorer), N_TIMES))
         epochs = mne.EpochsArray(fields @ signal + noise, _at_rate(here.info), verbose="error")
         parts.append(epochs.add_proj(here.noise_cov["projs"]).apply_proj(verbose="error"))
     return *parts, places, z

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from mne.beamformer import apply_lcmv
-from mne.cov import compute_whitener
 from mne.minimum_norm import apply_inverse, make_inverse_operator
 
 from meg_vae import VAEInverse, compare, datasets
@@ -19,6 +18,7 @@ from meg_vae.comparison import METHODS, METRICS, Method, register
 from meg_vae.comparison.comparison import DEFAULT
 from meg_vae.comparison.methods import FAMILIES, registry, scanning
 from meg_vae.comparison.methods.conversions import at_nearest_positions
+from meg_vae.datasets.noise import symmetric_roots
 from meg_vae.meg.leadfield import make_leadfield
 
 QUICK = ["vae", "irmxne", "sloreta", "dspm", "vae_grid"]
@@ -625,16 +625,8 @@ def epochs(on_grid):
     rng = np.random.default_rng(0)
     evoked = on_grid.evoked
     signal = whole_field(on_grid)
-    _, _, rank, colorer = compute_whitener(
-        on_grid.noise_cov,
-        evoked.info,
-        picks=np.arange(len(evoked.ch_names)),
-        pca=True,
-        return_rank=True,
-        return_colorer=True,
-        verbose="error",
-    )
-    noise = colorer @ rng.standard_normal((40, rank, len(evoked.times)))
+    _, colorer, _ = symmetric_roots(on_grid.noise_cov, evoked.info)
+    noise = colorer @ rng.standard_normal((40, len(colorer), len(evoked.times)))
     epochs = mne.EpochsArray(signal + noise, evoked.info, tmin=evoked.tmin, verbose="error")
     return epochs
 

@@ -19,6 +19,7 @@ from scipy.spatial.distance import pdist
 
 from meg_vae import datasets
 from meg_vae.datasets.cache import MANIFEST, cache_dir, cached_folder
+from meg_vae.datasets.noise import symmetric_roots
 from meg_vae.datasets.simulation import event_related, place_sources, simulate
 from meg_vae.datasets.template import cortex_vertices
 
@@ -58,6 +59,14 @@ def whitener_of(recording):
     )
     assert rank == len(whitener) == 303
     return np.sqrt(recording.evoked.nave) * whitener
+
+
+def test_noise_is_coloured_by_roots_that_no_sign_of_an_eigenvector_changes(case):
+    whitener, colorer, rank = symmetric_roots(case.noise_cov, case.evoked.info)
+    size = np.abs(case.noise_cov.data).max()
+    np.testing.assert_allclose(colorer @ colorer, case.noise_cov.data, atol=1e-9 * size)
+    np.testing.assert_allclose(colorer, colorer.T, atol=1e-9 * size**0.5)
+    assert np.trace(whitener @ colorer) == pytest.approx(rank) == 303
 
 
 def fields_of(recording):

@@ -15,6 +15,7 @@ from meg_vae.comparison import Recipe, read_recipe, simulate, simulate_recording
 from meg_vae.comparison.recipes import make_recipe
 from meg_vae.comparison.sensors import displaced
 from meg_vae.datasets.helmet import helmet_info
+from meg_vae.datasets.noise import symmetric_roots
 from meg_vae.datasets.time_courses import correlate
 
 SMALL = {"spacing": "ico3", "grid": "same"}
@@ -275,15 +276,8 @@ def _write_noise(head, fname, kind):
     """Write noise of one trial, 2 s of it in all, as averages, epochs or raw data."""
     rng = np.random.default_rng(0)
     info = mne.create_info(head.evoked.ch_names, 200.0, head.evoked.get_channel_types())
-    _, _, rank, colorer = compute_whitener(
-        head.noise_cov,
-        head.evoked.info,
-        pca=True,
-        return_rank=True,
-        return_colorer=True,
-        verbose="error",
-    )
-    data = colorer @ rng.standard_normal((4, rank, 120))
+    _, colorer, _ = symmetric_roots(head.noise_cov, head.evoked.info)
+    data = colorer @ rng.standard_normal((4, len(colorer), 120))
     with mne.utils.use_log_level("error"):
         if kind == "raw":
             mne.io.RawArray(np.concatenate(data, axis=1), info).save(fname)

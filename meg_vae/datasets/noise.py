@@ -46,6 +46,40 @@ def noise_covariance(
     return mne.Covariance((data + data.T) / 2, info.ch_names, [], projs, nfree=0)
 
 
+def symmetric_roots(
+    noise_cov: mne.Covariance, info: mne.Info
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Take the roots of a noise covariance that are the same on every machine.
+
+    Noise that is drawn along eigenvectors has their signs, which depend on the processor; a
+    symmetric root has none.
+
+    Parameters
+    ----------
+    noise_cov : mne.Covariance
+        Covariance of single trials.
+    info : mne.Info
+        Measurement info of all its channels, with the projectors of the data.
+
+    Returns
+    -------
+    whitener, colorer : array, shape (n_channels, n_channels)
+        Roots of the inverse, and of the covariance.
+    rank : int
+        Their rank.
+    """
+    whitener, _, rank, colorer = mne.cov.compute_whitener(
+        noise_cov,
+        info,
+        picks=np.arange(len(info.ch_names)),
+        pca=False,
+        return_rank=True,
+        return_colorer=True,
+        verbose="warning",
+    )
+    return whitener, colorer, int(rank)
+
+
 def _projector(projs: list[mne.Projection], ch_names: list[str]) -> np.ndarray:
     """Make the matrix that takes the projectors' fields out of all channels."""
     fields = np.zeros((len(ch_names), len(projs)))

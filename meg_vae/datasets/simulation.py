@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mne
 import numpy as np
-from mne.cov import compute_whitener
+
+from meg_vae.datasets.noise import symmetric_roots
 
 # Without noise there is no ratio to set the amplitude by, so it is set as for this one.
 NOISELESS_SNR_DB = 10.0
@@ -215,21 +216,14 @@ def record(
     comment = f"{n_sources} simulated source{'' if n_sources == 1 else 's'}"
     evoked = mne.EvokedArray(empty, info, tmin, comment, nave, verbose="warning")
     evoked.add_proj(noise_cov["projs"], verbose="warning")
-    whitener, _, rank, colorer = compute_whitener(
-        noise_cov,
-        evoked.info,
-        pca=True,
-        return_rank=True,
-        return_colorer=True,
-        verbose="warning",
-    )
+    whitener, colorer, rank = symmetric_roots(noise_cov, evoked.info)
     level = NOISELESS_SNR_DB if np.isinf(snr_db) else snr_db
     power = rank * n_times * 10.0 ** (level / 10.0)
     amplitude = _scale(np.sqrt(nave) * whitener @ gain, time_courses, power)
     evoked.data = gain @ amplitude
     if np.isfinite(snr_db):
         if noise is None:
-            noise = colorer @ rng.standard_normal((rank, n_times)) / np.sqrt(nave)
+            noise = colorer @ rng.standard_normal(evoked.data.shape) / np.sqrt(nave)
         evoked.data += noise
     return evoked.apply_proj(verbose="warning"), amplitude
 
