@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,8 +24,8 @@ from meg_vae.comparison.recipes import Recipe
 from meg_vae.comparison.running import describe, run_method
 from meg_vae.comparison.simulate import check_recipe, simulate_recording
 from meg_vae.files import whole_file
+from meg_vae.parallel import check_backend, needed, workers
 
-BACKENDS = ("loky", "dask")
 FORMATS = ("csv", "parquet")
 KEY = ["condition", "seed", "method"]
 FIRST = [*KEY, "title", "family", "status", "true_sources", "snr_db", "n_sources"]
@@ -126,10 +124,10 @@ def run_benchmark(
     ModuleNotFoundError
         If dask.distributed is asked for and not installed.
     """
-    _check_backend(backend, scheduler)
+    check_backend(backend, scheduler)
     for condition in protocol.conditions:
         _check(condition, protocol.seeds)
-    with _workers(backend, scheduler, n_jobs) as parallel:
+    with workers(scheduler, n_jobs) as parallel:
         journal = Journal(Path(folder), protocol.digest)
         with journal.opened():
             done = {tuple(row[name] for name in KEY) for row in journal.rows}
@@ -175,16 +173,7 @@ def check_format(file_format: str) -> None:
     if file_format not in FORMATS:
         raise ValueError(f"file_format={file_format!r} must be one of {', '.join(FORMATS)}.")
     if file_format == "parquet":
-        _needs("pyarrow")
-
-
-def _needs(module: str) -> Any:
-    try:
-        return __import__(module)
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"{module} is not installed; pip install 'meg_vae[cluster]'."
-        ) from error
+        needed("pyarrow")
 
 
 def _check(condition: Condition, seeds: tuple[int, ...]) -> None:
@@ -192,33 +181,6 @@ def _check(condition: Condition, seeds: tuple[int, ...]) -> None:
         check_recipe(condition.recipe, list(seeds))
     except ValueError as error:
         raise ValueError(f"condition {condition.name!r}: {error}") from error
-
-
-def _check_backend(backend: str, scheduler: str | None) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r} must be one of {', '.join(BACKENDS)}.")
-    if backend == "loky" and scheduler is not None:
-        raise ValueError(f"scheduler={scheduler!r} needs backend='dask'.")
-    if backend == "dask" and scheduler is None:
-        raise ValueError("backend='dask' needs the address of a scheduler.")
-
-
-@contextmanager
-def _workers(
-    backend: str, scheduler: str | None, n_jobs: int
-) -> Iterator[Callable[..., Iterator[dict[str, Any]]]]:
-    """Give what runs calls in parallel and yields results as they come."""
-    if backend == "loky":
-        with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-            yield joblib.Parallel(return_as="generator_unordered", batch_size=1)
-        return
-    distributed = _needs("distributed")
-    try:
-        client = distributed.Client(scheduler, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
-        raise OSError(f"no dask scheduler answers at {scheduler} ({error}).") from error
-    with client, joblib.parallel_config("dask", client=client):
-        yield joblib.Parallel(return_as="generator_unordered", batch_size=1)
 
 
 def _one(
