@@ -20,6 +20,7 @@ _HOMES = {
     "SlidingVAE": "model.sliding_vae",
     "SparseAutoencoder": "model.sparse_autoencoder",
     "compare": "comparison.comparison",
+    "study": "studies.run",
     "sys_info": "versions",
 }
 _PACKAGES = ("datasets", "viz")

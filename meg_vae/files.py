@@ -6,6 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("csv", "parquet")
 
 
 @contextmanager
@@ -41,3 +47,73 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def needed(module: str) -> Any:
+    """Import what an extra installs.
+
+    Parameters
+    ----------
+    module : str
+        Name of the module.
+
+    Returns
+    -------
+    module : module
+        The module.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it is not installed.
+    """
+    try:
+        return __import__(module)
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"{module} is not installed; pip install 'meg_vae[cluster]'."
+        ) from error
+
+
+def check_format(file_format: str) -> None:
+    """Check a format of tables before anything runs.
+
+    Parameters
+    ----------
+    file_format : "csv" | "parquet"
+        Name of the format.
+
+    Raises
+    ------
+    ValueError
+        If it is not known.
+    ModuleNotFoundError
+        If it needs what is not installed.
+    """
+    if file_format not in FORMATS:
+        raise ValueError(f"file_format={file_format!r} must be one of {', '.join(FORMATS)}.")
+    if file_format == "parquet":
+        needed("pyarrow")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table, whole or not at all.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The table.
+    path : Path
+        The file; its ending, ``.csv`` or ``.parquet``, is its format.
+
+    Returns
+    -------
+    path : Path
+        The file.
+    """
+    with whole_file(path) as part:
+        if path.suffix == ".parquet":
+            table.to_parquet(part, index=False)
+        else:
+            table.to_csv(part, index=False, float_format="%.6g")
+    return path

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import joblib
 
+from meg_vae.files import needed
+
 BACKENDS = ("loky", "dask")
-
-
-def needed(module: str) -> Any:
-    """Import what an extra installs.
-
-    Parameters
-    ----------
-    module : str
-        Name of the module.
-
-    Returns
-    -------
-    module : module
-        The module.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If it is not installed.
-    """
-    try:
-        return __import__(module)
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"{module} is not installed; pip install 'meg_vae[cluster]'."
-        ) from error
 
 
 def check_backend(backend: str, scheduler: str | None) -> None:
@@ -85,7 +62,10 @@ def workers(scheduler: Any, n_jobs: int) -> Iterator[Callable[..., Iterator[Any]
         If dask.distributed is needed and not installed.
     """
     if scheduler is None:
-        with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+        own = joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
+        with own, warnings.catch_warnings():
+            # of a worker that grew, and is replaced before the next task
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             yield joblib.Parallel(return_as="generator_unordered", batch_size=1)
         return
     distributed = needed("distributed")

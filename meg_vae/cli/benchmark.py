@@ -11,8 +11,7 @@ from meg_vae import report
 from meg_vae.cli.progress import bars
 from meg_vae.cli.results import PAGE, say
 from meg_vae.comparison.benchmark import ranking, read_protocol, run_benchmark
-from meg_vae.comparison.benchmark.run import check_format
-from meg_vae.files import whole_file
+from meg_vae.files import check_format, whole_file
 from meg_vae.viz.tables import TOLD, benchmark_table
 
 if TYPE_CHECKING:

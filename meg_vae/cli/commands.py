@@ -291,6 +291,82 @@ def benchmark(
         )
 
 
+@app.command()
+def study(
+    ctx: Context,
+    recordings: Annotated[
+        Path,
+        Argument(
+            metavar="BIDS_ROOT|X.csv|X.toml",
+            help="BIDS dataset with derivatives, table of recordings, or a whole configuration.",
+        ),
+    ],
+    out: o.Out,
+    task: Annotated[str | None, Option(help="Task, of a BIDS dataset.")] = None,
+    session: Annotated[str | None, Option(help="Session, of a BIDS dataset.")] = None,
+    derivatives: Annotated[
+        str | None, Option(metavar="NAME", help="Which derivatives hold the files; else any.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        Option(metavar="NAME", help="A response of the study; may be given several times."),
+    ] = None,
+    tmin: o.Tmin = None,
+    tmax: o.Tmax = None,
+    subjects_dir: o.SubjectsDir = None,
+    space: Annotated[
+        str | None, Option(metavar="auto|surface|affine", help="How places come to fsaverage.")
+    ] = None,
+    rounds: Annotated[
+        int | None, Option(help="Rounds of subjects and group in turn, at most; 3 without it.")
+    ] = None,
+    min_group_evidence: Annotated[
+        float | None, Option(help="Nats that a group source must carry; 3 without it.")
+    ] = None,
+    jobs: Annotated[int, Option(help="Subjects at a time; -1 for one per core.")] = 1,
+    scheduler: Annotated[
+        str | None, Option(metavar="ADDRESS", help="Scheduler of a dask.distributed cluster.")
+    ] = None,
+    file_format: Annotated[str, Option("--format", help="Tables as csv or parquet.")] = "csv",
+    pages: Annotated[bool, Option(help="Write a page for each subject.")] = True,
+    verbose: o.Verbose = False,
+) -> None:
+    """Find the sources of many subjects, and those that they have in common.
+
+    Stopped at any time, the same command goes on where it was. The exit status is 1 where some
+    subjects could not be fitted, and 2 where the study could not begin.
+
+    \b
+    Example:
+      meg-vae study bids --task audio --condition standard --condition deviant -o study
+    """  # noqa: D301 (a backspace keeps the lines below it apart)
+    from meg_vae.cli.study import study as run
+
+    choices = {
+        "task": task,
+        "session": session,
+        "derivatives": derivatives,
+        "conditions": condition or None,
+        "tmin": tmin,
+        "tmax": tmax,
+        "subjects_dir": subjects_dir,
+        "space": space,
+        "rounds": rounds,
+        "min_group_evidence": min_group_evidence,
+    }
+    with _logging(verbose):
+        run(
+            recordings,
+            out,
+            choices,
+            n_jobs=jobs,
+            scheduler=scheduler,
+            file_format=file_format,
+            pages=pages,
+            command=ctx.obj,
+        )
+
+
 def _logging(verbose: bool) -> AbstractContextManager[None]:
     """Let MNE log nothing but warnings, or all."""
     from mne.utils import use_log_level

@@ -2,6 +2,7 @@
 
 - `template`: a head model made from what MNE and nilearn ship, with a model 306-channel helmet.
 - `template_recording`: evoked fields of known sources in that head, at a stated SNR.
+- `simulated_study`: recordings of many heads that share their sources, for `meg_vae.study`.
 - `sample`: MNE's sample dataset (auditory and visual evoked fields), where it is installed.
 
 `Template` is what the first returns and `Recording` what the other two return.
@@ -11,6 +12,15 @@ from __future__ import annotations
 
 from .recordings import Recording, template_recording
 from .sample import sample
+from .study import SimulatedStudy, simulated_study
 from .template import Template, template
 
-__all__ = ["Recording", "Template", "sample", "template", "template_recording"]
+__all__ = [
+    "Recording",
+    "SimulatedStudy",
+    "Template",
+    "sample",
+    "simulated_study",
+    "template",
+    "template_recording",
+]

@@ -3,6 +3,7 @@
 - `localization_report` and `comparison_report`: the page, an `mne.Report`.
 - `Origin`: what was put in, and how, for both.
 - `benchmark_figures` and `benchmark_report`: the figures and the page of a benchmark.
+- `study_pictures`, `study_report` and `subject_pages`: those of a study.
 - `save_report`: writes it, whole or not at all.
 - `localization_pictures` and `comparison_pictures`: its pictures as files.
 """
@@ -14,6 +15,7 @@ from .facts import versions
 from .origin import Origin
 from .pages import comparison_report, localization_report, save_report
 from .pictures import comparison_pictures, localization_pictures
+from .study import study_pictures, study_report, subject_pages
 
 __all__ = [
     "Origin",
@@ -24,5 +26,8 @@ __all__ = [
     "localization_pictures",
     "localization_report",
     "save_report",
+    "study_pictures",
+    "study_report",
+    "subject_pages",
     "versions",
 ]

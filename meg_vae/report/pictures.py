@@ -67,7 +67,7 @@ def localization_pictures(
     folder = Path(folder)
     positions = inverse.filter_.positions
     on_cortex, known = positions.kind == "surface", inverse.ellipsoids()
-    sources = _draw_cortex(
+    sources = draw_cortex(
         lambda head: viz.plot_cortex(
             inverse.sources_,
             truth=truth,
@@ -132,7 +132,7 @@ def comparison_pictures(
     if not all(isinstance(stc, kinds) for stc in comparison.estimates.values()):
         _leave_out("comparison.png", "the source space is no cortical surface")
         return {}
-    grid = _draw_cortex(
+    grid = draw_cortex(
         lambda head: comparison.plot(off_screen=True, **head),
         folder / "comparison.png",
         subject,
@@ -140,7 +140,7 @@ def comparison_pictures(
     )
     if not grid:
         return {}
-    return grid | _draw_cortex(
+    return grid | draw_cortex(
         lambda head: viz.plot_cortex(
             method_places(comparison),
             color_by="method",
@@ -183,7 +183,7 @@ def method_places(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "hemi", "vertno"])
 
 
-def _draw_cortex(
+def draw_cortex(
     draw: Callable[[dict[str, Any]], pyvista.Plotter],
     path: Path | None,
     subject: str | None,
@@ -191,7 +191,24 @@ def _draw_cortex(
     *,
     page: Path | None = None,
 ) -> dict[str, Path]:
-    """Draw on the cortex where there is one, else warn and go on: the numbers do not need it."""
+    """Draw on the cortex where there is one, else warn and go on: the numbers do not need it.
+
+    Parameters
+    ----------
+    draw : callable
+        Draws, given ``subject`` and ``subjects_dir`` by name.
+    path, page : Path | None
+        The PNG file, and the page that turns the brain.
+    subject : str | None
+        Name of the subject.
+    subjects_dir : path-like | None
+        FreeSurfer folder; None takes MNE's setting.
+
+    Returns
+    -------
+    files : dict of Path
+        Those that were written, by the stem of their names.
+    """
     name = (path or page).name
     found = get_subjects_dir(subjects_dir, raise_error=False)
     if subject is None or found is None:

@@ -216,6 +216,40 @@ STYLE = """
 .facts th { font-weight: 600; white-space: nowrap; padding-right: 1.5em; }
 """
 
+STUDY = """<p>Each subject was fitted by itself; the places of sources that subjects share then
+became the prior of their places, and subjects and group were fitted in turn. Log evidence is that of one
+source of the group over as many sources of its subjects; 3 nats are odds of 20 to 1. The spread is
+the standard deviation between subjects along each axis; it holds anatomy, its match to fsaverage,
+and what differs in function. Places of subjects are those that their own data say.</p>"""
+
+STUDY_PICTURES = {
+    "group": (
+        "Sources of all subjects",
+        "fsaverage as glass. A ball is a source of one subject; an ellipsoid holds 95 % of the "
+        "places that subjects are predicted to have.",
+    ),
+    "occurrence": (
+        "Share of subjects with a source nearby",
+        "Each source smoothed by 10 mm (standard deviation), in percent of the largest share.",
+    ),
+    "presence": (
+        "Who has which source",
+        "Log evidence and prior together beyond what is asked of a source; empty: not there.",
+    ),
+    "amplitudes": (
+        "How strong the sources are",
+        "A line for each subject, a dash at the median of those in which the source is active.",
+    ),
+}
+
+CONTRASTS = """<p>Amplitudes: mean difference of their logarithms (nepers) in subjects that have the
+source in both conditions. Presence: difference between shares of the subjects; its log evidence is
+what all responses together say for a source that is active in one of the two alone. p from
+exchanging conditions within subjects, or subjects between groups (9,999 times at most), corrected
+for several sources by the false discovery rate.</p>"""
+
+COURSES = "Along the direction of its peak."
+
 # A click on a heading, or Enter when it has the focus, sorts the rows; a second one turns them.
 SORTING = """
 if (!window.sortsNumbers) {

@@ -76,8 +76,9 @@ def plot_cortex(
         Where sources may be, drawn as ellipsoids that hold 95 % of a normal distribution, in the
         glass brain: its mean ``x_mm``, ``y_mm``, ``z_mm`` and its covariance ``cov_xx``,
         ``cov_xy``, ``cov_xz``, ``cov_yy``, ``cov_yz``, ``cov_zz`` (mm²).
-    color_by : "peak_nAm" | "sd_nAm" | "log_evidence" | "peak_s" | "method"
-        The column that colours the spheres; a method has a colour of its own.
+    color_by : "peak_nAm" | "sd_nAm" | "log_evidence" | "peak_s" | "method" | "group_source"
+        The column that colours the spheres; a method, or a source of a group, has a colour of its
+        own.
     size_by : str | None
         The column that the area of a sphere follows; ``None`` makes all alike.
     source_size : float

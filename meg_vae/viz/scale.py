@@ -92,7 +92,7 @@ class Categories:
         names = tuple(dict.fromkeys(map(str, values)))
         if len(names) > len(PALETTE):
             raise ValueError(
-                f"sources has {len(names)} methods; at most {len(PALETTE)} can be told apart by "
+                f"sources has {len(names)} names; at most {len(PALETTE)} can be told apart by "
                 "colour, so draw fewer."
             )
         return cls(names)

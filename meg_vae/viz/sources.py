@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PATCH = Key("estimate, a patch", "patch", PAINT)
 REGION_KEY = Key("95 % region", "patch", REGION)
+NAMES = ("method", "group_source")  # measures that are names, each with a colour of its own
 COVARIANCE = ("cov_xx", "cov_xy", "cov_xz", "cov_yy", "cov_yz", "cov_zz")
 
 
@@ -121,7 +122,7 @@ def source_scene(
 def _source_keys(
     scale: ColourScale | Categories, sources: pd.DataFrame, large: np.ndarray
 ) -> list[Key]:
-    """Return the legend of the sources: points and patches, or a line for each method."""
+    """Return the legend of the sources: points and patches, or a line for each name."""
     if sources.empty:
         return []
     if isinstance(scale, Categories):
@@ -133,9 +134,9 @@ def colour_scale(
     sources: pd.DataFrame, color_by: str, clim: tuple[float, float] | None
 ) -> tuple[ColourScale | Categories, np.ndarray]:
     """Return the colours of the sources, and the value of each."""
-    if color_by == "method":
-        names = Categories.of(sources["method"])
-        return names, names.numbers(sources["method"])
+    if color_by in NAMES:
+        names = Categories.of(sources[color_by])
+        return names, names.numbers(sources[color_by])
     values = sources[color_by].to_numpy(float)
     return ColourScale.around(values, from_zero=color_by in FROM_ZERO, clim=clim), values
 
@@ -200,10 +201,10 @@ def check_measure(name: str, column: str | None, sources: pd.DataFrame) -> None:
         raise TypeError(f"sources must be a pandas.DataFrame; got {type(sources).__name__}.")
     if column is None and name == "size_by":
         return
-    known = [key for key in MEASURES if key != "method" or name == "color_by"]
+    known = [key for key in MEASURES if key not in NAMES or name == "color_by"]
     if column not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {column!r}.")
     if column not in sources:
         raise ValueError(f"{name}={column!r}: sources has no such column.")
-    if column != "method" and not np.isfinite(sources[column].to_numpy(float)).all():
+    if column not in NAMES and not np.isfinite(sources[column].to_numpy(float)).all():
         raise ValueError(f"{name}={column!r}: sources has values there that are not finite.")

@@ -28,6 +28,7 @@ MEASURES = {
     "log_evidence": "Log evidence (nats)",
     "peak_s": "Time of the peak (s)",
     "method": "Method",
+    "group_source": "Group source",
 }
 #: Measures whose colour scale starts at zero.
 FROM_ZERO = ("peak_nAm", "sd_nAm", "log_evidence")

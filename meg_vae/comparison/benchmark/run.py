@@ -23,10 +23,9 @@ from meg_vae.comparison.methods import METHODS, Method
 from meg_vae.comparison.recipes import Recipe
 from meg_vae.comparison.running import describe, run_method
 from meg_vae.comparison.simulate import check_recipe, simulate_recording
-from meg_vae.files import whole_file
-from meg_vae.parallel import check_backend, needed, workers
+from meg_vae.files import check_format, write_table
+from meg_vae.parallel import check_backend, workers
 
-FORMATS = ("csv", "parquet")
 KEY = ["condition", "seed", "method"]
 FIRST = [*KEY, "title", "family", "status", "true_sources", "snr_db", "n_sources"]
 
@@ -66,16 +65,10 @@ class Benchmark:
             ``results`` and ``summary``.
         """
         check_format(file_format)
-        written = []
-        for name, table in (("results", self.table), ("summary", self.summary)):
-            path = Path(folder) / f"{name}.{file_format}"
-            with whole_file(path) as part:
-                if file_format == "parquet":
-                    table.to_parquet(part, index=False)
-                else:
-                    table.to_csv(part, index=False, float_format="%.6g")
-            written.append(path)
-        return written
+        return [
+            write_table(table, Path(folder) / f"{name}.{file_format}")
+            for name, table in (("results", self.table), ("summary", self.summary))
+        ]
 
 
 @verbose
@@ -153,27 +146,6 @@ def run_benchmark(
                     bar.update()
         table = _table(journal.rows, protocol)
     return Benchmark(protocol, table, summarize(table, protocol))
-
-
-def check_format(file_format: str) -> None:
-    """Check a file format before anything runs.
-
-    Parameters
-    ----------
-    file_format : str
-        Name of the format.
-
-    Raises
-    ------
-    ValueError
-        If it is not known.
-    ModuleNotFoundError
-        If it needs what is not installed.
-    """
-    if file_format not in FORMATS:
-        raise ValueError(f"file_format={file_format!r} must be one of {', '.join(FORMATS)}.")
-    if file_format == "parquet":
-        needed("pyarrow")
 
 
 def _check(condition: Condition, seeds: tuple[int, ...]) -> None:

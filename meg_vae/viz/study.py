@@ -1,0 +1,179 @@
+"""What subjects of a study have in common: where, in whom, and how strong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+
+from .cortex import plot_cortex
+from .figures import open_axes, say
+from .style import PALETTE, SEQUENTIAL
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import pyvista
+    from matplotlib.axes import Axes
+
+    from .flat import FlatPicture
+
+PLACE = ("x_mm", "y_mm", "z_mm")
+ALONE = "sources of one subject alone"
+MOST = len(PALETTE) - 1  # group sources that have a colour of their own
+
+
+def group_names(group: pd.DataFrame) -> list[str]:
+    """Name the sources of a group: by number, hemisphere and place.
+
+    Parameters
+    ----------
+    group : pandas.DataFrame
+        As ``Study.group``.
+
+    Returns
+    -------
+    names : list of str
+        Such as "1: left (-42, -22, 8) mm".
+    """
+    return [
+        f"{row.source + 1}: {'left' if row.x_mm < 0 else 'right'} "
+        f"({row.x_mm:.0f}, {row.y_mm:.0f}, {row.z_mm:.0f}) mm"
+        for row in group.itertuples()
+    ]
+
+
+def plot_group(
+    sources: pd.DataFrame,
+    group: pd.DataFrame,
+    *,
+    subject: str,
+    subjects_dir: str | PathLike,
+    **kwargs: Any,
+) -> pyvista.Plotter | FlatPicture:
+    """Draw the sources of all subjects in the glass brain of fsaverage.
+
+    Parameters
+    ----------
+    sources : pandas.DataFrame
+        As ``Study.sources``; each has the colour of its group source.
+    group : pandas.DataFrame
+        As ``Study.group``; an ellipsoid about each holds 95 % of what subjects are predicted to
+        have.
+    subject : str
+        Name of fsaverage's folder.
+    subjects_dir : path-like
+        The FreeSurfer folder that holds it.
+    **kwargs : dict
+        As for `plot_cortex`.
+
+    Returns
+    -------
+    plotter : pyvista.Plotter | FlatPicture
+        As `plot_cortex` returns it.
+    """
+    names = group_names(group)[:MOST]
+    columns = {f"fs_{axis}": axis for axis in PLACE}
+    drawn = pd.DataFrame(columns=[*PLACE, "hemi", "group_source"])
+    if len(sources):
+        drawn = sources[list(columns)].rename(columns=columns)
+        of = sources["group_source"].to_numpy(int)
+        drawn["hemi"] = np.where(drawn["x_mm"] < 0, "lh", "rh")
+        drawn["group_source"] = [names[k] if 0 <= k < len(names) else ALONE for k in of]
+        order = drawn["group_source"].map({name: k for k, name in enumerate([*names, ALONE])})
+        drawn = drawn.assign(order=order).sort_values("order", kind="stable").drop(columns="order")
+    spheres = group[list(PLACE)].assign(
+        **{f"cov_{pair}": 0.0 for pair in ("xy", "xz", "yz")},
+        **{f"cov_{axis * 2}": group["spread_mm"] ** 2 for axis in "xyz"},
+    )
+    options = {"surface": "glass", "source_size": 3.0, "ellipsoids": spheres} | kwargs
+    return plot_cortex(
+        drawn, subject=subject, subjects_dir=subjects_dir, color_by="group_source", **options
+    )
+
+
+def plot_presence(presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Plot which subjects have which source of the group, and how clearly.
+
+    Parameters
+    ----------
+    presence, group : pandas.DataFrame
+        As in ``Study``.
+    ax : matplotlib.axes.Axes | None
+        Where to plot; None opens a figure.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        A row for each group source and a column for each subject; empty where it has none.
+    """
+    subjects = list(dict.fromkeys(presence["subject"]))
+    width = 3.4 + min(0.32 * max(len(subjects), 4), 9.0)
+    ax = open_axes(ax, (1, 1), (width, 1.8 + 0.42 * max(len(group), 2)))[0, 0]
+    ax.grid(visible=False)
+    if not len(group):
+        say(ax, "no source that subjects have in common")
+        return ax
+    odds = presence.pivot(index="source", columns="subject", values="log_odds")[subjects]
+    values = odds.to_numpy(float)
+    top = float(np.nanmax(values, initial=10.0))
+    image = ax.imshow(
+        np.ma.masked_invalid(values).clip(1.0, None),
+        cmap=SEQUENTIAL,
+        norm=LogNorm(1.0, max(top, 10.0)),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    ax.set(yticks=range(len(group)), yticklabels=group_names(group))
+    step = max(1, len(subjects) // 30)
+    ax.set_xticks(range(0, len(subjects), step), subjects[::step], rotation=90)
+    ax.figure.colorbar(image, ax=ax, label="Log odds of presence (nats)")
+    return ax
+
+
+def plot_amplitudes(
+    amplitudes: pd.DataFrame, group: pd.DataFrame, *, axes: Any = None
+) -> np.ndarray:
+    """Plot how strong each source of the group is, in each subject and condition.
+
+    Parameters
+    ----------
+    amplitudes, group : pandas.DataFrame
+        As in ``Study``.
+    axes : array of Axes | None
+        Where to plot, one for each group source; None opens a figure.
+
+    Returns
+    -------
+    axes : ndarray of matplotlib.axes.Axes
+        A line joins the conditions in which a subject has the source; how many lack it is told.
+    """
+    n = max(len(group), 1)
+    columns = min(n, 4)
+    shape = -(-n // columns), columns
+    axes = open_axes(axes, shape, (2.6 * columns + 0.6, 2.7 * shape[0]))
+    for ax in axes.flat[len(group) :]:
+        ax.set_axis_off()
+    if not len(group):
+        say(axes.flat[0], "no source that subjects have in common")
+        return axes
+    for k, (ax, name) in enumerate(zip(axes.flat, group_names(group), strict=False)):
+        own = amplitudes[amplitudes["source"] == k]
+        conditions = list(dict.fromkeys(own["condition"]))
+        peaks = own.pivot(index="subject", columns="condition", values="peak_nAm")[conditions]
+        active = own.pivot(index="subject", columns="condition", values="active")[conditions]
+        shown = peaks.where(active.astype(bool))
+        colour = PALETTE[k % len(PALETTE)]
+        ax.plot(range(len(conditions)), shown.T.to_numpy(float), "-o", color=colour, alpha=0.45)
+        ax.plot(range(len(conditions)), shown.median(), "_", color="0.1", markersize=18)
+        lacking = shown.isna().sum()
+        ticks = [
+            f"{one}\n{lacking[one]} without" if lacking[one] else str(one) for one in conditions
+        ]
+        ax.set_xticks(range(len(conditions)), ticks)
+        ax.set(title=name, xlim=(-0.5, len(conditions) - 0.5), ylim=(0, None))
+        if k % columns == 0:
+            ax.set_ylabel("Peak (nAm)")
+    return axes
