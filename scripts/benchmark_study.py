@@ -2,8 +2,8 @@
 
 Studies of twelve heads, scaled from the template, with two conditions and three group sources that
 subjects have with a spread of 5 mm: all subjects at 0 dB; one of them far weaker; and noise alone.
-What the first round had found, subject by subject, is told beside it. Writes a row per study and group
-source (study.csv), a row per kind (study_summary.csv), and a figure (study.png).
+What the first round had found, subject by subject, is told beside it. Writes a row per study and
+group source (study.csv), a row per kind (study_summary.csv), and a figure (study.png).
 
     python scripts/benchmark_study.py --seeds 5 --alone 20 --jobs 2
 """

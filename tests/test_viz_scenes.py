@@ -242,7 +242,7 @@ def test_methods_have_colours_of_their_own_and_do_not_hide_each_other(where, cor
     assert min(seen[:2]) > 30
     assert seen[2] == 0
     many = table(*[("lh", k) for k in range(8)]).assign(method=list("abcdefgh"))
-    with pytest.raises(ValueError, match="8 methods; at most 7"):
+    with pytest.raises(ValueError, match="8 names; at most 7"):
         viz.plot_cortex(many, color_by="method", **where)
     with pytest.raises(ValueError, match="size_by must be one of"):
         viz.plot_cortex(sources, size_by="method", **where)

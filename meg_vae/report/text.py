@@ -217,10 +217,11 @@ STYLE = """
 """
 
 STUDY = """<p>Each subject was fitted by itself; the places of sources that subjects share then
-became the prior of their places, and subjects and group were fitted in turn. Log evidence is that of one
-source of the group over as many sources of its subjects; 3 nats are odds of 20 to 1. The spread is
-the standard deviation between subjects along each axis; it holds anatomy, its match to fsaverage,
-and what differs in function. Places of subjects are those that their own data say.</p>"""
+became the prior of their places, and subjects and group were fitted in turn. Log evidence is that
+of one source of the group over as many sources of its subjects; 3 nats are odds of 20 to 1. The
+spread is the standard deviation between subjects along each axis; it holds anatomy, its match to
+fsaverage, and what differs in function. Places of subjects are those that their own data say.</p>
+"""
 
 STUDY_PICTURES = {
     "group": (

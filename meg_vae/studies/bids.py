@@ -62,7 +62,9 @@ def members_of_bids(
                 check=False,
             )
             for path in paths:
-                found.setdefault(path.subject, {}).setdefault(name, []).append(path)
+                own = found.setdefault(path.subject, {}).setdefault(name, [])
+                if path.fpath not in [one.fpath for one in own]:  # the dataset holds derivatives
+                    own.append(path)
     told = ", ".join(f"{key} {value}" for key, value in entities.items() if value) or "any task"
     members, problems = [], []
     for subject in sorted(found):

@@ -98,8 +98,10 @@ def members_of_table(table: pd.DataFrame, folder: Path) -> list[Member]:
         )
     if table.empty:
         raise ValueError("the table of recordings has no row.")
-    table = table.astype(object).where(table.notna(), None)
-    rows = [(line, dict(row)) for line, (_, row) in enumerate(table.iterrows(), start=2)]
+    rows = [
+        (line, {name: None if pd.isna(value) else value for name, value in row.items()})
+        for line, row in enumerate(table.to_dict("records"), start=2)
+    ]
     for line, row in rows:
         empty = [name for name in NEEDED if row[name] in (None, "")]
         if empty:

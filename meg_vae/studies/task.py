@@ -81,13 +81,19 @@ def run_task(plan: Plan, member: Member, folder: Path, prior: Prior | None) -> d
             row |= {"status": "failed", "reason": " ".join(str(error).split()) or repr(error)}
         else:
             row |= own | {"status": "ok", "reason": ""}
-    row["warnings"] = list(dict.fromkeys(" ".join(str(one.message).split()) for one in told))
+    row["warnings"] = _said(told)
     row["seconds"] = time.perf_counter() - since
     if inverse is not None:
         inverse.save(folder / f"{member.subject}-vae.h5", overwrite=True)
     with whole_file(folder / f"{member.subject}.json") as part:
         part.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
     return row
+
+
+def _said(told: list[warnings.WarningMessage]) -> list[str]:
+    """List what a fit warned of, each once; what libraries tell their developers is left out."""
+    own = [one for one in told if issubclass(one.category, RuntimeWarning)]
+    return list(dict.fromkeys(" ".join(str(one.message).split()) for one in own))
 
 
 def stamp(member: Member) -> list[list[float]]:
