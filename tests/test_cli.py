@@ -23,6 +23,7 @@ from meg_vae.cli.responses import read_responses
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
 
 CONDITIONS = ("First", "Second")
+QUICK = ["--extent", "point", "--spans", "whole", "--registration", "none"]  # where alone is asked
 PICTURES = {"time_courses.png", "residual.png", "noise.png", "evidence.png", "energy.png"}
 LOCALIZED = {
     *PICTURES,
@@ -64,7 +65,7 @@ def files(recording, tmp_path_factory):
 def finished(files, tmp_path_factory):
     """The folder of a finished run."""
     out = tmp_path_factory.mktemp("finished") / "out"
-    assert main(arguments("localize", files, out)) == 0
+    assert main(arguments("localize", files, out, *QUICK)) == 0
     return out
 
 
@@ -149,7 +150,7 @@ def test_the_dipole_file_is_for_mne(files, finished):
 def test_places_by_the_bem_of_the_forward_model(files, finished, recording, tmp_path, capsys):
     bem, trans = files / "x-bem-sol.fif", files / "x-trans.fif"
     exact = ["--bem", str(bem), "--trans", str(trans)]
-    assert main([*arguments("localize", files, tmp_path / "out"), *exact]) == 0
+    assert main(arguments("localize", files, tmp_path / "out", *QUICK, *exact)) == 0
     assert "95 % radius (mm)" in capsys.readouterr().out
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["inputs"]["bem"]["path"] == str(bem)
@@ -206,7 +207,8 @@ def test_places_that_cannot_be(files, tmp_path, capsys, more, expected):
 
 
 def test_record_of_the_run(files, tmp_path):
-    args = arguments("localize", files, tmp_path / "out", "--loose", "1", "--lowpass", "60")
+    more = ["--loose", "1", "--lowpass", "60", "--registration", "none", "--spans", "whole"]
+    args = arguments("localize", files, tmp_path / "out", *more, "--extent", "point")
     assert main([*args, "--bad", "MEG 0111", "--bad", "MEG 0121"]) == 0
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["command"].startswith("meg-vae localize ")
@@ -325,8 +327,8 @@ def test_noise_alone_gives_no_source(files, recording, tmp_path, capsys):
 
 def test_compare_writes_everything(files, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(arguments("compare", files, out, "--methods", "vae, sloreta")) == 0
-    stcs = {f"{name}-{hemi}.stc" for name in ("vae", "sloreta") for hemi in ("lh", "rh")}
+    assert main(arguments("compare", files, out, "--methods", "vae_grid, sloreta")) == 0
+    stcs = {f"{name}-{hemi}.stc" for name in ("vae_grid", "sloreta") for hemi in ("lh", "rh")}
     assert {path.name for path in out.iterdir()} == stcs | {
         "agreement.csv",
         "comparison.csv",
@@ -334,7 +336,7 @@ def test_compare_writes_everything(files, tmp_path, capsys):
         "run.json",
     }
     table = pd.read_csv(out / "comparison.csv")
-    assert list(table["method"]) == ["vae", "sloreta"]
+    assert list(table["method"]) == ["vae_grid", "sloreta"]
     rows = json.loads((out / "run.json").read_text())["figures"]["methods"]
     assert rows[0]["n_sources"] == table["n_sources"][0]
     assert rows[1]["n_sources"] is None  # a map has no number of sources
@@ -664,13 +666,13 @@ def test_channels_partly_common(files, tmp_path, capsys):
         return mne.pick_channels_forward(forward, names, verbose="error")
 
     edit_forward(folder, fewer)
-    methods = ["--methods", "vae,sloreta"]
+    methods = ["--methods", "vae_grid,sloreta"]
     assert main(arguments("compare", folder, tmp_path / "out", *methods)) == 0
     said = capsys.readouterr().err.splitlines()
     partly = [line for line in said if "using the 250" in line]
     assert len(partly) == 1
     assert partly[0].startswith("meg-vae: warning: ")
-    assert main(arguments("localize", folder, tmp_path / "other")) == 0
+    assert main(arguments("localize", folder, tmp_path / "other", "--positions", "grid")) == 0
     figures = json.loads((tmp_path / "other" / "run.json").read_text())["figures"]
     assert figures["n_channels"] == 250
 
@@ -733,7 +735,7 @@ def test_failing_half_way_leaves_nothing(files, finished, tmp_path, capsys, monk
 
     monkeypatch.setattr("meg_vae.report.localization_pictures", fail)
     for out in (tmp_path / "new" / "deep", old):
-        status = main([*arguments("localize", files, out), "--overwrite"])
+        status = main(arguments("localize", files, out, "--overwrite", "--positions", "grid"))
         said = capsys.readouterr().err
         if isinstance(error, OSError):
             assert status == 2
@@ -796,16 +798,15 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
-def test_status_of_the_process(tmp_path):
+def test_status_of_the_process(tmp_path, capsys):
     done = run("localize", "a", "b", "c", "-o", str(tmp_path / "out"))
     assert done.returncode == 2
     assert (
         done.stderr == "meg-vae: error: there is no file a, which should hold evoked responses.\n"
     )
     assert done.stdout == ""
-    shown = run("localize", "a", "b", "c", "-o", str(tmp_path / "out"), "--verbose")
-    assert "Traceback" in shown.stderr  # where it went wrong, for those who ask
-    assert shown.returncode == 2
+    assert main(["localize", "a", "b", "c", "-o", str(tmp_path / "out"), "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err  # where it went wrong, for those who ask
 
 
 # Real recordings

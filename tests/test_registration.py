@@ -128,7 +128,7 @@ def fitted(case, verbose="error", **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "at .* of .* sources the lead field", RuntimeWarning)
         warnings.filterwarnings("ignore", "no source carries", RuntimeWarning)
-        options = {"spans": "whole"} | options
+        options = {"spans": "whole", "extent": "point"} | options  # registration alone is asked
         return VAEInverse(verbose=verbose, **options).fit(case.evoked, case.forward, case.cov)
 
 
