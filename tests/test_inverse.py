@@ -156,7 +156,8 @@ def test_responses_that_share_their_sources(recording):
     noise = np.linalg.cholesky(recording.noise_cov.data + 1e-30 * np.eye(306))
     second.data = -0.5 * first.data + noise @ rng.standard_normal(first.data.shape) / 20
     second.nave = 400
-    inverse = VAEInverse().fit([first, second], recording.forward, recording.noise_cov)
+    inverse = VAEInverse(extent="point", spans="whole")
+    inverse.fit([first, second], recording.forward, recording.noise_cov)
     assert (distances(inverse.sources_, truth_table(recording)) < 1).all()
     one, two = (inverse.apply(e, pick_ori="vector").data for e in (first, second))
     assert np.corrcoef(one.ravel(), two.ravel())[0, 1] < -0.9
@@ -380,7 +381,7 @@ def test_three_sources_at_10_db_are_found_in_nine_of_ten_seeds():
     hits, zero_hits = 0, 0
     for seed in range(10):
         case = datasets.template_recording(
-            3, 10.0, spacing="oct6", random_state=seed, verbose="error"
+            3, 10.0, spacing="ico3", random_state=seed, verbose="error"
         )
         inverse = VAEInverse().fit(case.evoked, case.forward, case.noise_cov)
         strongest = inverse.sources_.reindex(inverse.sources_["peak_nAm"].abs().nlargest(3).index)

@@ -21,6 +21,7 @@ from meg_vae.viz.labels import source_labels
 from meg_vae.viz.patches import are_patches
 
 NONE = np.zeros(0)
+QUICK = {"spans": "whole", "registration": None}  # when and where the head is are not asked here
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def patchy():
 
 @pytest.fixture(scope="module")
 def found(patchy):
-    inverse = VAEInverse(subjects_dir=patchy.subjects_dir)
+    inverse = VAEInverse(subjects_dir=patchy.subjects_dir, **QUICK)
     return inverse.fit(patchy.evoked, patchy.forward, patchy.noise_cov)
 
 
@@ -195,7 +196,8 @@ def test_an_estimate_fills_its_patches(patchy, found):
 
 def test_a_patch_explains_what_its_dipoles_put_on_the_sensors(patchy, found):
     whole = found.explained_variance()
-    points = VAEInverse(extent="point").fit(patchy.evoked, patchy.forward, patchy.noise_cov)
+    points = VAEInverse(extent="point", **QUICK)
+    points.fit(patchy.evoked, patchy.forward, patchy.noise_cov)
     assert whole > points.explained_variance() - 1
     assert (points.sources_["extent_mm"] == 0).all()
     assert points.sources_["extent_low_mm"].isna().all()
@@ -214,7 +216,7 @@ def test_the_bootstrap_keeps_patches_what_they_are(patchy):
     noise = 0.5 * np.sqrt(patchy.noise_cov.data.diagonal())[:, None]
     trials = patchy.evoked.data + noise * rng.standard_normal((20, *patchy.evoked.data.shape))
     epochs = mne.EpochsArray(trials, patchy.evoked.info, verbose="error").apply_proj()
-    inverse = VAEInverse(registration=None).fit(epochs, patchy.forward, patchy.noise_cov)
+    inverse = VAEInverse(**QUICK).fit(epochs, patchy.forward, patchy.noise_cov)
     assert inverse.sources_["extent_mm"].any()
     sure = inverse.bootstrap(
         epochs, patchy.forward, patchy.noise_cov, n_bootstrap=4, random_state=0
@@ -249,7 +251,8 @@ def test_labels_need_a_fit_and_a_cortex(found):
 
 
 def test_one_extent_for_all(patchy):
-    inverse = VAEInverse(extent=15).fit(patchy.evoked, patchy.forward, patchy.noise_cov)
+    inverse = VAEInverse(extent=15, **QUICK)
+    inverse.fit(patchy.evoked, patchy.forward, patchy.noise_cov)
     np.testing.assert_array_equal(inverse.sources_["extent_mm"], 15)
     np.testing.assert_array_equal(inverse.sources_["extent_low_mm"], 15)
     true = np.array([one.pos[0] for one in patchy.truth])

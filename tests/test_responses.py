@@ -42,7 +42,8 @@ def spikes():
 @pytest.fixture(scope="module")
 def events(spikes):
     epochs, forward, cov = spikes
-    return VAEInverse(extent="point", verbose="error").fit(list(epochs.iter_evoked()), forward, cov)
+    inverse = VAEInverse(extent="point", registration=None, verbose="error")
+    return inverse.fit(list(epochs.iter_evoked()), forward, cov)
 
 
 def kinds_of(inverse, forward):
@@ -74,7 +75,7 @@ def test_each_event_speaks_for_its_source(spikes, events):
 
 def test_all_together_dilute_each_other(spikes, events):
     epochs, forward, cov = spikes
-    whole = VAEInverse(spans="whole", extent="point", verbose="error")
+    whole = VAEInverse(spans="whole", extent="point", registration=None, verbose="error")
     whole.fit(list(epochs.iter_evoked()), forward, cov)
     assert whole.active_.all()
     assert whole.response_evidence_.shape == whole.active_.shape
@@ -197,6 +198,7 @@ WINDOW = ("--tmin", -0.06, "--tmax", 0.085)
 @pytest.mark.filterwarnings("ignore:the cortex is not drawn")
 def test_events_in_the_shell(night, tmp_path, capsys):
     events = ("--events", night / "spikes-eve.fif", "--extent", "point")
+    events += ("--registration", "none")
     assert localize(night, *events, *WINDOW, "-o", tmp_path / "out") == 0
     assert f"Of {len(KINDS)} responses" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "out" / "responses.csv")

@@ -18,6 +18,7 @@ from meg_vae.meg.spans import (
 )
 from meg_vae.report.facts import result_facts
 
+QUICK = {"extent": "point", "registration": None}  # where and how large are not asked here
 BURSTS = ((20, 69), (120, 139))  # first and last samples of 200
 
 
@@ -44,7 +45,8 @@ def bursts():
         random_state=0,
     )
     cov = datasets.template_recording(spacing="ico3", verbose="error").noise_cov
-    return evoked, VAEInverse(verbose="error").fit(evoked, here.forward, cov), rows, here.forward
+    inverse = VAEInverse(verbose="error", **QUICK).fit(evoked, here.forward, cov)
+    return evoked, inverse, rows, here.forward
 
 
 def test_onsets_and_offsets_are_those_of_the_bursts(bursts):
@@ -146,7 +148,7 @@ def test_data_without_time_have_no_onsets(bursts):
     noise = datasets.template_recording(spacing="ico3", verbose="error").noise_cov
     noise = noise.copy()
     noise["data"] = noise["data"] / evoked.nave
-    inverse = VAEInverse(verbose="error").fit(cov, forward, noise, info=evoked.info)
+    inverse = VAEInverse(verbose="error", **QUICK).fit(cov, forward, noise, info=evoked.info)
     assert inverse.sources_["onset_s"].isna().all()
     none = Spans.unknown(0)
     assert none.onset_interval.shape == (0, 2)
@@ -175,7 +177,7 @@ def epoch():
         clean + trials.swapaxes(1, 2), info, tmin=-0.2, baseline=None, verbose="error"
     )
     epochs.add_proj(cov["projs"]).apply_proj(verbose="error")
-    inverse = VAEInverse(extent="point", verbose="error").fit(epochs.average(), here.forward, cov)
+    inverse = VAEInverse(verbose="error", **QUICK).fit(epochs.average(), here.forward, cov)
     return epochs, inverse, here.forward, cov, rows
 
 
@@ -196,10 +198,10 @@ def test_a_short_source_in_a_long_window_is_as_evident_as_in_its_own(epoch):
     assert onset == pytest.approx(0.4, abs=0.05)
     assert offset == pytest.approx(0.445, abs=0.05)
     assert inverse.spans_[long][0] == pytest.approx(-0.1, abs=0.03)
-    whole = VAEInverse(spans="whole", extent="point", verbose="error").fit(evoked, forward, cov)
+    whole = VAEInverse(spans="whole", verbose="error", **QUICK).fit(evoked, forward, cov)
     assert np.isinf(whole.spans_).all()
     own = evoked.copy().crop(0.4, 0.445)
-    alone = VAEInverse(spans="whole", extent="point", verbose="error").fit(own, forward, cov)
+    alone = VAEInverse(spans="whole", verbose="error", **QUICK).fit(own, forward, cov)
     nats = alone.sources_["log_evidence"][near(alone, forward, rows[1])[0]]
     assert inverse.sources_["log_evidence"][short] == pytest.approx(nats, rel=0.25)
     diluted = near(whole, forward, rows[1])
@@ -224,7 +226,7 @@ def test_samples_of_a_bootstrap_have_the_spans_of_the_fit(epoch):
     found = inverse.bootstrap(epochs, forward, cov, n_bootstrap=6, random_state=0, verbose=False)
     short = near(inverse, forward, rows[1])[0]
     assert found.sources["probability"][short] >= 0.5
-    whole = VAEInverse(spans="whole", extent="point", verbose="error").fit(
+    whole = VAEInverse(spans="whole", verbose="error", **QUICK).fit(
         epochs.average(), forward, cov
     )
     again = whole.bootstrap(epochs, forward, cov, n_bootstrap=2, random_state=0, verbose=False)
