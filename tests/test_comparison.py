@@ -336,7 +336,7 @@ class TestFairness:
         """The same noise in the average, from one trial or from 400, is the same problem."""
         evoked, noise_cov = small.evoked.copy(), small.noise_cov.copy()
         evoked.nave, noise_cov["data"] = 400, 4 * noise_cov["data"]
-        methods = ["vae", "irmxne", "gamma_map", "sloreta"]
+        methods = ["vae_grid", "irmxne", "gamma_map", "sloreta"]
         one = run(small, methods)
         other = compare(evoked, small.forward, noise_cov, methods, verbose="warning")
         for name in methods:
