@@ -52,7 +52,7 @@ def recording(positions):
 def case(positions, recording):
     """Epochs, forward and covariance, the inverse of their average, and its bootstrap."""
     epochs, average, cov = epochs_around(recording)
-    options = {"spans": "whole", "subjects_dir": recording.subjects_dir}
+    options = {"spans": "whole", "extent": "point", "subjects_dir": recording.subjects_dir}
     inverse = VAEInverse(positions=positions, **options)
     inverse.fit(average, recording.forward, cov)
     result = inverse.bootstrap(

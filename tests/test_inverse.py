@@ -156,7 +156,8 @@ def test_responses_that_share_their_sources(recording):
     noise = np.linalg.cholesky(recording.noise_cov.data + 1e-30 * np.eye(306))
     second.data = -0.5 * first.data + noise @ rng.standard_normal(first.data.shape) / 20
     second.nave = 400
-    inverse = VAEInverse().fit([first, second], recording.forward, recording.noise_cov)
+    inverse = VAEInverse(extent="point")
+    inverse.fit([first, second], recording.forward, recording.noise_cov)
     assert (distances(inverse.sources_, truth_table(recording)) < 1).all()
     one, two = (inverse.apply(e, pick_ori="vector").data for e in (first, second))
     assert np.corrcoef(one.ravel(), two.ravel())[0, 1] < -0.9

@@ -67,6 +67,7 @@ def fit(evoked, forward, noise_cov, **options):
     """A fit that says nothing of the lead field between so few positions."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "at . of . sources the lead field")
+        options = {"extent": "point"} | options  # which is not what is asked here
         return VAEInverse(**options).fit(evoked, forward, noise_cov)
 
 
