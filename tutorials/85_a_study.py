@@ -15,8 +15,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from meg_vae import datasets, study, viz
-from meg_vae.studies import make_plan
+from meg_vae import VAEInverse, datasets, study, viz
 
 mne.set_log_level("warning")
 
@@ -25,14 +24,14 @@ mne.set_log_level("warning")
 # ---------------------------
 # Most subjects have each source, about 4 mm (along each axis) from where the group has it. There
 # are two conditions; in the second the first source is half as strong again, and the last silent.
-# The recordings of the last subject are twenty decibels weaker.
+# The recordings of the last subject are 25 decibels weaker.
 folder = Path(tempfile.mkdtemp())
 files = datasets.simulated_study(
     folder / "data",
     n_subjects=12,
     n_sources=3,
     spread_mm=4.0,
-    snr_db=[0.0] * 11 + [-20.0],
+    snr_db=[0.0] * 11 + [-25.0],
     random_state=2,
 )
 print(files.recordings.read_text()[:200], "...")
@@ -49,7 +48,7 @@ result = study(
     folder / "out",
     conditions=["standard", "deviant"],
     subjects_dir=files.subjects_dir,
-    options={"extent": "point"},
+    options={"extent": "point", "registration": None},
     n_jobs=2,
 )
 result.group.round(1)
@@ -86,20 +85,20 @@ plotter.show()
 # An empty field is a subject without it. The group is a prior of places: where the others have a
 # source, less evidence is asked of the next.
 ax = viz.plot_presence(result.presence, result.group)
-weak = result.presence.query("subject == 'sub-12'")
+last = result.recordings["subject"].iloc[-1]
+weak = result.presence.query("subject == @last")
 weak[["source", "present", "distance_mm", "log_evidence", "log_odds"]].round(1)
 
 # %%
-# ``log_odds`` are evidence and prior together beyond what is asked of a source; the difference to
-# the evidence is what the other eleven add. What the weak subject's data say by themselves is in a
-# study without rounds:
-alone = study(
-    make_plan(result.plan, rounds=0), folder / "alone", verbose="error"
+# ``log_odds`` are the evidence, and what the other eleven add to it, less the 13 nats that are
+# asked of a source. By themselves the data of the weak subject say:
+member = result.plan.members[-1]
+own = mne.read_evokeds(member.runs[0].evoked)
+alone = VAEInverse(extent="point", registration=None, verbose="error").fit(
+    own, member.runs[0].forward, member.runs[0].noise_cov
 )
 print("with the group:", int(weak["present"].sum()), "sources")
-print(
-    "alone:", int(alone.presence.query("subject == 'sub-12'")["present"].sum())
-)
+print("alone:", len(alone.sources_))
 
 # %%
 # What differs between conditions
