@@ -53,8 +53,8 @@ class GroupSource:
     """One source of a group.
 
     ``members`` (n_subjects,) says which source of each subject it is, −1 where none; ``share`` (t,)
-    is the posterior of each of `SPREADS`, with ``centres`` (t, 3) and ``covariances`` (t, 3, 3) of
-    the centre there; ``n_asked`` subjects could be asked.
+    is the posterior of each of ``SPREADS``, with ``centres`` (t, 3) and ``covariances`` (t, 3, 3)
+    of the centre there; ``n_asked`` subjects could be asked.
     """
 
     members: NDArray[np.int64]
