@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -57,7 +57,7 @@ def workers(scheduler: Any, n_jobs: int) -> Iterator[Callable[..., Iterator[Any]
     Raises
     ------
     OSError
-        If no scheduler answers.
+        If no scheduler answers, or it goes away while it is used.
     ModuleNotFoundError
         If dask.distributed is needed and not installed.
     """
@@ -77,4 +77,13 @@ def workers(scheduler: Any, n_jobs: int) -> Iterator[Callable[..., Iterator[Any]
         except (OSError, TimeoutError, ValueError) as error:
             raise OSError(f"no dask scheduler answers at {scheduler} ({error}).") from error
     with own as client, joblib.parallel_config("dask", client=client):
-        yield joblib.Parallel(return_as="generator_unordered", batch_size=1)
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
+
+        def run(calls: Iterable[Any]) -> Iterator[Any]:
+            try:
+                yield from parallel(calls)
+            except (distributed.CancelledError, distributed.KilledWorker) as error:
+                reason = " ".join(str(error).split())
+                raise OSError(f"the cluster went away: {reason}") from error
+
+        yield run

@@ -79,7 +79,8 @@ def arguments(command, folder, out, *more, condition=True):
     names = [str(folder / name) for name in ("x-ave.fif", "x-fwd.fif", "x-cov.fif")]
     chosen = ["--condition", "First"] if condition else []
     window = ["--tmin", "0.05", "--tmax", "0.3"]
-    return [command, *names, *chosen, *window, "-o", str(out), *more]
+    points = ["--extent", "point"] if command == "localize" and "--extent" not in more else []
+    return [command, *names, *chosen, *window, *points, "-o", str(out), *more]
 
 
 def data_options(folder, **kwargs):

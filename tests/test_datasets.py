@@ -502,7 +502,9 @@ class TestCache:
     def test_truncated_forward_is_computed_again(self, head, tmp_path, monkeypatch):
         shutil.copytree(cache_dir(), tmp_path / "cache", ignore=_other_forwards)
         monkeypatch.setenv("MEG_VAE_CACHE", str(tmp_path / "cache"))
-        (path,) = (tmp_path / "cache").glob(f"*/forward-{SPACING}/*-fwd.fif")
+        (path,) = (tmp_path / "cache").glob(
+            f"template-*-{mne.__version__}/forward-{SPACING}/*-fwd.fif"
+        )
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.warns(RuntimeWarning, match="fwd.fif") as caught:
             again = datasets.template(SPACING, verbose="warning")

@@ -172,7 +172,7 @@ def test_a_source_off_the_grid_is_reported_as_one_cluster(recording):
         nave=recording.evoked.nave,
         random_state=0,
     )
-    inverse = VAEInverse().fit(evoked, recording.forward, recording.noise_cov)
+    inverse = VAEInverse(extent="point").fit(evoked, recording.forward, recording.noise_cov)
     assert len(set(inverse.clusters_)) == 1
     found = inverse.filter_.positions.rr_head
     assert np.linalg.norm(found - truth[0].pos[0], axis=1).max() < 0.02

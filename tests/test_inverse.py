@@ -383,7 +383,8 @@ def test_three_sources_at_10_db_are_found_in_nine_of_ten_seeds():
         case = datasets.template_recording(
             3, 10.0, spacing="ico3", random_state=seed, verbose="error"
         )
-        inverse = VAEInverse().fit(case.evoked, case.forward, case.noise_cov)
+        inverse = VAEInverse(extent="point")
+        inverse.fit(case.evoked, case.forward, case.noise_cov)
         strongest = inverse.sources_.reindex(inverse.sources_["peak_nAm"].abs().nlargest(3).index)
         truth = truth_table(case)
         hits += (distances(strongest, truth) < 10).all()

@@ -20,13 +20,15 @@ ROOT = Path(meg_vae.__file__).parent
 MAY_IMPORT = {  # part of the package: parts that it may import, nested or not
     "model": {"model"},
     "files": {"files"},
+    "parallel": {"parallel", "files"},
     "versions": {"versions", "_version"},
     "viz": {"viz", "files"},
     "datasets": {"datasets", "files"},
     "meg": {"meg", "model", "viz", "files"},
-    "comparison": {"comparison", "meg", "model", "viz", "datasets", "files"},
-    "report": {"report", "comparison", "meg", "viz", "files"},
-    "cli": {"cli", "report", "comparison", "meg", "datasets", "viz", "files"},
+    "comparison": {"comparison", "meg", "model", "viz", "datasets", "files", "parallel"},
+    "studies": {"studies", "meg", "model", "datasets", "files", "parallel", "_version"},
+    "report": {"report", "comparison", "studies", "meg", "viz", "files"},
+    "cli": {"cli", "report", "comparison", "studies", "meg", "datasets", "viz", "files"},
 }
 HEAVY = {"torch", "pyvista", "matplotlib", "nilearn", "sklearn"}
 

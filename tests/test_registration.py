@@ -141,11 +141,12 @@ def apart_mm(trans, other, rr):
     return 1e3 * np.linalg.norm(apply_trans(trans, rr) - apply_trans(other, rr), axis=1).mean()
 
 
-def test_a_moved_head_is_found_with_its_sources():
+@pytest.mark.parametrize("extent", ["point", pytest.param("learn", marks=pytest.mark.slow)])
+def test_a_moved_head_is_found_with_its_sources(extent):
     case = recorded(4, 8.0, moved=True, seed=2)
     given = fitted(case, registration=None)
     with pytest.warns(RuntimeWarning, match=r"sensors lie .* mm from where info and trans"):
-        found = fitted(case, verbose="warning")
+        found = fitted(case, verbose="warning", extent=extent)
     rr = case.forward["source_rr"]
     before, after = errors_mm(given, case).mean(), errors_mm(found, case).mean()
     assert before > 3

@@ -54,7 +54,7 @@ def page_of(report, folder):
 @pytest.fixture(scope="module")
 def bare(recording):
     """A fit that knows of no cortex to draw, so that its pages are quick."""
-    inverse = VAEInverse(subjects_dir="/nowhere", min_log_evidence=15.0)
+    inverse = VAEInverse(subjects_dir="/nowhere", extent="point", min_log_evidence=15.0)
     return inverse.fit(recording.evoked, recording.forward, recording.noise_cov)
 
 
@@ -110,7 +110,7 @@ def test_localization_tells_everything(bare, recording, pictures, tmp_path):
         f"{bare.history_[-1]:.6g}",
         "(nats)",
         "meg-vae localize 'a file'",
-        "VAEInverse(min_log_evidence=15.0).fit(evoked, forward, noise_cov)",
+        "VAEInverse(extent='point', min_log_evidence=15.0).fit(evoked, forward, noise_cov)",
         f"mne {mne.__version__}",
     ]
     text = page.text

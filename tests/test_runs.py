@@ -67,6 +67,8 @@ def fit(evoked, forward, noise_cov, **options):
     """A fit that says nothing of the lead field between so few positions."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "at . of . sources the lead field")
+        # how sources look, when they are active and where the head is are not what is asked here
+        options = {"extent": "point", "spans": "whole", "registration": None} | options
         return VAEInverse(**options).fit(evoked, forward, noise_cov)
 
 

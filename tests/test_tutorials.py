@@ -16,7 +16,7 @@ COARSE = "ico3"
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Let every template head be a coarse one, and keep pictures off the screen."""
+    """Let template heads be coarse and studies small, and keep pictures off the screen."""
     pyvista = pytest.importorskip("pyvista")
     from meg_vae import datasets
 
@@ -25,6 +25,12 @@ def quick(monkeypatch):
     def coarse(spacing="oct6", *args, **kwargs):
         return make(COARSE, *args, **kwargs)
 
+    made = datasets.simulated_study
+
+    def small(folder, n_subjects=12, *args, snr_db=0.0, **kwargs):
+        return made(folder, 4, *args, snr_db=snr_db[-4:], **kwargs)
+
+    monkeypatch.setattr(datasets, "simulated_study", small)
     monkeypatch.setattr(import_module("meg_vae.datasets.recordings"), "template", coarse)
     monkeypatch.setattr(datasets, "template", coarse)
     monkeypatch.setattr(pyvista, "OFF_SCREEN", True)

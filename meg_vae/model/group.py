@@ -53,8 +53,8 @@ class GroupSource:
     """One source of a group.
 
     ``members`` (n_subjects,) says which source of each subject it is, −1 where none; ``share`` (t,)
-    is the posterior of each of `SPREADS`, with ``centres`` (t, 3) and ``covariances`` (t, 3, 3) of
-    the centre there; ``n_asked`` subjects could be asked.
+    is the posterior of each of ``SPREADS``, with ``centres`` (t, 3) and ``covariances`` (t, 3, 3)
+    of the centre there; ``n_asked`` subjects could be asked.
     """
 
     members: NDArray[np.int64]
@@ -162,7 +162,20 @@ def find_group(
 
 
 def volume_of_one(volume: float, subjects: Sequence[Places]) -> float:
-    """Volume in mm³ that a subject has one source in, of the whole in which its sources may lie."""
+    """Share a volume among the sources of a subject.
+
+    Parameters
+    ----------
+    volume : float
+        In which its sources may lie, mm³.
+    subjects : sequence of Places
+        Sources of each subject.
+
+    Returns
+    -------
+    volume : float
+        That which a subject has one source in on average, mm³.
+    """
     return volume / max(1.0, float(np.mean([len(one.x) for one in subjects])))
 
 
@@ -174,7 +187,24 @@ def _seeds(x: Array, left: NDArray[np.bool_]) -> list[int]:
 
 
 def evidence(x: Array, C: Array, doubt: Array, n_subjects: int, volume: float) -> float:
-    """Log evidence in nats that places of as many subjects are one group source."""
+    """Log evidence that places of as many subjects are one group source.
+
+    Parameters
+    ----------
+    x, C : ndarray, shape (n_members, 3) and (n_members, 3, 3)
+        Places in mm, and how well they are known in mm².
+    doubt : ndarray, shape (n_members,)
+        Log probability in nats that each is there at all.
+    n_subjects : int
+        Subjects, those that lack it included.
+    volume : float
+        Volume that each subject has one source in, mm³.
+
+    Returns
+    -------
+    evidence : float
+        In nats.
+    """
     K = len(x)
     together = logsumexp(_of_spreads(x, C)[0]) - np.log(len(SPREADS))
     present = float(betaln(K + 1, n_subjects - K + 1))
@@ -184,7 +214,22 @@ def evidence(x: Array, C: Array, doubt: Array, n_subjects: int, volume: float) -
 def group_weights(
     group: Sequence[GroupSource], x: Array, covariance: Array, volume: float
 ) -> Array:
-    """Log prior odds in nats of a source at places x (m, 3), known to a covariance (m, 3, 3)."""
+    """Give the prior of a subject's places, as its group has it.
+
+    Parameters
+    ----------
+    group : sequence of GroupSource
+        Sources that subjects have in common.
+    x, covariance : ndarray, shape (m, 3) and (m, 3, 3)
+        Places in mm, and how well they are known in mm².
+    volume : float
+        Volume that each subject has one source in, mm³.
+
+    Returns
+    -------
+    weights : ndarray, shape (m,)
+        Log prior odds of a source there in nats, relative to a place far from the group.
+    """
     rows = [np.log(volume * one.rate) + one.log_density(x, covariance) for one in group]
     return np.logaddexp.reduce([np.zeros(len(x)), *rows])
 

@@ -6,6 +6,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from meg_vae.studies.members import Member, Run
 
 SUFFIXES = {"evoked": "ave", "forward": "fwd", "noise_cov": "cov"}  # as MNE-BIDS-Pipeline has them
@@ -32,8 +34,7 @@ def members_of_bids(
     Returns
     -------
     members : list of Member
-        By name. A subject's ``head`` is the FreeSurfer subject of its label, ``sub-01``, where the
-        source space does not say.
+        By name, each of the group that ``participants.tsv`` says.
 
     Raises
     ------
@@ -66,6 +67,7 @@ def members_of_bids(
                 if path.fpath not in [one.fpath for one in own]:  # the dataset holds derivatives
                     own.append(path)
     told = ", ".join(f"{key} {value}" for key, value in entities.items() if value) or "any task"
+    groups = _groups(root)
     members, problems = [], []
     for subject in sorted(found):
         own = found[subject]
@@ -78,7 +80,8 @@ def members_of_bids(
         except ValueError as error:
             problems.append(f"sub-{subject}: {error}")
             continue
-        members.append(Member(f"sub-{subject}", tuple(runs)))
+        label = f"sub-{subject}"
+        members.append(Member(label, tuple(runs), group=groups.get(label)))
     if problems:
         lines = "".join(f"\n  {one}" for one in problems)
         raise ValueError(f"{root} cannot be used for {told}:{lines}")
@@ -88,6 +91,18 @@ def members_of_bids(
             f"solution (*_fwd.fif) for {told}; they are looked for in it and in its derivatives."
         )
     return members
+
+
+def _groups(root: Path) -> dict[str, str]:
+    """Read which group each participant is in, where ``participants.tsv`` has such a column."""
+    path = root / "participants.tsv"
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path, sep="\t", dtype=str, na_values=["n/a"])
+    if not {"participant_id", "group"} <= set(table.columns):
+        return {}
+    known = table.dropna(subset=["participant_id", "group"])
+    return dict(zip(known["participant_id"], known["group"], strict=True))
 
 
 def _roots(root: Path, derivatives: str | None) -> list[Path]:
