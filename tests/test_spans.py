@@ -226,9 +226,7 @@ def test_samples_of_a_bootstrap_have_the_spans_of_the_fit(epoch):
     found = inverse.bootstrap(epochs, forward, cov, n_bootstrap=6, random_state=0, verbose=False)
     short = near(inverse, forward, rows[1])[0]
     assert found.sources["probability"][short] >= 0.5
-    whole = VAEInverse(spans="whole", verbose="error", **QUICK).fit(
-        epochs.average(), forward, cov
-    )
+    whole = VAEInverse(spans="whole", verbose="error", **QUICK).fit(epochs.average(), forward, cov)
     again = whole.bootstrap(epochs, forward, cov, n_bootstrap=2, random_state=0, verbose=False)
     assert len(again.sources) == len(whole.sources_)
 
