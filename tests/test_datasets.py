@@ -354,16 +354,16 @@ class TestBetweenThePositions:
 
     def test_their_fields_are_those_of_mne(self, clean):
         """None of them is the field of the nearest position, or of its whole normal."""
-        whitener, data = whitener_of(clean), 0
-        for dipole in clean.truth:
-            one, _ = mne.make_forward_dipole(
-                mne.Dipole([0], dipole.pos[:1], [1.0], dipole.ori[:1], [1.0]),
-                clean.bem,
-                clean.evoked.info,
-                clean.trans,
-                verbose="warning",
-            )
-            data = data + np.outer(one["sol"]["data"][:, 0], dipole.amplitude)
+        whitener, n = whitener_of(clean), len(clean.truth)
+        pos, ori = ([getattr(one, name)[0] for one in clean.truth] for name in ("pos", "ori"))
+        each, _ = mne.make_forward_dipole(
+            mne.Dipole(np.arange(n), pos, np.ones(n), ori, np.ones(n)),
+            clean.bem,
+            clean.evoked.info,
+            clean.trans,
+            verbose="warning",
+        )
+        data = each["sol"]["data"] @ [dipole.amplitude for dipole in clean.truth]
         size = np.linalg.norm(whitener @ data)
         assert np.linalg.norm(whitener @ (clean.evoked.data - data)) < 1e-3 * size
         nearest = cKDTree(clean.forward["source_rr"]).query([d.pos[0] for d in clean.truth])[1]

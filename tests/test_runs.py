@@ -63,13 +63,13 @@ def runs(seed=0, n_sources=2, snr_db=-2.0):
     )
 
 
-def fit(evoked, forward, noise_cov, **options):
+def fit(evoked, forward, noise_cov, weights=None, **options):
     """A fit that says nothing of the lead field between so few positions."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "at . of . sources the lead field")
         # how sources look, when they are active and where the head is are not what is asked here
         options = {"extent": "point", "spans": "whole", "registration": None} | options
-        return VAEInverse(**options).fit(evoked, forward, noise_cov)
+        return VAEInverse(**options).fit(evoked, forward, noise_cov, weights=weights)
 
 
 @functools.cache
@@ -235,10 +235,8 @@ def test_weights_of_the_positions_in_runs():
     rr = head().forwards[0]["source_rr"]
     gone = np.linalg.norm(rr - case.places[0], axis=1) < 0.02
     weights = np.where(gone, -np.inf, 0.0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "at . of . sources the lead field")
-        inverse = VAEInverse(registration=None)  # or the head moves to where a source may be
-        inverse.fit(case.evoked, head().forwards, case.noise_cov, weights=weights)
+    # registration=None, or the head moves to where a source may be
+    inverse = fit(case.evoked, head().forwards, case.noise_cov, weights=weights)
     np.testing.assert_array_equal(inverse.position_weights_, weights)
     near = np.linalg.norm(inverse.filter_.positions.rr_head[:, None] - rr, axis=2).argmin(1)
     assert not gone[near].any()
