@@ -24,6 +24,7 @@ from meg_vae.studies.result import TABLES
 from meg_vae.studies.space import warp_of
 
 CONDITIONS = ["standard", "deviant"]
+ROUNDS = 2  # of priors, each of which fits every subject again
 QUICK = {"extent": "point", "registration": None}  # how sources look is not what is asked here
 
 
@@ -39,6 +40,7 @@ def made(tmp_path_factory):
 
 def run(made, out, **more):
     given = {"conditions": CONDITIONS, "subjects_dir": made.subjects_dir, "options": QUICK}
+    given["rounds"] = ROUNDS
     return study(made.recordings, out, verbose="error", **given | more)
 
 
@@ -159,7 +161,8 @@ class TestFiles:
         code = (
             "from meg_vae import study; study("
             f"{str(made.recordings)!r}, {str(tmp_path / 'out')!r}, conditions={CONDITIONS}, "
-            f"subjects_dir={str(made.subjects_dir)!r}, options={QUICK}, verbose='error')"
+            f"subjects_dir={str(made.subjects_dir)!r}, options={QUICK}, rounds={ROUNDS}, "
+            "verbose='error')"
         )
         rng = np.random.default_rng(0)
         for seconds in 4.0 + rng.uniform(0, 3, 3):
