@@ -67,7 +67,7 @@ def pictures(bare, recording, tmp_path_factory):
 @pytest.fixture(scope="module")
 def comparison(recording):
     case = recording
-    return compare(case.evoked, case.forward, case.noise_cov, ["vae", "dspm"], truth=case.truth)
+    return compare(case.evoked, case.forward, case.noise_cov, ["vae_grid", "dspm"], truth=case.truth)
 
 
 def test_localization_tells_everything(bare, recording, pictures, tmp_path):
@@ -134,7 +134,7 @@ def test_comparison_tells_everything(comparison, recording, tmp_path):
     row = comparison.table.iloc[0]
     expected = ["VAE", "dSPM", "lambda2 = 1/9", "Localization error (mm)", "meg-vae compare"]
     expected += [f" {row.explained_variance:.1f} ", f" {row.localization_error_mm:.1f} "]
-    expected.append("methods=('vae', 'dspm')")
+    expected.append("methods=('vae_grid', 'dspm')")
     assert [one for one in expected if one not in page.text] == []
     assert "<NA>" not in page.text
     assert "nan" not in page.text
@@ -317,13 +317,13 @@ def test_methods_are_placed_where_they_see_sources(comparison):
     from meg_vae.report.pictures import method_places
 
     places = method_places(comparison)
-    assert list(places["method"].unique()) == ["VAE", "dSPM"]
+    assert list(places["method"].unique()) == ["VAE (grid)", "dSPM"]
     assert (places["method"] == "dSPM").sum() == 1  # of a map its strongest place
     stc = comparison.estimates["dspm"]
     strongest = np.concatenate(stc.vertices)[np.abs(stc.data).max(axis=1).argmax()]
     assert places["vertno"].iloc[-1] == strongest
-    found = sum(map(len, comparison.estimates["vae"].vertices))
-    assert (places["method"] == "VAE").sum() == found
+    found = sum(map(len, comparison.estimates["vae_grid"].vertices))
+    assert (places["method"] == "VAE (grid)").sum() == found
 
 
 def test_results_show_themselves(bare, comparison):
