@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 # Small problems and no display: as the tests run.
@@ -30,6 +33,18 @@ project = "meg_vae"
 author = "The meg_vae developers"
 copyright = author  # noqa: A001 (Sphinx's name)
 version = release = meg_vae.__version__
+
+# The versions to choose from: "dev", and those with a date in the changelog, each in its folder.
+ROOT = Path(__file__).parents[1]
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+released = re.findall(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", CHANGELOG, re.MULTILINE)
+choices = [
+    {"name": name, "version": name, "url": f"{URLS['Documentation']}{name}/"}
+    for name in ("dev", *released)
+]
+switcher = Path(__file__).parent / "_static" / "switcher.json"
+switcher.write_text(json.dumps(choices, indent=1) + "\n", encoding="utf-8")
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -87,6 +102,12 @@ html_theme_options = {
     "show_toc_level": 2,
     "navbar_align": "left",
     "header_links_before_dropdown": 8,
+    "navbar_end": ["version-switcher", "theme-switcher", "navbar-icon-links"],
+    "switcher": {
+        "json_url": "_static/switcher.json",  # the site's own, wherever the site is
+        "version_match": release if release in released else "dev",
+    },
+    "check_switcher": False,
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",

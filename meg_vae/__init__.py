@@ -10,9 +10,8 @@ import importlib
 import os
 import sys
 
-from meg_vae._version import __version__
-
 _HOMES = {
+    "__version__": "_version",
     "VAEInverse": "meg.inverse",
     "vae_inverse": "meg.shortcuts",
     "read_vae_inverse": "meg.shortcuts",
@@ -24,7 +23,7 @@ _HOMES = {
     "sys_info": "versions",
 }
 _PACKAGES = ("datasets", "viz")
-__all__ = ["__version__", *_HOMES, *_PACKAGES]  # noqa: PLE0604
+__all__ = [*_HOMES, *_PACKAGES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:

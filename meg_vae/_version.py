@@ -1,3 +1,10 @@
-"""The version, in its one place."""
+"""The version, as the installation says; the installation has it from git's tag."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("meg_vae")
+except PackageNotFoundError:  # files that nobody installed
+    __version__ = "0.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -105,3 +106,7 @@ def test_the_site_builds_without_warnings(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "site" / "generated" / "meg_vae.VAEInverse.html").is_file()
+    choices = json.loads((tmp_path / "site" / "_static" / "switcher.json").read_text())
+    urls = tomllib.loads(words(ROOT / "pyproject.toml"))["project"]["urls"]
+    assert choices[0] == {"name": "dev", "version": "dev", "url": f"{urls['Documentation']}dev/"}
+    assert "version-switcher" in words(tmp_path / "site" / "index.html")

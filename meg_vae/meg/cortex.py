@@ -136,7 +136,8 @@ def edge_lengths(rr: Array, tris: Index) -> csr_array:
     both = np.concatenate([tris[:, [k, (k + 1) % 3]] for k in range(3)])
     both = np.unique(np.sort(both, axis=1), axis=0)
     length = np.linalg.norm(rr[both[:, 0]] - rr[both[:, 1]], axis=1)
-    half = csr_array((length, both.T), shape=(len(rr),) * 2)
+    rows, columns = both.T.astype(np.int32)  # scipy 1.14 finds no shortest paths with longer ones
+    half = csr_array((length, (rows, columns)), shape=(len(rr),) * 2)
     return csr_array(half + half.T)
 
 
