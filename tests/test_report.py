@@ -67,7 +67,9 @@ def pictures(bare, recording, tmp_path_factory):
 @pytest.fixture(scope="module")
 def comparison(recording):
     case = recording
-    return compare(case.evoked, case.forward, case.noise_cov, ["vae_grid", "dspm"], truth=case.truth)
+    return compare(
+        case.evoked, case.forward, case.noise_cov, ["vae_grid", "dspm"], truth=case.truth
+    )
 
 
 def test_localization_tells_everything(bare, recording, pictures, tmp_path):
