@@ -69,7 +69,7 @@ def rows_of(kind: str, seed: int, n_subjects: int, jobs: int) -> list[dict]:
         told = {"n_rounds": len(list(rounds.iterdir())), "seconds": seconds}
         if kind == "noise alone":
             return [own | {"n_sources": len(found.sources)} | told]
-        first = [read_task(one, rounds / "0") for one in found.plan.members]
+        first = [read_task(one, rounds / "0", None) for one in found.plan.members]
         alone = assemble(found.plan, found.folder, first, group_of(found.plan, first)[0])
         return [
             own

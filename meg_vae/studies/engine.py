@@ -140,7 +140,7 @@ def _round(
     """Do what is left of a round, and give the rows of all subjects."""
     folder = _folder(out, number)
     folder.mkdir(parents=True, exist_ok=True)
-    done = {one.subject: read_task(one, folder) for one in plan.members}
+    done = {one.subject: read_task(one, folder, prior) for one in plan.members}
     left = [one for one in plan.members if done[one.subject] is None]
     calls = (joblib.delayed(run_task)(plan.alone(one), one, folder, prior) for one in left)
     name = "Subjects" if number == 0 else f"Subjects with their group, round {number}"

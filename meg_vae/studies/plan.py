@@ -155,11 +155,13 @@ class Plan:
         for member in self.members:
             for run in member.runs:
                 try:
-                    found = responses(run.evoked, self)
+                    there = mne.read_evokeds(run.evoked, verbose="error")
+                except Exception:  # noqa: BLE001 (a damaged file is a row of its own, not the end)
+                    continue
+                try:
+                    found = chosen(there, run.evoked.name, self)
                 except ValueError as error:
                     problems.append(f"{member.subject}: {error}")
-                    continue
-                except Exception:  # noqa: BLE001 (a damaged file is a row of its own, not the end)
                     continue
                 own = found[0].info["sfreq"], found[0].times[0], found[0].times[-1]
                 first = first or own
@@ -175,38 +177,42 @@ class Plan:
 
 
 def responses(fname: Path, plan: Plan) -> list[mne.Evoked]:
-    """Read the responses of a file that a study is about, cropped to its window.
+    """Read the responses of a file that a study is about, cropped to its window."""
+    return chosen(mne.read_evokeds(fname, verbose="error"), fname.name, plan)
+
+
+def chosen(found: list[mne.Evoked], name: str, plan: Plan) -> list[mne.Evoked]:
+    """Choose the responses of a study among those of a file, and crop them to its window.
 
     Raises
     ------
     ValueError
         If one is missing, the file holds several and none is named, or the window is not in it.
     """
-    found = mne.read_evokeds(fname, verbose="error")
     comments = [one.comment for one in found]
     if not plan.conditions and len(found) > 1:
         raise ValueError(
-            f"{fname.name} holds {len(found)} responses ({', '.join(map(repr, comments))}); name "
+            f"{name} holds {len(found)} responses ({', '.join(map(repr, comments))}); name "
             "those of the study in conditions"
         )
-    chosen = []
-    for name in plan.conditions or comments:
-        if comments.count(name) != 1:
-            several = "holds no" if name not in comments else f"holds {comments.count(name)} times"
-            raise ValueError(
-                f"{fname.name} {several} {name!r}, only {', '.join(map(repr, comments))}"
+    out = []
+    for wanted in plan.conditions or comments:
+        if comments.count(wanted) != 1:
+            several = (
+                "holds no" if wanted not in comments else f"holds {comments.count(wanted)} times"
             )
-        one = found[comments.index(name)]
+            raise ValueError(f"{name} {several} {wanted!r}, only {', '.join(map(repr, comments))}")
+        one = found[comments.index(wanted)]
         step = 0.51 / one.info["sfreq"]
         tmin = one.times[0] if plan.tmin is None else plan.tmin
         tmax = one.times[-1] if plan.tmax is None else plan.tmax
         if tmin < one.times[0] - step or tmax > one.times[-1] + step:
             raise ValueError(
-                f"{fname.name} has {one.times[0]:g} to {one.times[-1]:g} s, and the window is "
+                f"{name} has {one.times[0]:g} to {one.times[-1]:g} s, and the window is "
                 f"{tmin:g} to {tmax:g} s"
             )
-        chosen.append(one.crop(max(tmin, one.times[0]), min(tmax, one.times[-1])))
-    return chosen
+        out.append(one.crop(max(tmin, one.times[0]), min(tmax, one.times[-1])))
+    return out
 
 
 def make_plan(recordings: Any, **choices: Any) -> Plan:

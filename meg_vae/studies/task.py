@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import warnings
@@ -32,6 +33,15 @@ class Prior:
 
     group: tuple[GroupSource, ...]
     volume: float
+
+    @property
+    def digest(self) -> str:
+        """Tell it from any other prior."""
+        whole = hashlib.sha256(np.float64(self.volume).tobytes())
+        for one in self.group:
+            for part in (one.members, one.share, one.centres, one.covariances):
+                whole.update(np.ascontiguousarray(part).tobytes())
+        return whole.hexdigest()[:16]
 
     def weights(self, x: np.ndarray, unsure: np.ndarray) -> np.ndarray:
         """Log prior odds in nats at places (m, 3) on fsaverage, known to a covariance."""
@@ -72,6 +82,7 @@ def run_task(plan: Plan, member: Member, folder: Path, prior: Prior | None) -> d
     """
     since = time.perf_counter()
     row: dict[str, Any] = {"subject": member.subject, "inputs": stamp(member)}
+    row["prior"] = None if prior is None else prior.digest
     with threadpool_limits(1), use_log_level("error"), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -102,13 +113,17 @@ def stamp(member: Member) -> list[list[float]]:
     return [[0, 0] if one is None else [one.st_size, one.st_mtime_ns] for one in files]
 
 
-def read_task(member: Member, folder: Path) -> dict[str, Any] | None:
-    """Give the row of a finished task; None if it is to be done, anew where its files changed."""
+def read_task(member: Member, folder: Path, prior: Prior | None) -> dict[str, Any] | None:
+    """Give the row of a finished task; None if it is to be done.
+
+    It is done anew where its files have changed or, in the others, the group that it was done with.
+    """
     path = folder / f"{member.subject}.json"
     if not path.is_file():
         return None
     row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return row if row["status"] == "ok" and row["inputs"] == stamp(member) else None
+    same = row["inputs"] == stamp(member) and row["prior"] == (prior and prior.digest)
+    return row if row["status"] == "ok" and same else None
 
 
 def localize(plan: Plan, member: Member, prior: Prior | None) -> tuple[VAEInverse, dict[str, Any]]:
