@@ -155,6 +155,18 @@ class TestFiles:
         for name in TABLES:
             assert_frame_equal(getattr(again, name), getattr(result, name), check_exact=True)
 
+    def test_a_subject_is_done_again_where_its_group_is_another(self, made, result):
+        plan = make_plan(made.recordings, conditions=CONDITIONS, subjects_dir=made.subjects_dir)
+        member, folder = plan.members[0], result.folder / "rounds"
+        rows = [task.read_task(one, folder / "0", None) for one in plan.members]
+        group, volume = group_of(plan, rows)
+        prior = task.Prior(tuple(group), volume)
+        assert rows[0]["prior"] is None
+        assert task.read_task(member, folder / "1", prior)["prior"] == prior.digest
+        assert task.read_task(member, folder / "1", task.Prior(tuple(group), 2 * volume)) is None
+        assert task.read_task(member, folder / "1", task.Prior(tuple(group[:1]), volume)) is None
+        assert task.read_task(member, folder / "0", prior) is None
+
     @pytest.mark.slow
     def test_killed_anywhere_it_goes_on_to_the_same_tables(self, made, result, tmp_path):
         """A process that is killed three times, a little later each time."""
@@ -196,6 +208,9 @@ class TestFiles:
 class TestFailures:
     def test_a_broken_file_is_a_row_and_the_study_goes_on(self, made, result, tmp_path):
         table = table_of(made)
+        half = tmp_path / "half-ave.fif"  # of a broken response the task tells, not the check
+        half.write_bytes(Path(table.loc[0, "evoked"]).read_bytes()[:3000])
+        make_plan(table.assign(evoked=str(half)), conditions=CONDITIONS).check()
         broken = tmp_path / "broken-fwd.fif"
         broken.write_bytes(Path(table.loc[1, "forward"]).read_bytes()[:5000])
         table.loc[1, "forward"] = str(broken)
