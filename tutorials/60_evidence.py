@@ -82,8 +82,10 @@ print(
 print(f"threshold: {inverse.min_log_evidence:g} nats")
 
 # %%
-# Three recordings of ideal noise are an illustration. The threshold was calibrated on hundreds,
-# filtered noise and real baselines among them; ``scripts/calibrate_evidence.py`` does it again.
+# Three recordings of ideal noise, fitted on the positions, are an illustration. Between the positions
+# there are more places at which noise may look like a source, and it reaches more. The threshold was
+# calibrated on hundreds, filtered noise and real baselines among them;
+# ``scripts/calibrate_evidence.py`` does it again.
 #
 # How strong? The posterior standard deviation
 # --------------------------------------------
