@@ -82,8 +82,8 @@ print(
 print(f"threshold: {inverse.min_log_evidence:g} nats")
 
 # %%
-# Three recordings of ideal noise, fitted on the positions, are an illustration. Between the positions
-# there are more places at which noise may look like a source, and it reaches more. The threshold was
+# Three recordings of ideal noise, fitted on the positions, are an illustration. Between these there
+# are more places at which noise may look like a source, and it reaches more. The threshold was
 # calibrated on hundreds, filtered noise and real baselines among them;
 # ``scripts/calibrate_evidence.py`` does it again.
 #
