@@ -14,9 +14,10 @@ import pandas as pd
 from meg_vae._version import __version__
 from meg_vae.datasets.helmet import MNE_DATA
 from meg_vae.files import whole_file, write_table
+from meg_vae.meg.inverse import VAEInverse
 from meg_vae.meg.saving import kept_options
-from meg_vae.meg.shortcuts import read_vae_inverse
 from meg_vae.studies.maps import average_positions
+from meg_vae.studies.members import Member
 from meg_vae.studies.result import TABLES, Study
 from meg_vae.studies.tables import AXES, file_of
 
@@ -56,14 +57,17 @@ def write_study(result: Study, last: Path, file_format: str) -> None:
         },
         out / "dataset_description.json",
     )
+    fitted = set(result.recordings.query("status == 'ok'")["subject"])
+    options = kept_options(VAEInverse(**result.plan.options))
     for member in result.plan.members:
-        if (result.recordings.query("subject == @member.subject")["status"] == "ok").all():
-            _write_subject(result, member.subject, last)
+        if member.subject in fitted:
+            _write_subject(result, member, last, options)
     _write_group(result)
 
 
-def _write_subject(result: Study, subject: str, last: Path) -> None:
+def _write_subject(result: Study, member: Member, last: Path, options: dict[str, Any]) -> None:
     """Write the inverse of one subject, its sources, and where they come from."""
+    subject = member.subject
     path = file_of(result.folder, subject)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
@@ -74,14 +78,13 @@ def _write_subject(result: Study, subject: str, last: Path) -> None:
     name = path.parent / f"{subject}_desc-vae_sources"
     with whole_file(name.with_suffix(".tsv")) as part:
         own.to_csv(part, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    member = next(one for one in result.plan.members if one.subject == subject)
     columns = {key: {"Description": text, "Units": unit} for key, (text, unit) in COLUMNS.items()}
     told = {
         "Description": "Sources of the subject, and where they are on fsaverage",
         "Sources": [str(path) for path in member.files],
         "Conditions": list(result.plan.conditions),
         "Window": {"tmin": result.plan.tmin, "tmax": result.plan.tmax, "Units": "s"},
-        "Options": kept_options(read_vae_inverse(path)),
+        "Options": options,
         "GeneratedBy": versions(),
     }
     _write_json(told | columns, name.with_suffix(".json"))
