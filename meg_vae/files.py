@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -47,6 +49,35 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Keep every other process from writing in a folder.
+
+    Parameters
+    ----------
+    path : Path
+        A file in the folder, beside which the lock lies.
+    what : str
+        What writes there.
+
+    Raises
+    ------
+    RuntimeError
+        If another process is writing.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RuntimeError(
+            f"another {what} is writing in {path.parent}; wait for it, or name another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def needed(module: str) -> Any:

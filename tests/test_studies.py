@@ -214,16 +214,9 @@ class TestFailures:
         broken = tmp_path / "broken-fwd.fif"
         broken.write_bytes(Path(table.loc[1, "forward"]).read_bytes()[:5000])
         table.loc[1, "forward"] = str(broken)
+        given = {"conditions": CONDITIONS, "subjects_dir": made.subjects_dir, "options": QUICK}
         with pytest.warns(RuntimeWarning, match="1 of 3 subjects could not be fitted.*sub-02"):
-            some = study(
-                table,
-                tmp_path / "out",
-                conditions=CONDITIONS,
-                subjects_dir=made.subjects_dir,
-                options=QUICK,
-                rounds=0,
-                verbose="warning",
-            )
+            some = study(table, tmp_path / "out", **given, rounds=0, verbose="warning")
         assert list(some.recordings["status"]) == ["ok", "failed", "ok"]
         assert "broken-fwd.fif" in some.recordings["reason"].iloc[1]
         assert set(some.presence["subject"]) == {"sub-01", "sub-03"}
@@ -232,15 +225,7 @@ class TestFailures:
         # mended, that subject alone is done
         shutil.copyfile(table_of(made).loc[1, "forward"], broken)
         before = (tmp_path / "out" / "rounds" / "0" / "sub-01.json").stat().st_mtime_ns
-        whole = study(
-            table,
-            tmp_path / "out",
-            conditions=CONDITIONS,
-            subjects_dir=made.subjects_dir,
-            options=QUICK,
-            rounds=0,
-            verbose="error",
-        )
+        whole = study(table, tmp_path / "out", **given, rounds=0, verbose="error")
         assert (whole.recordings["status"] == "ok").all()
         assert (tmp_path / "out" / "rounds" / "0" / "sub-01.json").stat().st_mtime_ns == before
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import joblib
 import numpy as np
-from filelock import FileLock, Timeout
 from mne.utils import logger
 from tqdm.auto import tqdm
 
 from meg_vae._version import __version__
-from meg_vae.files import whole_file
+from meg_vae.files import locked, whole_file
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
 from meg_vae.model.group import GroupSource, Places, find_group, volume_of_one
 from meg_vae.studies.plan import Plan
@@ -48,14 +47,7 @@ def opened(plan: Plan, out: Path) -> Iterator[None]:
             f"the output folder {out} is not empty and holds no study; name another."
         )
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / f".{STATE}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RuntimeError(
-            f"another study is writing in {out}; wait for it, or name another folder."
-        ) from error
-    try:
+    with locked(state, "study"):
         if state.is_file():
             there = json.loads(state.read_text(encoding="utf-8"))
             differs = [name for name in header if there.get(name) != header[name]]
@@ -69,8 +61,6 @@ def opened(plan: Plan, out: Path) -> Iterator[None]:
                 told = header | {"plan": plan.described()}
                 part.write_text(json.dumps(told, indent=1, default=str), encoding="utf-8")
         yield
-    finally:
-        lock.release()
 
 
 def _header(plan: Plan) -> dict[str, str]:

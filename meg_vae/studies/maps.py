@@ -27,7 +27,7 @@ def occurrence(
 ) -> mne.SourceEstimate:
     """Map the share of subjects with a source nearby, as `Study.occurrence` says."""
     maps = _maps(study, condition, sigma_mm)
-    data = maps.T if each else maps.mean(0)[:, None]
+    data = maps.T if each else maps.sum(0)[:, None] / max(len(maps), 1)
     return _estimate(study, data)
 
 

@@ -110,8 +110,7 @@ class Plan:
             for one in self.members
         }
         folder = None if self.subjects_dir is None else str(self.subjects_dir)
-        options = {name: value for name, value in self.options.items()}
-        return own | {"subjects_dir": folder, "options": options, "members": runs}
+        return own | {"subjects_dir": folder, "options": dict(self.options), "members": runs}
 
     def alone(self, member: Member) -> Plan:
         """Give the plan of one subject, which is all that its task has to know."""

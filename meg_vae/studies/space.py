@@ -97,12 +97,8 @@ def warp_of(forward: mne.Forward, head: str | None, subjects_dir: Path | None, s
     registered = folder is not None and head is not None and surfaces
     files = [Path(folder or "") / str(head) / "surf" / f"{hemi}.sphere.reg" for hemi in HEMIS]
     if space != "affine" and registered and all(file.is_file() for file in files):
-        targets = np.concatenate(
-            [
-                _on_average(file, one, folder)
-                for file, one in zip(files, forward["src"], strict=True)
-            ]
-        )
+        average, halves = average_surfaces(folder), zip(files, forward["src"], strict=True)
+        targets = np.concatenate([_on_average(file, one, *average) for file, one in halves])
         linear = np.linalg.lstsq(np.c_[rr, np.ones(len(rr))], targets, rcond=None)[0][:3].T
         return Warp(rr, targets, linear, np.zeros((3, 3)))
     affine = folder is not None and head is not None
@@ -152,11 +148,10 @@ def _talairach(folder: Path | None, head: str | None) -> Path:
     return Path(folder or "") / str(head) / "mri" / "transforms" / "talairach.xfm"
 
 
-def _on_average(file: Path, space: mne.SourceSpaces, folder: Path | None) -> Array:
+def _on_average(file: Path, space: mne.SourceSpaces, average: str, folder: Path) -> Array:
     """Find the vertices of one hemisphere on fsaverage's white surface, mm."""
     own = mne.read_surface(file, verbose="warning")[0][space["vertno"]]
-    average, home = average_surfaces(folder)
-    surf = home / average / "surf"
+    surf = folder / average / "surf"
     hemi = file.name[:2]
     sphere = mne.read_surface(surf / f"{hemi}.sphere", verbose="warning")[0]
     white = mne.read_surface(surf / f"{hemi}.white", verbose="warning")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +113,14 @@ def presence(plan: Plan, rows: Rows, group: list[GroupSource]) -> pd.DataFrame:
     """Tell of each subject which group sources it has, where, and how sure that is."""
     least = float(plan.options.get("min_log_evidence", MIN_LOG_EVIDENCE))
     out = []
-    for s, (member, row) in enumerate(zip(plan.members, rows, strict=True)):
-        if row["status"] != "ok":
-            continue
-        for number, source in enumerate(group):
-            k = source.members[s]
-            told = {"subject": member.subject, "group": member.group, "source": number}
-            told["present"] = bool(k >= 0)
-            if k >= 0:
-                own = row["sources"][k]
-                told |= dict(zip(AXES, own["x"], strict=True))
-                told["distance_mm"] = float(np.linalg.norm(np.array(own["x"]) - source.centre))
-                told["log_evidence"] = own["log_evidence"]
-                told["log_odds"] = own["log_evidence"] + own["weight"] - least
-            out.append(told)
+    for told, source, own in _pairs(plan, rows, group):
+        told["present"] = own is not None
+        if own is not None:
+            told |= dict(zip(AXES, own["x"], strict=True))
+            told["distance_mm"] = float(np.linalg.norm(np.array(own["x"]) - source.centre))
+            told["log_evidence"] = own["log_evidence"]
+            told["log_odds"] = own["log_evidence"] + own["weight"] - least
+        out.append(told)
     return pd.DataFrame(out, columns=PRESENCE)
 
 
@@ -133,16 +128,26 @@ def amplitudes(plan: Plan, rows: Rows, group: list[GroupSource]) -> pd.DataFrame
     """Tell how strong each group source is in each subject and condition."""
     found = [one for row in rows for one in row.get("sources", ())]
     names = list(found[0]["conditions"]) if found else []
-    out = []
+    nothing = {"peak_nAm": 0.0, "log_evidence": 0.0, "active": False}
+    out = [
+        told | {"condition": name} | (nothing if own is None else own["conditions"][name])
+        for told, _, own in _pairs(plan, rows, group)
+        for name in names
+    ]
+    return pd.DataFrame(out, columns=AMPLITUDES)
+
+
+def _pairs(
+    plan: Plan, rows: Rows, group: list[GroupSource]
+) -> Iterator[tuple[dict[str, Any], GroupSource, dict[str, Any] | None]]:
+    """Go through subjects and group sources: the first columns of a row, and what the subject has.
+
+    Subjects that could not be fitted are left out.
+    """
     for s, (member, row) in enumerate(zip(plan.members, rows, strict=True)):
         if row["status"] != "ok":
             continue
         for number, source in enumerate(group):
             k = source.members[s]
-            for name in names:
-                said = {"peak_nAm": 0.0, "log_evidence": 0.0, "active": False}
-                if k >= 0:
-                    said = row["sources"][k]["conditions"][name]
-                told = {"subject": member.subject, "group": member.group, "source": number}
-                out.append(told | {"condition": name} | said)
-    return pd.DataFrame(out, columns=AMPLITUDES)
+            told = {"subject": member.subject, "group": member.group, "source": number}
+            yield told, source, row["sources"][k] if k >= 0 else None

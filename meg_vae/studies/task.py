@@ -171,7 +171,7 @@ def _on_average(
     """
     table = inverse.sources_
     places = table[list(AXES)].to_numpy(float).reshape(-1, 3)
-    turn = np.linalg.inv(forward["mri_head_t"]["trans"])[:3, :3]
+    turn = forward["mri_head_t"]["trans"][:3, :3].T  # from head to MRI
     own = 1e6 * turn @ inverse.position_covariance_ @ turn.T
     x, unsure = warp(places) if len(places) else (places, np.zeros((0, 3, 3)))
     own = warp.covariance(own)

@@ -10,10 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from meg_vae._version import __version__
-from meg_vae.files import whole_file
+from meg_vae.files import locked, whole_file
 
 NAME = "rows.jsonl"
 
@@ -56,20 +54,10 @@ class Journal:
             If the rows are of another protocol or program, or damaged.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path.with_name(f".{NAME}.lock"), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise RuntimeError(
-                f"another benchmark is writing in {self.path.parent}; wait for it, or name another "
-                "folder."
-            ) from error
-        try:
+        with locked(self.path, "benchmark"):
             self._read()
             with self.path.open("a", encoding="utf-8") as self._file:
                 yield self
-        finally:
-            lock.release()
 
     def add(self, row: dict[str, Any]) -> None:
         """Write a finished run, at once.
