@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from meg_vae import datasets, read_vae_inverse, study
+from meg_vae import datasets, read_vae_inverse, study, viz
 from meg_vae.cli import main
 from meg_vae.studies import make_plan, task
 from meg_vae.studies.engine import group_of
@@ -55,6 +55,10 @@ def table_of(made, **changes):
     for name in ("evoked", "forward", "noise_cov"):
         table[name] = [str(made.recordings.parent / path) for path in table[name]]
     return table.assign(**changes)
+
+
+def table_of_nobody():
+    return pd.DataFrame([{"subject": "a", "evoked": "e", "forward": "f", "noise_cov": "n"}])
 
 
 class TestFound:
@@ -276,15 +280,47 @@ class TestFailures:
             ({"options": {"alpha": 1}}, "'alpha', which is no option"),
             ({"options": {"positions": "grid"}}, "positions='grid'"),
             ({"min_group_evidence": np.nan}, "min_group_evidence=nan"),
+            ({"options": {"extent": "huge"}}, "extent='huge'"),
+            ({"tmin": "early"}, "tmin='early' must be a number"),
+            ({"task": "oddball"}, "task='oddball' is for a BIDS dataset"),
         ],
     )
     def test_choices_that_are_none(self, made, choice, said):
         with pytest.raises(ValueError, match=said):
             make_plan(made.recordings, **choice)
 
+    @pytest.mark.parametrize(
+        ("choice", "said"),
+        [
+            ({"n_subjects": 0}, "n_subjects=0"),
+            ({"n_sources": 0}, "n_sources=0"),
+            ({"presence": 2}, "presence=2"),
+            ({"spread_mm": -1}, "spread_mm=-1"),
+            ({"snr_db": np.nan}, r"snr_db=\[nan"),
+            ({"snr_db": [0.0]}, "snr_db has 1 levels"),
+        ],
+    )
+    def test_simulations_that_are_none(self, tmp_path, choice, said):
+        with pytest.raises(ValueError, match=said):
+            datasets.simulated_study(tmp_path / "new", **choice)
+        assert not (tmp_path / "new").exists()
+        with pytest.raises(FileExistsError, match="is there already"):
+            datasets.simulated_study(tmp_path)
+
+    def test_pictures_of_other_tables(self, result):
+        for draw, name in ((viz.plot_presence, "presence"), (viz.plot_amplitudes, "amplitudes")):
+            with pytest.raises(ValueError, match=f"{name} has no column 'subject'"):
+                draw(pd.DataFrame({"a": [1]}), result.group)
+            with pytest.raises(TypeError, match=f"{name} must be a pandas.DataFrame"):
+                draw(3, result.group)
+        with pytest.raises(ValueError, match="sources has no column 'fs_x_mm'"):
+            viz.plot_group(result.group, result.group, subject="x", subjects_dir="y")
+
     def test_recordings_that_are_none(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="there is no file or folder"):
             make_plan(tmp_path / "nowhere")
+        with pytest.raises(TypeError, match="conditions=3"):
+            make_plan(table_of_nobody(), conditions=3)
         with pytest.raises(TypeError, match="recordings must be a table"):
             make_plan(3)
         (tmp_path / "x.txt").write_text("")

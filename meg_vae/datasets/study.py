@@ -95,12 +95,13 @@ def simulated_study(
     FileExistsError
         If the folder is there.
     ValueError
-        If a list of levels has not one for each subject.
+        If a number is none that a study can have, or a list of levels has not one for each subject.
     """
     levels = list(snr_db) if isinstance(snr_db, (list, tuple)) else [snr_db] * n_subjects
     if len(levels) != n_subjects:
         raise ValueError(f"snr_db has {len(levels)} levels, and there are {n_subjects} subjects.")
     folder = Path(folder).expanduser()
+    _check(folder, n_subjects, n_sources, spread_mm, presence, levels)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(random_state)
     heads = _heads(folder / "subjects", n_subjects, rng)
@@ -123,6 +124,28 @@ def simulated_study(
     group = pd.DataFrame(centres, columns=["x_mm", "y_mm", "z_mm"])
     group.insert(0, "source", range(n_sources))
     return SimulatedStudy(table, heads, group, pd.DataFrame(truth))
+
+
+def _check(
+    folder: Path,
+    n_subjects: int,
+    n_sources: int,
+    spread_mm: float,
+    presence: float,
+    levels: list[float],
+) -> None:
+    """Refuse what no study can have, before anything is written."""
+    if folder.exists():
+        raise FileExistsError(f"folder {folder} is there already; name another.")
+    for name, count in (("n_subjects", n_subjects), ("n_sources", n_sources)):
+        if count < 1:
+            raise ValueError(f"{name}={count!r} must be 1 or more.")
+    if not 0 <= spread_mm < np.inf:
+        raise ValueError(f"spread_mm={spread_mm!r} must be a number of mm, 0 or more.")
+    if not 0 <= presence <= 1:
+        raise ValueError(f"presence={presence!r} must be a probability, from 0 to 1.")
+    if any(np.isnan(level) or level == np.inf for level in levels):
+        raise ValueError(f"snr_db={levels!r} must be numbers of dB, or -inf for noise alone.")
 
 
 def _heads(folder: Path, n: int, rng: np.random.Generator) -> Path:

@@ -329,12 +329,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
             another rank than the data or is known from fewer than twice as many independent samples
             as channels, or the sensors were found elsewhere though ``registration`` is "auto".
         """
-        check_options(self.noise_variance, self.min_log_evidence)
-        check_option("positions", self.positions, ("free", "grid"))
-        check_option("noise_autocorrelation", self.noise_autocorrelation, ("learn", "white"))
-        check_extent(self.extent, self.positions)
-        check_registration(self.registration, self.positions)
-        check_option("spans", self.spans, ("learn", "whole"))
+        self.check()
         if self.positions == "grid" and (bem is not None or trans is not None):
             raise ValueError(
                 "bem and trans tell the lead field between positions, and positions='grid' has no "
@@ -354,6 +349,21 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
             runs, self.background_ = with_backgrounds(runs, baseline, self.rank, white=white)
             self._fit(runs, bem, trans, position_weights(weights, runs[0].forward))
         return self
+
+    def check(self) -> None:
+        """Refuse options that are none, as `fit` does before any work.
+
+        Raises
+        ------
+        ValueError
+            If one is none.
+        """
+        check_options(self.noise_variance, self.min_log_evidence)
+        check_option("positions", self.positions, ("free", "grid"))
+        check_option("noise_autocorrelation", self.noise_autocorrelation, ("learn", "white"))
+        check_extent(self.extent, self.positions)
+        check_registration(self.registration, self.positions)
+        check_option("spans", self.spans, ("learn", "whole"))
 
     def _check_subject(self, forward: mne.Forward) -> None:
         """Refuse a forward model of another subject."""

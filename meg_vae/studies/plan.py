@@ -86,6 +86,11 @@ class Plan:
             )
         if self.options.get("positions", "free") != "free":
             raise ValueError("options has positions='grid', and a study needs 'free'.")
+        VAEInverse(**self.options).check()
+        for name in ("tmin", "tmax"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, (int, float)):
+                raise ValueError(f"{name}={value!r} must be a number of s.")
         if None not in (self.tmin, self.tmax) and not self.tmin < self.tmax:
             raise ValueError(f"tmin={self.tmin} s must be before tmax={self.tmax} s.")
         names = [one.subject for one in self.members]
@@ -243,6 +248,12 @@ def make_plan(recordings: Any, **choices: Any) -> Plan:
     bids = {name: choices.pop(name, None) for name in BIDS}
     bids = {name: value for name, value in bids.items() if value is not None}
     choices = {name: value for name, value in choices.items() if value is not None}
+    searched = isinstance(recordings, (str, Path)) and (
+        Path(recordings).is_dir() or Path(recordings).suffix == ".toml"
+    )
+    if bids and not searched:
+        name, value = next(iter(bids.items()))
+        raise ValueError(f"{name}={value!r} is for a BIDS dataset, and recordings is none.")
     if isinstance(recordings, Plan):
         return Plan(**vars(recordings) | choices)
     if isinstance(recordings, pd.DataFrame):
@@ -305,6 +316,8 @@ def _typed(choices: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     own = dict(choices)
     if "conditions" in own:
         given = own["conditions"]
+        if not isinstance(given, (str, list, tuple)):
+            raise TypeError(f"conditions={given!r} must be a list of the comments of responses.")
         own["conditions"] = (given,) if isinstance(given, str) else tuple(given)
     if own.get("subjects_dir") is not None:
         own["subjects_dir"] = folder / Path(own["subjects_dir"]).expanduser()

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from .flat import FlatPicture
 
 PLACE = ("x_mm", "y_mm", "z_mm")
+GROUP = ("source", *PLACE, "spread_mm")
 ALONE = "sources of one subject alone"
 MOST = len(PALETTE) - 1  # group sources that have a colour of their own
+
+
+def _check(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    """Refuse what is no table of a study."""
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"{name} must be a pandas.DataFrame; got {type(table).__name__}.")
+    missing = [column for column in columns if column not in table]
+    if missing and (len(table) or len(table.columns)):  # an empty study has empty tables
+        raise ValueError(f"{name} has no column {missing[0]!r}; give Study.{name}.")
 
 
 def group_names(group: pd.DataFrame) -> list[str]:
@@ -74,6 +84,8 @@ def plot_group(
     plotter : pyvista.Plotter | FlatPicture
         As `plot_cortex` returns it.
     """
+    _check("sources", sources, ("fs_x_mm", "fs_y_mm", "fs_z_mm", "group_source"))
+    _check("group", group, GROUP)
     names = group_names(group)[:MOST]
     columns = {f"fs_{axis}": axis for axis in PLACE}
     drawn = pd.DataFrame(columns=[*PLACE, "hemi", "group_source"])
@@ -109,6 +121,8 @@ def plot_presence(presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | Non
     ax : matplotlib.axes.Axes
         A row for each group source and a column for each subject; empty where it has none.
     """
+    _check("presence", presence, ("subject", "source", "log_odds"))
+    _check("group", group, GROUP)
     subjects = list(dict.fromkeys(presence["subject"]))
     width = 3.4 + min(0.32 * max(len(subjects), 4), 9.0)
     ax = open_axes(ax, (1, 1), (width, 1.8 + 0.42 * max(len(group), 2)))[0, 0]
@@ -150,6 +164,8 @@ def plot_amplitudes(
     axes : ndarray of matplotlib.axes.Axes
         A line joins the conditions in which a subject has the source; how many lack it is told.
     """
+    _check("amplitudes", amplitudes, ("subject", "source", "condition", "peak_nAm", "active"))
+    _check("group", group, GROUP)
     n = max(len(group), 1)
     columns = min(n, 4)
     shape = -(-n // columns), columns
