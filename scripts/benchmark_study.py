@@ -38,11 +38,13 @@ from meg_vae.viz.style import PALETTE
 AXES = ["x_mm", "y_mm", "z_mm"]
 NEAR = 15.0  # mm: a group source found nearer than that to a true one is that
 KINDS = {"0 dB": 0.0, "one at -10 dB": -10.0, "one at -25 dB": -25.0, "noise alone": -np.inf}
+ALL_KINDS = ";".join(KINDS)
 
 Seeds = Annotated[int, typer.Option(help="Studies of each kind with sources.")]
 Alone = Annotated[int, typer.Option(help="Studies of noise alone.")]
 Subjects = Annotated[int, typer.Option(help="Subjects of each study.")]
 Jobs = Annotated[int, typer.Option(help="Subjects at a time; -1 takes all processors.")]
+Only = Annotated[str, typer.Option(help="Kinds, divided by semicolons; others are kept.")]
 
 
 def rows_of(kind: str, seed: int, n_subjects: int, jobs: int) -> list[dict]:
@@ -172,18 +174,28 @@ def main(
     alone: Alone = 20,
     subjects: Subjects = 12,
     jobs: Jobs = 1,
+    only: Only = ALL_KINDS,
     quick: Quick = False,
     out: Out = OUT,
 ) -> None:
     """What a study finds."""
+    kinds, path = only.split(";"), out / "study.csv"
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(KINDS)}.")
     if quick:
         seeds, alone, subjects = 1, 1, 3
     rows = []
-    for kind in KINDS:
+    for kind in kinds:
         for seed in range(alone if kind == "noise alone" else seeds):
             rows += rows_of(kind, seed, subjects, jobs)
             typer.echo(f"{kind}, study {seed}: {rows[-1]['n_group']} group sources")
     table = pd.DataFrame(rows)
+    if path.exists():
+        kept = pd.read_csv(path)
+        table = pd.concat([kept[~kept["kind"].isin(kinds)], table])
+    order = {"key": lambda own: own.map(list(KINDS).index), "kind": "stable"}
+    table = table.sort_values("kind", **order)
     scores = summary(table)
     write("study", table, draw, out)
     with whole_file(out / "study_summary.csv") as part:
