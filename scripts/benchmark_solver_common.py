@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from meg_vae.model.energy import profile
-from meg_vae.model.exact.certificate import group_pulls, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, evaluate
-from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.exact.pulls import group_pulls, pulling_rows
+from meg_vae.model.fit import Fit
+from meg_vae.model.noise_variance import Held
+from meg_vae.model.priors import ISOTROPIC
 from meg_vae.model.solve import data_factor, solve
 
 TOL = 1e-3
@@ -45,22 +47,22 @@ def problem(case: str, loose: float, spacing: str) -> tuple[np.ndarray, np.ndarr
     return np.ascontiguousarray(leadfield.Phi), X, leadfield.n_orient
 
 
-def fit(Phi: np.ndarray, X: np.ndarray, n_orient: int, device: str = "cpu") -> Solution:
+def fit(Phi: np.ndarray, X: np.ndarray, n_orient: int, device: str = "cpu") -> Fit:
     """Everything from the arrays: the preparation of Φ is counted."""
     dictionary = Dictionary(Phi, n_orient, device=device)
     return solve(dictionary, torch.as_tensor(X), noise_variance=1.0, tol=TOL)
 
 
-def certificate_alone(Phi: np.ndarray, X: np.ndarray, n_orient: int, solution: Solution) -> float:
+def certificate_alone(Phi: np.ndarray, X: np.ndarray, n_orient: int, solution: Fit) -> float:
     """Seconds to check a given answer over all positions in float64; Φ is at hand, normalised."""
     dictionary = Dictionary(Phi, n_orient)
     F = data_factor(torch.as_tensor(X))[None]
-    active = solution.gamma.nonzero()[:, 0]
-    R = solution.factor[None, active] * dictionary.norms[active][None, :, None, None]
+    active = solution.positions
+    R = solution.factor[None] * dictionary.norms[active][None, :, None, None]
     noise = torch.ones(1, len(Phi), dtype=torch.float64)
 
     def check() -> None:
-        candidates = Candidates(dictionary.columns(active), F, full=False, learn="none")
+        candidates = Candidates(dictionary.columns(active), F, ISOTROPIC, Held(1.0))
         point = evaluate(candidates, R, noise)
         s, q = group_pulls(*pulling_rows(point.L, point.B), dictionary.Phi, n_orient)
         (q / s).amax()

@@ -32,7 +32,7 @@ from benchmark_solver_common import (
 )
 
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.fit import Fit
 from meg_vae.model.solve import solve
 
 WINDOW, STRIDE = 21, 5  # samples of a time window, and from one to the next
@@ -65,7 +65,7 @@ class Table:
         table.to_csv(self.path, index=False)
 
 
-def measured(work: Callable[[str], Solution], device: str, repeats: int) -> tuple[Solution, dict]:
+def measured(work: Callable[[str], Fit], device: str, repeats: int) -> tuple[Fit, dict]:
     """The solution, and the median time after one run to warm up, with the device's memory."""
     cuda, seconds = device != "cpu", []
     if repeats > 1:
@@ -85,7 +85,7 @@ def measured(work: Callable[[str], Solution], device: str, repeats: int) -> tupl
 
 
 def compared(
-    table: Table, work: Callable[[str], Solution], device: str, repeats: int, **sizes: object
+    table: Table, work: Callable[[str], Fit], device: str, repeats: int, **sizes: object
 ) -> None:
     """A row for the processor and one for the device, with how far their answers differ."""
     reference, row = measured(work, "cpu", repeats)
@@ -97,7 +97,7 @@ def compared(
     table.add(**sizes, **row)
 
 
-def many(Phi: np.ndarray, samples: np.ndarray, n_orient: int, device: str) -> Solution:
+def many(Phi: np.ndarray, samples: np.ndarray, n_orient: int, device: str) -> Fit:
     """Many right-hand sides on one lead field, in one call."""
     dictionary = Dictionary(Phi, n_orient, device=device)
     return solve(dictionary, torch.as_tensor(samples), noise_variance=1.0, tol=TOL)

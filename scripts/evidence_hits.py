@@ -56,7 +56,7 @@ def one(n_sources: int, snr_db: float, seed: int) -> list[dict]:
     for name, threshold in THRESHOLDS.items():
         more = {**OPTIONS, "n_effective": n, "stretches": [n], "tol": 1e-4}
         kept = select_sources(dictionary, solution, X, min_log_evidence=threshold, **more)
-        found = template(SOUGHT).forward["source_rr"][kept.kept.numpy()]
+        found = template(SOUGHT).forward["source_rr"][kept.positions.numpy()]
         pairs = matched(found, true, REACH)
         row = {"snr_db": snr_db, "n_sources": n_sources, "seed": seed, "shown": name}
         row |= {"n_estimates": len(found), "hits": len(pairs), "false": len(found) - len(pairs)}

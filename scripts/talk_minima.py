@@ -32,6 +32,8 @@ from meg_vae.model.encoders import optimal_encoder
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.rounds import minimise
 from meg_vae.model.misfit import EXACT
+from meg_vae.model.noise_variance import Held
+from meg_vae.model.priors import ISOTROPIC
 from meg_vae.model.solve import data_factor
 
 NOISE = 1e-8  # λ, relative to the data's mean power; the same for all
@@ -113,13 +115,13 @@ def vae_from(problem: Problem, seed: int) -> End:
         data_factor(X / scale)[None],
         torch.as_tensor(np.exp(logs)),
         noise,
-        learn="none",
-        full=False,
+        prior=ISOTROPIC,
+        variance=Held(NOISE),
         tol=1e-5,
         max_iter=3000,
         certainty=EXACT,
     )
-    w_x = found.factor[0, :, 0, 0]
+    w_x = found.everywhere(found.factor)[0, :, 0, 0]
     active = w_x > 0
     U = np.zeros_like(problem.U)
     encoder = optimal_encoder(dictionary.Phi[:, active] * w_x[active], noise[0])

@@ -204,7 +204,7 @@ def test_the_solver_certifies_the_energy_of_an_estimated_covariance(orientation)
     assert (found.history.diff() <= 1e-9).all()
     F, columns = X / 12**0.5, torch.as_tensor(Phi).reshape(30, -1, 3)
     stretch = torch.zeros(101, dtype=torch.float64, requires_grad=True)
-    R = found.factor * (stretch[:100] / 2).exp()[:, None, None]
+    R = found.everywhere(found.factor) * (stretch[:100] / 2).exp()[:, None, None]
     P = torch.einsum("dga,gab->dgb", columns, R).flatten(1)
     lam = found.noise_variance * stretch[100].exp()
     Sigma = P @ P.T + lam * torch.eye(30, dtype=torch.float64)

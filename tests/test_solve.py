@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from torch.autograd.functional import hessian, jacobian
 
 from meg_vae.model.energy import profile, profile_gradient
-from meg_vae.model.exact import certificate
-from meg_vae.model.exact.certificate import group_pulls, pulling_rows
+from meg_vae.model.exact import pulls
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.entry import best_variance
 from meg_vae.model.exact.point import Candidates, evaluate
-from meg_vae.model.exact.slopes import removal_change, slopes
+from meg_vae.model.exact.pulls import group_pulls, pulling_rows
+from meg_vae.model.exact.slopes import slopes
+from meg_vae.model.misfit import removal_change
+from meg_vae.model.noise_variance import Learnt
+from meg_vae.model.priors import ISOTROPIC, best_variance
 from meg_vae.model.solve import data_factor, solve
 
 TOL = 1e-3
@@ -141,22 +143,22 @@ def test_full_orientation(noise):
         sum(B @ B.T for B in _blocks(Phi, full))
         + full.noise_variance * torch.eye(20, dtype=torch.float64)
     )
-    C = tensor(X @ X.T / 100)
+    C, factor = tensor(X @ X.T / 100), full.everywhere(full.factor)
     for g in range(15):  # K − M has no negative direction, and none at all along the prior
         A = torch.cholesky_solve(tensor(Phi[:, 3 * g : 3 * g + 3]), L)
         K, M = tensor(Phi[:, 3 * g : 3 * g + 3]).T @ A, A.T @ C @ A
-        R = full.factor[g]
+        R = factor[g]
         assert (R.T @ (K - M) @ R).abs().max() <= 2 * TOL
         ratio = np.linalg.eigvals(np.linalg.solve(K.numpy(), M.numpy())).real.max()
         assert ratio <= 1 + (2 * TOL if not R.any() else 1e-1)
     for g, axis in zip((2, 7, 11), axes, strict=True):
-        Gamma = (full.factor[g] @ full.factor[g].T).numpy()
+        Gamma = (factor[g] @ factor[g].T).numpy()
         along = axis @ Gamma @ axis / (axis @ axis)
         assert along / np.trace(Gamma) > 0.99
 
 
 def _blocks(Phi, solution):
-    for g, R in enumerate(solution.factor):
+    for g, R in zip(solution.positions, solution.factor, strict=True):
         yield tensor(Phi[:, 3 * g : 3 * g + 3]) @ R
 
 
@@ -169,7 +171,7 @@ def test_slopes_match_autograd(grouped):
     def J(theta):
         return profile(Phi, theta[:4].exp(), theta[4].exp(), F[0] @ F[0].T)
 
-    candidates = Candidates(Phi.reshape(20, 4, 3), F, full=False, learn="scalar")
+    candidates = Candidates(Phi.reshape(20, 4, 3), F, ISOTROPIC, Learnt())
     eye = torch.eye(3, dtype=torch.float64)
     R = (theta[:4] / 2).exp()[None, :, None, None] * eye
     at = slopes(candidates, evaluate(candidates, R, theta[4].exp().expand(1, 20)))
@@ -188,7 +190,7 @@ def test_accelerators_get_the_same_pulls(grouped):
         F = data_factor(X[:, :n])[None]
         L = torch.linalg.cholesky(0.3 * (Phi[:, :9] @ Phi[:, :9].T) + torch.eye(20).double())[None]
         B = torch.linalg.solve_triangular(L, F, upper=False)
-        ways = [certificate._jointly_diagonal(L, B), certificate._by_two_products(L, B)]
+        ways = [pulls._jointly_diagonal(L, B), pulls._by_two_products(L, B)]
         (s, q), (s2, q2) = (group_pulls(*way, Phi, 3) for way in ways)
         torch.testing.assert_close(s, s2)
         torch.testing.assert_close(q, q2)

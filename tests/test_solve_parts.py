@@ -11,13 +11,16 @@ import torch
 from conftest import sparse_problem
 
 from meg_vae.model import solve as solver
-from meg_vae.model.exact import certificate
-from meg_vae.model.exact.certificate import group_pulls, growth, pulling_rows
+from meg_vae.model.exact import pulls
+from meg_vae.model.exact.certificate import growth
 from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, evaluate
+from meg_vae.model.exact.pulls import group_pulls, pulling_rows
 from meg_vae.model.exact.slopes import slopes
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.noise_variance import Held, Learnt
+from meg_vae.model.priors import ISOTROPIC
 from meg_vae.model.solve import data_factor, solve
 
 
@@ -40,17 +43,18 @@ def test_first_look_hides_nothing(noise):
     X = Phi[:, [50, 300]] @ rng.standard_normal((2, 60)) + 0.1 * rng.standard_normal((40, 60))
     dictionary = Dictionary(Phi)
     groups = torch.tensor([50, 300, 310])
-    candidates = Candidates(dictionary.columns(groups), data_factor(tensor(X))[None], False, "none")
+    F = data_factor(tensor(X))[None]
+    candidates = Candidates(dictionary.columns(groups), F, ISOTROPIC, Held(noise))
     R = torch.tensor([3.0, 2.0, 0.0], dtype=torch.float64)[None, :, None, None]
     point = evaluate(candidates, R, torch.full((1, 40), noise, dtype=torch.float64))
     rows = pulling_rows(point.L, point.B)
     s, q = group_pulls(*rows, dictionary.Phi, 1)
     exact = (q / s)[0]
     exact[[50, 300]] = 0.0
-    found = growth(dictionary, point, groups, full=False)[0] + 1
+    found = growth(dictionary, point, groups, ISOTROPIC)[0] + 1
     assert float(found.max()) == pytest.approx(float(exact.max()), rel=1e-12)
     assert int(found.argmax()) == int(exact.argmax())
-    ratio, error = certificate._single_ratio(dictionary, *rows)
+    ratio, error = pulls._single_ratio(dictionary, *rows)
     off = (ratio[0] - (q / s)[0]).abs()
     assert (off <= error[0]).all()
     assert off.max() > 1e-9 * exact.max()  # null control: there is rounding to be bounded
@@ -62,7 +66,7 @@ def test_span_of_the_candidates_is_enough(n_orient, n):
     """Energy, gradient and curvature are the same in fewer directions, and the answer too."""
     case = sparse_problem(n_orient=n_orient, n_groups=4, n_active=2, n=n)
     Phi = tensor(case.Phi).reshape(20, 4, n_orient)
-    candidates = Candidates(Phi, data_factor(tensor(case.X))[None], False, "scalar")
+    candidates = Candidates(Phi, data_factor(tensor(case.X))[None], ISOTROPIC, Learnt())
     eye = torch.eye(n_orient, dtype=torch.float64)
     R = torch.linspace(0.5, 2, 4, dtype=torch.float64)[None, :, None, None] * eye
     noise = torch.full((1, 20), 0.3, dtype=torch.float64)
@@ -113,7 +117,7 @@ def test_processes_and_an_accelerators_way_share_a_batch(problem, monkeypatch):
     shared = solve(dictionary, X, noise_variance=0.01, tol=1e-5, n_jobs=2)
     assert torch.equal(alone.gamma, shared.gamma)
     monkeypatch.setattr(solver, "together", lambda dictionary, F: 4)
-    monkeypatch.setattr(certificate, "_jointly_diagonal", certificate._by_two_products)
+    monkeypatch.setattr(pulls, "_jointly_diagonal", pulls._by_two_products)
     together = solve(dictionary, X, noise_variance=0.01, tol=1e-5)
     torch.testing.assert_close(together.energy, alone.energy, atol=1e-5, rtol=0)
     assert (together.history.diff(dim=0) <= 0).all()

@@ -169,13 +169,13 @@ def _run(
             )
         )
     _warn_of_missed(missed, options.min_log_evidence)
-    kept = [allowed[few.numpy()[one.kept]] for one in found]
+    kept = [allowed[few.numpy()[own]] for own, _ in found]
     probability = np.bincount(np.concatenate(kept), minlength=len(everywhere)) / len(found)
     rr_mm = 1e3 * places.rr_mri
     weights = leadfield.weights.reshape(len(rr_mm), -1, 1)
     replicates = [
-        (rr_mm[rows], np.einsum("gak,gat->gkt", places.axes[rows], weights[rows] * one.U))
-        for rows, one in zip(kept, found, strict=True)
+        (rr_mm[rows], np.einsum("gak,gat->gkt", places.axes[rows], weights[rows] * U))
+        for rows, (_, U) in zip(kept, found, strict=True)
     ]
     cell = np.tile(typical_spacing(rr_mm) ** 2 / 12 * np.eye(3), (len(sought), 1, 1))
     table, covariance = follow_sources(inverse.sources_, rr_mm[sought], axis, replicates, cell)

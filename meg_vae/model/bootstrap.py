@@ -9,15 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from meg_vae.model.encoders import optimal_encoder
 from meg_vae.model.evidence import possible_gain
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.point import weighted_columns
-from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.fit import Fit
 from meg_vae.model.misfit import Certainty
 from meg_vae.model.noise import Noise
-from meg_vae.model.selection import Selection, select_sources
+from meg_vae.model.priors import prior_of
+from meg_vae.model.selection import select_sources
 from meg_vae.model.solve import solve
+
+#: Positions (m,) and activity (m, n_orient, n_instants) of the sources of one data set.
+Replicate = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 SWAP = 15.0  # nats by which a position may be worse than a source whose place it could take
 
@@ -71,22 +73,19 @@ class Options:
         """
         return self if self.weights is None else replace(self, weights=self.weights[positions])
 
-    def worth(self, gain: Tensor) -> Tensor:
-        """Give evidence and weight of each position together.
-
-        Parameters
-        ----------
-        gain : Tensor, shape (n_groups,)
-            Log evidence in nats.
-
-        Returns
-        -------
-        worth : Tensor, shape (n_groups,)
-            In nats.
-        """
+    def gain(self, dictionary: Dictionary, fit: Fit, X: Tensor) -> Tensor:
+        """Give evidence and weight that each position could add to a fit, in nats, (n_groups,)."""
+        gain = possible_gain(
+            dictionary,
+            fit,
+            X,
+            prior=prior_of(self.orientation, dictionary.n_orient),
+            n_effective=self.n_effective,
+            share=self.certainty(dictionary).share,
+        )
         return gain if self.weights is None else torch.where(gain > 0, gain + self.weights, 0.0)
 
-    def solve(self, dictionary: Dictionary, X: Tensor) -> Solution:
+    def solve(self, dictionary: Dictionary, X: Tensor) -> Fit:
         """Minimise the energy of one or more samples.
 
         Parameters
@@ -98,7 +97,7 @@ class Options:
 
         Returns
         -------
-        solution : Solution
+        fit : Fit
             The minima.
         """
         return solve(
@@ -111,26 +110,26 @@ class Options:
             certainty=self.certainty(dictionary),
         )
 
-    def select(self, dictionary: Dictionary, solution: Solution, X: Tensor) -> Selection:
+    def select(self, dictionary: Dictionary, fit: Fit, X: Tensor) -> Fit:
         """Keep the sources of one sample that carry enough evidence.
 
         Parameters
         ----------
         dictionary : Dictionary
             Positions.
-        solution : Solution
+        fit : Fit
             Its minimum.
         X : Tensor, shape (n_channels, n_samples)
             Data.
 
         Returns
         -------
-        selection : Selection
+        fit : Fit
             What is left.
         """
         return select_sources(
             dictionary,
-            solution,
+            fit,
             X,
             noise_variance=self.noise_variance,
             orientation=self.orientation,
@@ -140,22 +139,6 @@ class Options:
             certainty=self.certainty(dictionary),
             weights=self.weights,
         )
-
-
-@dataclass(frozen=True)
-class Replicate:
-    """The sources of one resampled data set.
-
-    Attributes
-    ----------
-    kept : ndarray of int, shape (n_kept,)
-        Their positions.
-    U : ndarray, shape (n_kept, n_orient, n_instants)
-        Their activity at some instants, in the unit of X over that of Φ.
-    """
-
-    kept: NDArray[np.int64]
-    U: NDArray[np.float64]
 
 
 def resampling_weights(
@@ -199,30 +182,15 @@ def likely_positions(dictionary: Dictionary, X: Tensor, options: Options) -> Ten
         `SWAP` nats or less, or that could add half of what is asked of a source.
     """
     X = options.independent(X)
-    solution = options.solve(dictionary, X)
-    chosen = options.select(dictionary, solution, X)
-    noise = _spread(chosen.noise_variance, dictionary.n_channels)
-    full = options.orientation == "full" and dictionary.n_orient > 1
-
-    def gain_beside(stay: Tensor) -> Tensor:
-        model = chosen.kept[stay], chosen.factor[stay], noise
-        n, share = options.n_effective, options.certainty(dictionary).share
-        gain = possible_gain(dictionary, *model, X, full=full, n_effective=n, share=share)
-        return options.worth(gain)
-
-    everyone = torch.ones_like(chosen.kept, dtype=torch.bool)
-    gain = gain_beside(everyone)
+    chosen = options.select(dictionary, options.solve(dictionary, X), X)
+    gain = options.gain(dictionary, chosen, X)
     likely = gain > max(options.min_log_evidence / 2, 1e-9)
-    likely[chosen.kept] = True
-    for k in range(len(chosen.kept)):
-        swap = gain_beside(everyone.index_fill(0, torch.tensor([k], device=X.device), False))
+    likely[chosen.positions] = True
+    everyone = torch.arange(len(chosen.positions), device=X.device)
+    for k in everyone:
+        swap = options.gain(dictionary, chosen.only(everyone != k), X)
         likely |= swap > swap.max() - SWAP
     return likely
-
-
-def _spread(noise: Tensor, n_channels: int) -> Tensor:
-    """Noise variance for all channels where that of a part of the directions is the same."""
-    return noise if len(noise) == n_channels else noise[:1]
 
 
 def fit_replicates(
@@ -243,33 +211,18 @@ def fit_replicates(
 
     Returns
     -------
-    replicates : list of Replicate
-        One per data set.
+    replicates : list of tuple
+        Of each data set the positions of its sources, shape (m,), and their activity at these
+        instants, shape (m, n_orient, n_instants), in the unit of X over that of Φ.
     """
     seen = options.independent(X)
-    solution = options.solve(dictionary, seen)
+    fits = options.solve(dictionary, seen)
     replicates = []
     for k, one in enumerate(X):
-        chosen = options.select(dictionary, _item(solution, k), seen[k])
-        columns = dictionary.columns(chosen.kept) * dictionary.norms[chosen.kept, None]
-        decoder = weighted_columns(columns, chosen.factor[None])[0]
-        noise = _spread(chosen.noise_variance, len(decoder))
-        z = optimal_encoder(decoder, noise).W_z @ one[:, instants]
-        U = chosen.factor @ z.reshape(len(chosen.kept), dictionary.n_orient, len(instants))
-        replicates.append(Replicate(chosen.kept.cpu().numpy(), U.cpu().numpy()))
+        chosen = options.select(dictionary, fits[k], seen[k])
+        U = chosen.inverse_map @ one[:, instants]
+        replicates.append((chosen.positions.cpu().numpy(), U.cpu().numpy()))
     return replicates
-
-
-def _item(batch: Solution, k: int) -> Solution:
-    """Take one data set's solution out of a batch."""
-    return Solution(
-        batch.factor[k],
-        batch.noise_variance[k],
-        batch.energy[k],
-        batch.history[:, k],
-        batch.certificate[k],
-        batch.timings,
-    )
 
 
 def missed_evidence(
@@ -298,15 +251,5 @@ def missed_evidence(
     few, own = dictionary.only(positions), options.only(positions)
     X = options.independent(X)
     chosen = own.select(few, own.solve(few, X), X)
-    gain = possible_gain(
-        dictionary,
-        positions[chosen.kept],
-        chosen.factor,
-        _spread(chosen.noise_variance, dictionary.n_channels),
-        X,
-        full=options.orientation == "full" and dictionary.n_orient > 1,
-        n_effective=options.n_effective,
-        share=options.certainty(dictionary).share,
-    )
-    gain[positions] = 0.0
-    return float(options.worth(gain).max())
+    chosen = replace(chosen, positions=positions[chosen.positions])
+    return float(options.gain(dictionary, chosen, X).index_fill(0, positions, 0.0).max())

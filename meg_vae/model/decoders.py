@@ -71,6 +71,12 @@ class RowScaleDecoder(LinearDecoder):
         """Prior variance per position, shape (n_groups,)."""
         return self.log_gamma.exp()
 
+    @property
+    def factor(self) -> Tensor:
+        """√γ_g I of each position, shape (n_groups, n_orient, n_orient)."""
+        eye = torch.eye(self.n_orient, dtype=self.log_gamma.dtype, device=self.log_gamma.device)
+        return self.gamma.sqrt()[:, None, None] * eye
+
     def matrix(self) -> Tensor:
         """Give the decoder matrix.
 
@@ -109,6 +115,11 @@ class BlockDecoder(LinearDecoder):
     def gamma(self) -> Tensor:
         """Mean prior variance per position, tr(R_g R_gᵀ) / n_orient, shape (n_groups,)."""
         return self.R.square().sum((1, 2)) / self.R.shape[2]
+
+    @property
+    def factor(self) -> Tensor:
+        """R_g of each position, shape (n_groups, n_orient, n_orient)."""
+        return self.R
 
     def matrix(self) -> Tensor:
         """Give the decoder matrix.

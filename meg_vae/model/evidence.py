@@ -8,31 +8,14 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.encoders import OptimalEncoder
-from meg_vae.model.exact.certificate import group_blocks, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.entry import best_variance
 from meg_vae.model.exact.point import Candidates, evaluate
-from meg_vae.model.misfit import growth, removal_change
+from meg_vae.model.exact.pulls import active_pulls, diagonal_blocks, group_blocks, pulling_rows
+from meg_vae.model.fit import Fit
+from meg_vae.model.misfit import removal_change
+from meg_vae.model.noise_variance import Held
+from meg_vae.model.priors import Prior
 from meg_vae.model.solve import data_factor
-
-
-def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
-    """Take the diagonal blocks of a square matrix.
-
-    Parameters
-    ----------
-    matrix : Tensor, shape (m * size, m * size)
-        The matrix.
-    size : int
-        Size of a block.
-
-    Returns
-    -------
-    blocks : Tensor, shape (m, size, size)
-        Its diagonal blocks.
-    """
-    m = len(matrix) // size
-    return matrix.reshape(m, size, m, size).diagonal(dim1=0, dim2=2).movedim(2, 0)
 
 
 def source_log_evidence(
@@ -61,7 +44,7 @@ def source_log_evidence(
     evidence : Tensor, shape (n_active,)
         In nats; positive where the data need the source.
     """
-    K, M = _weighted_pulls(encoder, F)
+    K, M = active_pulls(encoder, F)
     change = removal_change(diagonal_blocks(K, n_orient), diagonal_blocks(M, n_orient), share)
     return n_effective / 2 * change
 
@@ -98,7 +81,7 @@ def cluster_log_evidence(
     evidence : Tensor, shape (n_active,)
         In nats, the same for all sources of a cluster.
     """
-    K, M = _weighted_pulls(encoder, F)
+    K, M = active_pulls(encoder, F)
     evidence = F.new_zeros(len(cluster))
     for number in cluster.unique():
         members = cluster == number
@@ -106,14 +89,6 @@ def cluster_log_evidence(
         change = removal_change(K[dipoles][:, dipoles], M[dipoles][:, dipoles], share)
         evidence[members] = n_effective / 2 * change
     return evidence
-
-
-def _weighted_pulls(encoder: OptimalEncoder, F: Tensor) -> tuple[Tensor, Tensor]:
-    """K and M between all active dipoles, weighted by their prior."""
-    seen = encoder.W_z @ F
-    K = -encoder.covariance
-    K.diagonal().add_(1.0)
-    return K, seen @ seen.T
 
 
 def likeness(
@@ -229,31 +204,25 @@ def model_log_evidence(
 
 def possible_gain(
     dictionary: Dictionary,
-    positions: Tensor,
-    factor: Tensor,
-    noise: Tensor,
+    fit: Fit,
     X: Tensor,
     *,
-    full: bool,
+    prior: Prior,
     n_effective: float,
     share: float = 0.0,
 ) -> Tensor:
-    """Log evidence that each position of a dictionary could add to a model.
+    """Log evidence that each position of a dictionary could add to a fit.
 
     Parameters
     ----------
     dictionary : Dictionary
         All positions.
-    positions : Tensor of int, shape (m,)
-        Those with a source in the model.
-    factor : Tensor, shape (m, n_orient, n_orient)
-        Their prior factors.
-    noise : Tensor, shape (1,) or (n_channels,)
-        Noise variance.
+    fit : Fit
+        Sources at some of them, of one data set.
     X : Tensor, shape (n_channels, n_samples)
         Data.
-    full : bool
-        Whether a new source learns its orientation.
+    prior : Prior
+        Of a new source.
     n_effective : float
         Independent samples.
     share : float
@@ -265,27 +234,13 @@ def possible_gain(
         In nats, each with its best variance; 0 for those in the model.
     """
     F = data_factor(X)[None]
-    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
-    noise = noise.expand(dictionary.n_channels)[None]
-    point = evaluate(Candidates(columns, F, full, "none", share=share), factor[None], noise)
+    noise = fit.noise_variance.expand(dictionary.n_channels)[None]
+    candidates = Candidates(fit.columns, F, prior, Held(float(noise[0, 0])), share=share)
+    point = evaluate(candidates, fit.factor[None], noise)
     T, weights = pulling_rows(point.L, point.B)
     gain = torch.zeros_like(dictionary.norms)
     for part in torch.arange(dictionary.n_groups, device=gain.device).split(4096):
         K, M = (blocks[0] for blocks in group_blocks(T, weights, dictionary.columns(part)))
-        gain[part] = n_effective / 2 * _best_fall(K, M, full, share)
-    gain[positions] = 0.0
+        gain[part] = n_effective / 2 * prior.best_fall(K, M, share)
+    gain[fit.positions] = 0.0
     return gain.masked_fill(dictionary.silent, 0.0)
-
-
-def _best_fall(K: Tensor, M: Tensor, full: bool, share: float) -> Tensor:
-    """Give the most by which one position alone, entering from nothing, lowers J."""
-    if full:
-        floor = K.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(K.shape[1]).to(K)
-        L = torch.linalg.cholesky(K + 1e-12 * floor + torch.finfo(K.dtype).tiny)
-        half = torch.linalg.solve_triangular(L, M, upper=False)
-        ratio = torch.linalg.eigvalsh(torch.linalg.solve_triangular(L, half.mT, upper=False))
-        return growth(ratio, share)
-    gamma = best_variance(K, M)[:, None]
-    k, V = torch.linalg.eigh(K)
-    m = (V.mT @ M @ V).diagonal(dim1=1, dim2=2)
-    return (gamma * m / (1 + gamma * k) - torch.log1p(gamma * k)).sum(1).clamp_min(0.0)

@@ -11,9 +11,10 @@ from meg_vae.model.evidence import possible_gain
 from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate
-from meg_vae.model.exact.rounds import FLOOR
 from meg_vae.model.exact.threads import few_threads
-from meg_vae.model.selection import Selection, select
+from meg_vae.model.fit import Fit
+from meg_vae.model.noise_variance import FLOOR
+from meg_vae.model.selection import Judged, columns_at, select
 from meg_vae.model.weights import ALONE
 
 MOST = 40  # moves at most
@@ -56,35 +57,36 @@ class Weighing:
 
     def candidates(self, kept: Tensor) -> Candidates:
         """Columns of some positions, with the data."""
-        columns = self.seen.columns(kept) * self.seen.norms[kept, None]
-        return replace(self.data, Phi=columns)
+        return replace(self.data, Phi=columns_at(self.seen, kept))
 
-    def worth(self, now: Selection, stay: Tensor) -> Tensor:
+    def worth(self, now: Judged, stay: Tensor) -> Tensor:
         """Evidence and weight in nats of each position beside the sources that stay."""
-        own = now.noise_variance if self.data.learn == "per_channel" else now.noise_variance[:1]
-        gain = possible_gain(
-            self.dictionary,
-            now.kept[stay],
-            now.factor[stay],
-            own,
-            self.X,
-            full=self.data.full,
-            n_effective=self.n_effective,
-            share=self.data.share,
+        beside = Fit(
+            positions=now.kept[stay],
+            n_positions=self.dictionary.n_groups,
+            columns=columns_at(self.dictionary, now.kept[stay]),
+            factor=now.point.R[0, stay],
+            noise_variance=self.data.variance.given(now.point.noise[0]),
+            n_directions=now.point.noise.shape[1],
+            energy=now.point.J[0],
+            history=now.point.J,
+            certificate=torch.full_like(now.point.J[0], torch.nan),
         )
+        known = {"n_effective": self.n_effective, "share": self.data.share}
+        gain = possible_gain(self.dictionary, beside, self.X, prior=self.data.prior, **known)
         return torch.where(gain > 0, gain + self.weights, -torch.inf)
 
-    def with_new(self, now: Selection, stay: Tensor, new: int) -> tuple[Tensor, Point]:
+    def with_new(self, now: Judged, stay: Tensor, new: int) -> tuple[Tensor, Point]:
         """Settle the sources that stay together with a new one."""
         kept = torch.cat([now.kept[stay], now.kept.new_tensor([new])])
         candidates = self.candidates(kept)
-        o = now.factor.shape[-1]
+        o = candidates.Phi.shape[2]
         power = candidates.Phi.square().sum((0, 2))
         mean_power = self.data.F.square().sum() / self.data.F.shape[1]
         size = START * mean_power / power[-1]
         one = size.sqrt() * torch.eye(o, dtype=size.dtype, device=size.device)
-        factor = torch.cat([now.factor[stay], one[None]])
-        point = evaluate(candidates, factor[None], now.noise_variance[None])
+        factor = torch.cat([now.point.R[0, stay], one[None]])
+        point = evaluate(candidates, factor[None], now.point.noise)
         floor = FLOOR * float(mean_power)
         with few_threads(batch=1):
             point, _ = descend(
@@ -92,7 +94,7 @@ class Weighing:
             )
         return kept, point
 
-    def judged(self, kept: Tensor, point: Point) -> Selection:
+    def judged(self, kept: Tensor, point: Point) -> Judged:
         """Take out what is then worth too little."""
         alive = point.active[0]
         kept, point = kept[alive], point.only(alive)
@@ -108,24 +110,24 @@ class Weighing:
         )
         return replace(chosen, kept=kept[order][chosen.kept])
 
-    def fall(self, now: Selection, point: Point) -> float:
+    def fall(self, now: Judged, point: Point) -> float:
         """Log evidence gained, in nats."""
-        return self.n_effective / 2 * float(now.energy - point.J[0])
+        return self.n_effective / 2 * float(now.point.J[0] - point.J[0])
 
 
-def weighed(now: Selection, weighing: Weighing) -> Selection:
+def weighed(now: Judged, weighing: Weighing) -> Judged:
     """Let sources enter and move until none is worth more elsewhere.
 
     Parameters
     ----------
-    now : Selection
+    now : Judged
         Sources; ``kept`` are positions of the dictionary.
     weighing : Weighing
         The positions, their weights and the data.
 
     Returns
     -------
-    selection : Selection
+    judged : Judged
         What is left.
     """
     for _ in range(MOST):
@@ -136,7 +138,7 @@ def weighed(now: Selection, weighing: Weighing) -> Selection:
     return now
 
 
-def _entered(now: Selection, weighing: Weighing) -> tuple[Tensor, Point] | None:
+def _entered(now: Judged, weighing: Weighing) -> tuple[Tensor, Point] | None:
     """Let in the position that is worth most, if that is enough."""
     stay = torch.ones_like(now.kept, dtype=torch.bool)
     worth = weighing.worth(now, stay)
@@ -149,14 +151,14 @@ def _entered(now: Selection, weighing: Weighing) -> tuple[Tensor, Point] | None:
     return (kept, point) if gain >= enough else None
 
 
-def _moved(now: Selection, weighing: Weighing) -> tuple[Tensor, Point] | None:
+def _moved(now: Judged, weighing: Weighing) -> tuple[Tensor, Point] | None:
     """Put one source in the place of a cluster, the weakest first, where it is worth more."""
-    for number in now.cluster[now.cluster_log_evidence.argsort()].unique_consecutive():
+    for number in now.cluster[now.joint.argsort()].unique_consecutive():
         stay = now.cluster != number
         own = float(weighing.weights[now.kept[~stay]].max())
         worth = weighing.worth(now, stay)
         new = int(worth.argmax())
-        if not worth[new] > float(now.cluster_log_evidence[~stay][0]) + own + BETTER:
+        if not worth[new] > float(now.joint[~stay][0]) + own + BETTER:
             continue
         kept, point = weighing.with_new(now, stay, new)
         if weighing.fall(now, point) + float(weighing.weights[new]) - own > BETTER:

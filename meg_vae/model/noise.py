@@ -19,6 +19,7 @@ from meg_vae.model.in_time import (
     white,
 )
 from meg_vae.model.misfit import Certainty, certainty, degrees_of_freedom
+from meg_vae.model.noise_variance import NoiseVariance, noise_variance_of
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,6 @@ class Noise:
             return 1.0
         return self.n_independent / degrees_of_freedom(self.n_independent, n_channels)
 
-    def variance(self, given: float | str, n_channels: int) -> float | str:
-        """Noise variance to hold in the model where one is given, relative to that covariance."""
-        return given if isinstance(given, str) else self.inflation(n_channels) * given
+    def variance(self, given: float | str | NoiseVariance, n_channels: int) -> NoiseVariance:
+        """Noise variance of the model, relative to that covariance where one is held."""
+        return noise_variance_of(given).scaled(self.inflation(n_channels))

@@ -20,11 +20,13 @@ from meg_vae.model.evidence import (
 )
 from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
-from meg_vae.model.exact.rounds import FLOOR, Solution
+from meg_vae.model.exact.point import Candidates, Point, evaluate
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.fit import Fit
 from meg_vae.model.misfit import EXACT, Certainty
-from meg_vae.model.solve import LEARN, data_factor, in_range
+from meg_vae.model.noise_variance import FLOOR, NoiseVariance, noise_variance_of
+from meg_vae.model.priors import Prior, prior_of
+from meg_vae.model.solve import data_factor, where_learnt
 
 COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
 AT_ONCE = 0.25  # part of the weak sources that goes in one round
@@ -32,42 +34,13 @@ SAME = 0.5  # sources more alike than this, in field and in time course, share o
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The sources that are left.
+class Judged:
+    """Sources with what speaks for them.
 
-    Attributes
-    ----------
-    kept : Tensor of int, shape (n_kept,)
-        Which of the given sources, or which positions.
-    factor : Tensor, shape (n_kept, n_orient, n_orient)
-        Their prior factors, settled anew.
-    noise_variance : Tensor, shape (n_channels,)
-        Noise variance, settled anew where it is learnt.
-    log_evidence : Tensor, shape (n_kept,)
-        Log evidence lost by taking out that source alone, in nats.
-    cluster : Tensor of int, shape (n_kept,)
-        Number of the cluster of each, from 0; sources of one cluster share one generator.
-    cluster_log_evidence : Tensor, shape (n_kept,)
-        Log evidence lost by taking out the whole cluster of the source, in nats.
-    energy : Tensor, shape ()
-        The energy J of this smaller model.
-    n_effective : float
-        Independent samples that the evidence counts.
+    ``kept`` (m,) of those that were given, with their ``candidates`` and settled at a ``point``;
+    log evidence of each, ``own`` (m,), of its ``cluster`` (m,), ``joint`` (m,), in nats; which are
+    ``tied`` (m, m), not to be taken out together; ``weights`` of all that were given, in nats.
     """
-
-    kept: Tensor
-    factor: Tensor
-    noise_variance: Tensor
-    log_evidence: Tensor
-    cluster: Tensor
-    cluster_log_evidence: Tensor
-    energy: Tensor
-    n_effective: float
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """Sources with what speaks for them."""
 
     kept: Tensor
     candidates: Candidates
@@ -75,8 +48,8 @@ class _Judged:
     own: Tensor
     cluster: Tensor
     joint: Tensor
-    tied: Tensor  # bool, shape (m, m): not to be taken out together
-    weights: Tensor  # of all given, in nats
+    tied: Tensor
+    weights: Tensor
 
     @property
     def own_worth(self) -> Tensor:
@@ -91,58 +64,30 @@ class _Judged:
         return self.joint + most[self.cluster]
 
 
-def residual(
-    dictionary: Dictionary, positions: Tensor, factor: Tensor, noise: Tensor, X: Tensor
-) -> Tensor:
-    """Find what sources at positions of a dictionary leave of data, X − ΦU.
-
-    Parameters
-    ----------
-    dictionary : Dictionary
-        Φ, prepared.
-    positions : Tensor of int, shape (m,)
-        The sources.
-    factor : Tensor, shape (m, n_orient, n_orient)
-        Their prior factors.
-    noise : Tensor, shape () or (n_channels,)
-        Noise variance.
-    X : Tensor, shape (n_channels, n_samples)
-        Data.
-
-    Returns
-    -------
-    residual : Tensor, shape (n_channels, n_samples)
-        The difference to the posterior mean.
-    """
-    columns = dictionary.columns(positions) * dictionary.norms[positions, None]
-    decoder = weighted_columns(columns, factor[None])[0]
-    return X - decoder @ (optimal_encoder(decoder, noise).W_z @ X)
-
-
 def select_sources(
     dictionary: Dictionary,
-    solution: Solution,
+    fit: Fit,
     X: Tensor,
     *,
-    noise_variance: float | str,
-    orientation: str,
+    noise_variance: float | str | NoiseVariance,
+    orientation: str | Prior,
     n_effective: float,
     min_log_evidence: float,
     tol: float,
     certainty: Certainty = EXACT,
     weights: Tensor | None = None,
-) -> Selection:
-    """Keep the sources of a solution that carry enough evidence.
+) -> Fit:
+    """Keep the sources of a fit that carry enough evidence.
 
     Parameters
     ----------
     dictionary : Dictionary
         Φ, prepared.
-    solution : Solution
+    fit : Fit
         A minimum over all positions.
     X : Tensor, shape (n_channels, n_samples)
         Its data.
-    noise_variance, orientation : float | str, str
+    noise_variance, orientation : float | str | NoiseVariance, str | Prior
         As it was solved with.
     n_effective : float
         Independent samples.
@@ -157,33 +102,46 @@ def select_sources(
 
     Returns
     -------
-    selection : Selection
-        What is left; ``kept`` are positions of the dictionary, increasing.
+    fit : Fit
+        What is left, with its evidence; its history and certificate are those of the whole.
     """
-    learn = LEARN.get(str(noise_variance), "none")
-    found = solution.gamma.nonzero()[:, 0]
-    F = data_factor(X)[None]
-    seen, F = in_range(dictionary, F) if learn == "scalar" else (dictionary, F)
-    columns = seen.columns(found) * seen.norms[found, None]
-    full = orientation == "full" and dictionary.n_orient > 1
-    candidates = Candidates.of(columns, F, full, learn, certainty)
+    variance, prior = noise_variance_of(noise_variance), prior_of(orientation, dictionary.n_orient)
+    found = fit.positions
+    seen, F = where_learnt(dictionary, data_factor(X)[None], variance)
+    candidates = Candidates.of(columns_at(seen, found), F, prior, variance, certainty)
     counting = torch.zeros_like(seen.norms) if weights is None else weights
     chosen = select(
         candidates,
-        solution.factor[found],
-        solution.noise_variance.expand(F.shape[1]),
+        fit.factor,
+        fit.noise_variance.expand(F.shape[1]),
         counting[found],
         n_effective=n_effective,
         min_log_evidence=min_log_evidence,
         tol=tol,
     )
     chosen = replace(chosen, kept=found[chosen.kept])
-    if weights is None:
-        return chosen
-    from meg_vae.model.moves import Weighing, weighed  # which select anew
+    if weights is not None:
+        from meg_vae.model.moves import Weighing, weighed  # which select anew
 
-    asked = n_effective, min_log_evidence, tol
-    return weighed(chosen, Weighing(dictionary, X, seen, candidates, weights, *asked))
+        asked = n_effective, min_log_evidence, tol
+        chosen = weighed(chosen, Weighing(dictionary, X, seen, candidates, weights, *asked))
+    return replace(
+        fit,
+        positions=chosen.kept,
+        columns=columns_at(dictionary, chosen.kept),
+        factor=chosen.point.R[0],
+        noise_variance=variance.given(chosen.point.noise[0]),
+        n_directions=F.shape[1],
+        energy=chosen.point.J[0],
+        log_evidence=chosen.own,
+        cluster=chosen.cluster,
+        cluster_log_evidence=chosen.joint,
+    )
+
+
+def columns_at(dictionary: Dictionary, positions: Tensor) -> Tensor:
+    """Take the columns of some positions in the units of Φ, (n_channels, m, n_orient)."""
+    return dictionary.columns(positions) * dictionary.norms[positions, None]
 
 
 def select(
@@ -195,7 +153,7 @@ def select(
     n_effective: float,
     min_log_evidence: float,
     tol: float,
-) -> Selection:
+) -> Judged:
     """Take out the weakest sources, settle the rest, and repeat until all carry enough evidence.
 
     A cluster goes where all of it together carries too little. In one that stays, the members
@@ -222,7 +180,7 @@ def select(
 
     Returns
     -------
-    selection : Selection
+    judged : Judged
         What is left; possibly nothing.
     """
     kept = torch.arange(len(factor), device=factor.device)
@@ -232,16 +190,7 @@ def select(
     while True:
         go = _weakest(now, spared[now.kept], min_log_evidence)
         if not go.any():
-            return Selection(
-                now.kept,
-                now.point.R[0],
-                now.point.noise[0],
-                now.own,
-                now.cluster,
-                now.joint,
-                now.point.J[0],
-                n_effective,
-            )
+            return now
         after = _without(now, go, n_effective, tol)
         split = _split(now, go, after, min_log_evidence)
         if split.any():
@@ -252,7 +201,7 @@ def select(
 
 def _judge(
     kept: Tensor, candidates: Candidates, point: Point, n_effective: float, weights: Tensor
-) -> _Judged:
+) -> Judged:
     """Find the evidence of each source and of its cluster."""
     o = candidates.Phi.shape[2]
     encoder, F = optimal_encoder(point.P[0], point.noise[0]), candidates.F[0]
@@ -263,7 +212,7 @@ def _judge(
     K = torch.eye(m * o, dtype=point.J.dtype, device=point.J.device) - encoder.covariance
     size = K.reshape(m, o, m, o).square().sum((1, 3)).sqrt()
     length = size.diagonal().sqrt()
-    return _Judged(
+    return Judged(
         kept=kept,
         candidates=candidates,
         point=point,
@@ -287,7 +236,7 @@ def _connected(linked: Tensor) -> Tensor:
     return label.unique(return_inverse=True)[1]
 
 
-def _weakest(now: _Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
+def _weakest(now: Judged, spared: Tensor, min_log_evidence: float) -> Tensor:
     """Choose what goes next, weakest first: whole weak clusters, and single weak members."""
     own, joint = now.own_worth, now.joint_worth
     hopeless = joint < min_log_evidence
@@ -308,7 +257,7 @@ def _only(g: int, like: Tensor) -> Tensor:
     return mask
 
 
-def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judged:
+def _without(now: Judged, go: Tensor, n_effective: float, tol: float) -> Judged:
     """Take out some sources and settle the rest."""
     kept, candidates = now.kept[~go], now.candidates.only(~go)
     point = evaluate(candidates, now.point.R[:, ~go], now.point.noise)
@@ -322,7 +271,7 @@ def _without(now: _Judged, go: Tensor, n_effective: float, tol: float) -> _Judge
     return _judge(kept, candidates, point, n_effective, now.weights)
 
 
-def _split(now: _Judged, go: Tensor, after: _Judged, min_log_evidence: float) -> Tensor:
+def _split(now: Judged, go: Tensor, after: Judged, min_log_evidence: float) -> Tensor:
     """Find clusters that had enough evidence and lost it with the member that went."""
     joint = torch.full_like(now.joint, -torch.inf)
     joint[torch.isin(now.kept, after.kept)] = after.joint_worth

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_option, check_swing
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.noise_variance import noise_variance_of
 from meg_vae.model.sliding.field import Extended, Field, Places
-from meg_vae.model.sliding.fit import Fit, fit_places
+from meg_vae.model.sliding.fit import PlaceFit, fit_places
 from meg_vae.model.sliding.pieces import span_in_samples
 from meg_vae.model.sliding.prior import place_prior, weights_at
 from meg_vae.model.sliding.recorded import Recorded, listed, recorded_runs
-from meg_vae.model.solve import LEARN
 from meg_vae.model.spacing import typical_spacing
 from meg_vae.model.weights import check_weights
 
@@ -234,7 +234,7 @@ class SlidingVAE:
             grid,
             recorded,
             solutions,
-            learn=str(self.noise_variance) in LEARN,
+            learn=noise_variance_of(self.noise_variance).learnt,
             least=least,
             prior=prior,
             asked=min_motion_evidence,
@@ -272,7 +272,7 @@ class SlidingVAE:
             raise ValueError("grid has most of its positions twice; give each once.")
         return places, spacing
 
-    def _keep(self, found: Fit, recorded: Sequence[Recorded]) -> None:
+    def _keep(self, found: PlaceFit, recorded: Sequence[Recorded]) -> None:
         """Keep what a fit found, strongest evidence first."""
         order = found.log_evidence.argsort(descending=True)
         self.fit_ = found.ordered(order)

@@ -10,30 +10,28 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
 
-from meg_vae.model.checks import check_noise_variance, check_option, check_positive
-from meg_vae.model.exact.batch import first, join, silence, together
+from meg_vae.model.checks import check_positive
+from meg_vae.model.exact.batch import together, without_data
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
-from meg_vae.model.exact.rounds import FLOOR, Solution, minimise
+from meg_vae.model.exact.rounds import minimise
 from meg_vae.model.exact.sweeps import sweep
+from meg_vae.model.fit import Fit, join
 from meg_vae.model.misfit import EXACT, Certainty
+from meg_vae.model.noise_variance import FLOOR, NoiseVariance, noise_variance_of
+from meg_vae.model.priors import Prior, prior_of
 
 SWEEPS = 12  # over all positions, before the descent
-LEARN = {
-    "learn": "scalar",
-    "per_channel": "per_channel",
-}  # options of the noise variance that leave it free
-START_NOISE = 0.3  # where a learnt noise variance starts, relative to the data's mean power
 BLOCKS = 4  # of a batch for each process: one that meets hard items is not left alone at the end
-ANNEAL_STEPS, ANNEAL_SWEEPS = 30, 5  # from START_NOISE to FLOOR
+LEVEL_SWEEPS = 5  # at each of the falling noise variances of an annealed start
 
 
 def data_factor(X: Tensor) -> Tensor:
@@ -80,17 +78,24 @@ def in_range(dictionary: Dictionary, F: Tensor) -> tuple[Dictionary, Tensor]:
     return dictionary.restricted(int(reached.sum())), dictionary.basis[:, reached].T @ F
 
 
+def where_learnt(
+    dictionary: Dictionary, F: Tensor, variance: NoiseVariance
+) -> tuple[Dictionary, Tensor]:
+    """Leave such directions out where one noise variance is learnt."""
+    return in_range(dictionary, F) if variance.learnt and variance.uniform else (dictionary, F)
+
+
 def solve(
     dictionary: Dictionary,
     X: Tensor,
     *,
-    noise_variance: float | str = "learn",
-    orientation: str = "shared",
+    noise_variance: float | str | NoiseVariance = "learn",
+    orientation: str | Prior = "shared",
     tol: float = 1e-3,
     max_iter: int = 2000,
     n_jobs: int | None = None,
     certainty: Certainty = EXACT,
-) -> Solution:
+) -> Fit:
     """Find row-sparse activity that explains data, by minimising the profile J of the linear VAE.
 
     Parameters
@@ -99,11 +104,12 @@ def solve(
         Φ, prepared.
     X : Tensor, shape (n_channels, n_samples) or (batch, n_channels, n_samples)
         Whitened data, dimensionless; a leading dimension holds many right-hand sides.
-    noise_variance : float | "learn" | "per_channel" | "anneal"
+    noise_variance : float | "learn" | "per_channel" | "anneal" | NoiseVariance
         λ: held at a number, learnt for all channels together or for each, or lowered step by step
-        towards zero for data without noise.
-    orientation : "shared" | "full"
-        One variance for the dipoles of a position, or a full covariance among them.
+        towards zero for data without noise; or another kind.
+    orientation : "shared" | "full" | Prior
+        One variance for the dipoles of a position, or a full covariance among them; or another
+        prior.
     tol : float
         Target of the certificate.
     max_iter : int
@@ -115,7 +121,7 @@ def solve(
 
     Returns
     -------
-    solution : Solution
+    fit : Fit
         The minimum, in the units of X and Φ.
 
     Raises
@@ -129,12 +135,11 @@ def solve(
         If ``max_iter`` ended the descent before the certificate reached ``tol``, if the data are
         zero, or if a learnt noise variance fell to its floor.
     """
-    X = _checked(X, dictionary, noise_variance, orientation, tol, max_iter)
-    items = X if X.ndim == 3 else X[None]
-    learn = LEARN.get(str(noise_variance), "none")
-    F = data_factor(items)
-    if learn == "scalar":
-        dictionary, F = in_range(dictionary, F)
+    variance = noise_variance_of(noise_variance)
+    prior = prior_of(orientation, dictionary.n_orient)
+    X = _checked(X, dictionary, tol, max_iter)
+    F = data_factor(X if X.ndim == 3 else X[None])
+    whole, (dictionary, F) = dictionary, where_learnt(dictionary, F, variance)
     scale = (F.square().sum((1, 2)) / F.shape[1]).sqrt()
     silent = scale == 0
     if silent.any():
@@ -144,38 +149,32 @@ def solve(
     work = partial(
         _solve_block,
         dictionary,
-        noise_variance=noise_variance,
-        learn=learn,
-        full=orientation == "full",
+        prior=prior,
+        variance=variance,
         tol=tol,
         max_iter=max_iter,
         certainty=certainty,
     )
-    solution = join(_shared(work, F / scale[:, None, None], scale, n_jobs))
-    solution = silence(solution, silent, noise_variance, dictionary.n_channels)
-    solution = solution if X.ndim == 3 else first(solution)
-    if learn != "none" and not silent.any() and _collapsed(solution, X):
+    fit = join(_shared(work, F / scale[:, None, None], scale, n_jobs))
+    fit = without_data(fit, silent, variance.least(), dictionary.n_channels)
+    columns = whole.columns(fit.positions) * whole.norms[fit.positions, None]
+    fit = replace(fit, columns=columns)
+    fit = fit if X.ndim == 3 else fit[0]
+    if variance.learnt and not silent.any() and _collapsed(fit, X):
         _warn(
             "the learnt noise variance fell to its floor: the data are free of noise "
             "(noise_variance='anneal'), or Phi can explain their noise too (hold noise_variance)"
         )
-    worst = float(solution.certificate.max())
+    worst = float(fit.certificate.max())
     if worst > tol:
         _warn(
             f"stopped at a certificate of {worst:.2g}, above tol={tol:.2g}; "
             f"raise max_iter={max_iter}, or tol where rounding is the limit"
         )
-    return solution
+    return fit
 
 
-def _checked(
-    X: Tensor,
-    dictionary: Dictionary,
-    noise_variance: float | str,
-    orientation: str,
-    tol: float,
-    max_iter: int,
-) -> Tensor:
+def _checked(X: Tensor, dictionary: Dictionary, tol: float, max_iter: int) -> Tensor:
     """Refuse what cannot be solved; the data on the device of the dictionary, in float64."""
     if X.ndim not in (2, 3) or 0 in X.shape or X.shape[-2] != dictionary.n_channels:
         raise ValueError(
@@ -184,8 +183,6 @@ def _checked(
         )
     if not torch.isfinite(X).all():
         raise ValueError("X has NaN or infinite entries; drop or interpolate them first.")
-    check_noise_variance(noise_variance)
-    check_option("orientation", orientation, ("shared", "full"))
     check_positive("tol", tol)
     check_positive("max_iter", max_iter)
     return X.to(dictionary.Phi)
@@ -195,9 +192,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
-def _shared(
-    work: Callable[..., Solution], F: Tensor, scale: Tensor, n_jobs: int | None
-) -> list[Solution]:
+def _shared(work: Callable[..., Fit], F: Tensor, scale: Tensor, n_jobs: int | None) -> list[Fit]:
     """Share a batch among processes, in blocks; an accelerator takes it whole."""
     n_processes = effective_n_jobs(n_jobs) if F.device.type == "cpu" else 1
     block = max(1, -(-len(F) // (BLOCKS * n_processes))) if n_processes > 1 else len(F)
@@ -210,7 +205,7 @@ def _solve_block(
     F: Tensor,
     scale: Tensor,
     **options: Any,
-) -> Solution:
+) -> Fit:
     """Solve items of a batch, as many together as is fastest."""
     chunk = together(dictionary, F)
     items = zip(F.split(chunk), scale.split(chunk), strict=True)
@@ -222,17 +217,16 @@ def _solve_chunk(
     F: Tensor,
     scale: Tensor,
     *,
-    noise_variance: float | str,
-    learn: str,
-    full: bool,
+    prior: Prior,
+    variance: NoiseVariance,
     tol: float,
     max_iter: int,
     certainty: Certainty,
-) -> Solution:
+) -> Fit:
     """Solve items of a batch whose data have unit mean power, and go back to their units."""
     started = time.perf_counter()
     d = dictionary.n_channels
-    gamma, noise = _dense_start(dictionary, F, scale, noise_variance, learn, certainty.spare)
+    gamma, noise = _dense_start(dictionary, F, scale, variance, certainty.spare)
     seconds = time.perf_counter() - started
     noise = noise[:, None].expand(len(F), d).contiguous()
     found = minimise(
@@ -240,48 +234,45 @@ def _solve_chunk(
         F,
         gamma,
         noise,
-        learn=learn,
-        full=full,
+        prior=prior,
+        variance=variance,
         tol=tol,
         max_iter=max_iter,
         certainty=certainty,
     )
     volume = 2 * (d - certainty.spare) * scale.log()  # of the change of units
-    noise = found.noise_variance * scale[:, None] ** 2
-    return Solution(
-        factor=found.factor * (scale[:, None] / dictionary.norms)[..., None, None],
-        noise_variance=noise if learn == "per_channel" else noise[:, 0],
+    unit = scale[:, None] / dictionary.norms[found.positions]
+    return replace(
+        found,
+        factor=found.factor * unit[..., None, None],
+        noise_variance=variance.given(found.noise_variance * scale[:, None] ** 2),
         energy=found.energy + volume,
         history=found.history + volume,
-        certificate=found.certificate,
         timings={"sweeps": seconds} | found.timings,
     )
 
 
-def _collapsed(solution: Solution, X: Tensor) -> bool:
+def _collapsed(fit: Fit, X: Tensor) -> bool:
     """Whether a noise variance is nothing beside the power of the data."""
-    return bool((solution.noise_variance.min() <= 10 * FLOOR * X.square().mean()).any())
+    return bool((fit.noise_variance.min() <= 10 * FLOOR * X.square().mean()).any())
 
 
 def _dense_start(
     dictionary: Dictionary,
     F: Tensor,
     scale: Tensor,
-    noise_variance: float | str,
-    learn: str,
+    variance: NoiseVariance,
     spare: float,
 ) -> tuple[Tensor, Tensor]:
     """Run the sweeps from an equal prior, at one noise variance or at falling ones."""
     gamma = (~dictionary.silent).to(F).repeat(len(F), 1) * dictionary.n_channels
     gamma = gamma / dictionary.n_groups
-    if noise_variance != "anneal":
-        start = torch.full_like(scale, START_NOISE)
-        noise = start if isinstance(noise_variance, str) else noise_variance / scale**2
-        free = learn != "none"
-        return sweep(dictionary, F, gamma, noise, n_sweeps=SWEEPS, learn=free, spare=spare)
-    for level in np.geomspace(START_NOISE, FLOOR, ANNEAL_STEPS):
-        noise = torch.full_like(scale, float(level))
-        gamma, noise = sweep(
-            dictionary, F, gamma, noise, n_sweeps=ANNEAL_SWEEPS, learn=False, prune=0.0
-        )
+    noise = variance.start(scale)
+    if not variance.levels:
+        many: dict[str, Any] = {"n_sweeps": SWEEPS, "learn": variance.learnt, "spare": spare}
+        return sweep(dictionary, F, gamma, noise, **many)
+    for level in variance.levels:
+        noise = torch.full_like(scale, level)
+        few: dict[str, Any] = {"n_sweeps": LEVEL_SWEEPS, "learn": False, "prune": 0.0}
+        gamma, noise = sweep(dictionary, F, gamma, noise, **few)
     return gamma, noise

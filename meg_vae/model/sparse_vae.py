@@ -13,21 +13,20 @@ from torch import Tensor
 from meg_vae.model.checks import (
     check_data,
     check_noise_samples,
-    check_noise_variance,
     check_option,
     check_positive,
     check_stretches,
 )
 from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
-from meg_vae.model.encoders import OptimalEncoder, optimal_encoder
 from meg_vae.model.energy import energy_terms
 from meg_vae.model.evidence import model_log_evidence, source_covariance
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.point import weighted_columns
-from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.fit import Fit
 from meg_vae.model.noise import Noise
+from meg_vae.model.noise_variance import noise_variance_of
+from meg_vae.model.priors import Prior, prior_of
 from meg_vae.model.row_sparse import RowSparseModel
-from meg_vae.model.selection import Selection, select_sources
+from meg_vae.model.selection import columns_at, select_sources
 from meg_vae.model.solve import solve
 from meg_vae.model.train import train
 from meg_vae.model.weights import check_weights, counted
@@ -75,6 +74,8 @@ class SparseVAE(RowSparseModel):
         λ.
     active_ : ndarray of bool, shape (n_groups,)
         Positions with γ > 0.
+    fit_ : Fit
+        The sources themselves, as `meg_vae.model.fit.Fit` holds them.
     energy_ : float
         Energy per sample J of the fitted model, in nats × 2.
     history_ : ndarray, shape (n_steps,)
@@ -198,40 +199,41 @@ class SparseVAE(RowSparseModel):
         most = float(data.shape[1] if n_effective is None else n_effective)
         noise, seen, n = Noise(float(n_noise), held=white), data, most
         for again in range(AGAIN):
-            solution, n_allowed = self._minimum(dictionary, seen, noise, n, judged[0])
-            chosen = self._select(dictionary, solution, seen, noise, n, judged)
+            found, n_allowed = self._minimum(dictionary, seen, noise, n, judged[0])
+            self.fit_ = self._select(dictionary, found, seen, noise, n, judged)
             if stretches is None or again == AGAIN - 1:
                 break
-            left = data - self._decoder @ (self._encoder.W_z @ data)
-            learnt = noise.learnt(left, stretches, dictionary)
+            learnt = noise.learnt(self.fit_.residual(data), stretches, dictionary)
             if learnt.alike(noise):
                 break
             noise, seen = learnt, learnt.independent(data, stretches)
             n = min(most, float(seen.shape[1]))
         self.noise_, self.n_effective_ = noise, n
-        o = self.n_orient
+        self._tell(noise.inflation(dictionary.n_channels))
         self.log_evidence_ = model_log_evidence(
             self.energy_,
-            noise.log_constant(n, len(chosen.noise_variance), stretches),
+            noise.log_constant(n, self.fit_.n_directions, stretches),
             n_effective=n,
             n_groups=n_allowed,
-            n_active=len(chosen.kept),
-            n_free=o * (o + 1) // 2 if self.orientation == "full" else 1,
+            n_active=len(self.fit_.positions),
+            n_free=self._prior.n_free(self.n_orient),
         )
-        self.history_ = _numpy(solution.history)
-        self.certificate_ = float(solution.certificate)
-        self.timings_ = solution.timings
         self.U_ = self.transform(_numpy(data))
         return self
 
     def _check_options(self) -> None:
-        check_noise_variance(self.noise_variance)
-        check_option("orientation", self.orientation, ("shared", "full"))
+        noise_variance_of(self.noise_variance)
+        prior_of(self.orientation, self.n_orient)
         check_option("solver", self.solver, ("exact", "gradient"))
         check_positive("tol", self.tol)
         check_positive("max_iter", self.max_iter)
         if self.solver == "gradient" and self.noise_variance == "per_channel":
             raise ValueError("noise_variance='per_channel' needs solver='exact'.")
+
+    @property
+    def _prior(self) -> Prior:
+        """What the covariance of a position may be."""
+        return prior_of(self.orientation, self.n_orient)
 
     def _minimum(
         self,
@@ -240,17 +242,16 @@ class SparseVAE(RowSparseModel):
         noise: Noise,
         n: float,
         weights: NDArray[np.float64] | None,
-    ) -> tuple[Solution, int]:
+    ) -> tuple[Fit, int]:
         """Minimise over the positions that are not excluded; and how many these are."""
         if weights is None or np.isfinite(weights).all():
             return self._solve(dictionary, X, noise, n), dictionary.n_groups
         allowed = torch.as_tensor(np.flatnonzero(np.isfinite(weights)), device=X.device)
         few = self._solve(dictionary.only(allowed), X, noise, n)
-        factor = few.factor.new_zeros(dictionary.n_groups, *few.factor.shape[1:])
-        factor[allowed] = few.factor
-        return replace(few, factor=factor), len(allowed)
+        positions, n_positions = allowed[few.positions], dictionary.n_groups
+        return replace(few, positions=positions, n_positions=n_positions), len(allowed)
 
-    def _solve(self, dictionary: Dictionary, X: Tensor, noise: Noise, n: float) -> Solution:
+    def _solve(self, dictionary: Dictionary, X: Tensor, noise: Noise, n: float) -> Fit:
         if self.solver == "gradient":
             return self._train(dictionary, X)
         d = dictionary.n_channels
@@ -259,18 +260,15 @@ class SparseVAE(RowSparseModel):
             X,
             noise_variance=noise.variance(self.noise_variance, d),
             certainty=noise.certainty(n, d),
-            orientation=self.orientation,
+            orientation=self._prior,
             tol=self.tol,
             max_iter=self.max_iter,
         )
 
-    def _train(self, dictionary: Dictionary, X: Tensor) -> Solution:
-        kind = RowScaleDecoder if self.orientation == "shared" else BlockDecoder
-        decoder = kind(
-            dictionary.Phi,
-            self.n_orient,
-            gamma=float(X.square().sum(0).mean() / dictionary.n_groups),
-        )
+    def _train(self, dictionary: Dictionary, X: Tensor) -> Fit:
+        kind = BlockDecoder if self.orientation == "full" else RowScaleDecoder
+        power = float(X.square().sum(0).mean() / dictionary.n_groups)
+        decoder = kind(dictionary.Phi, self.n_orient, gamma=power)
         result = train(
             decoder,
             X,
@@ -278,80 +276,62 @@ class SparseVAE(RowSparseModel):
             max_iter=self.max_iter,
             progress=self.progress,
         )
-        with torch.no_grad():
-            if isinstance(decoder, BlockDecoder):
-                R = decoder.R.detach().clone()
-            else:
-                eye = torch.eye(self.n_orient, dtype=X.dtype)
-                R = decoder.gamma.sqrt()[:, None, None] * eye
-            gamma = decoder.gamma
-            R[gamma <= VISIBLE * gamma.max()] = 0.0
-        return Solution(
-            factor=R / dictionary.norms[:, None, None],
+        gamma, factor = decoder.gamma.detach(), decoder.factor.detach()
+        found = (gamma > VISIBLE * gamma.max()).nonzero()[:, 0]
+        return Fit(
+            positions=found,
+            n_positions=dictionary.n_groups,
+            columns=columns_at(dictionary, found),
+            factor=factor[found] / dictionary.norms[found, None, None],
             noise_variance=result.noise_variance,
+            n_directions=dictionary.n_channels,
             energy=result.history[-1],
             history=result.history,
             certificate=torch.tensor(torch.nan),
-            timings={},
         )
 
     def _select(
         self,
         dictionary: Dictionary,
-        solution: Solution,
+        found: Fit,
         X: Tensor,
         noise: Noise,
         n: float,
         judged: tuple[NDArray[np.float64] | None, float],
-    ) -> Selection:
-        """Keep the sources with evidence, and what later calls need of them."""
+    ) -> Fit:
+        """Keep the sources with evidence."""
         weights, least = judged
-        self._Phi = dictionary.Phi * dictionary.norms.repeat_interleave(self.n_orient)
-        chosen = select_sources(
+        return select_sources(
             dictionary,
-            solution,
+            found,
             X,
             noise_variance=self.noise_variance,
-            orientation=self.orientation,
+            orientation=self._prior,
             n_effective=n,
             min_log_evidence=least,
             tol=self.tol / 10,
             certainty=noise.certainty(n, dictionary.n_channels),
             weights=None if weights is None else torch.as_tensor(weights, device=X.device),
         )
-        self._active = chosen.kept
-        self._factor = chosen.factor
-        variance = chosen.noise_variance
-        per_channel = self.noise_variance == "per_channel"
-        self._noise = variance if per_channel else variance[0]
-        variance = variance / noise.inflation(dictionary.n_channels)
-        self._decoder = weighted_columns(
-            dictionary.columns(self._active) * dictionary.norms[self._active, None],
-            self._factor[None],
-        )[0]
-        self._encoder: OptimalEncoder = optimal_encoder(self._decoder, self._noise)
-        factor = torch.zeros_like(solution.factor)
-        factor[self._active] = self._factor
-        evidence = torch.zeros_like(solution.gamma)
-        evidence[self._active] = chosen.log_evidence
-        cluster = torch.full_like(solution.gamma, -1, dtype=torch.int64)
-        cluster[self._active] = chosen.cluster
-        joint = torch.zeros_like(solution.gamma)
-        joint[self._active] = chosen.cluster_log_evidence
-        self.noise_variance_ = _numpy(variance) if per_channel else float(variance[0])
-        self.gamma_ = _numpy(factor.square().sum((1, 2)) / self.n_orient)
-        self.w_x_ = _numpy(torch.linalg.vector_norm(factor, dim=2).flatten())
+
+    def _tell(self, inflation: float) -> None:
+        """Say of all positions what the fit says of its sources; λ relative to the covariance."""
+        fit = self.fit_
+        variance = _numpy(fit.noise_variance / inflation)
+        self.noise_variance_ = variance if variance.ndim else float(variance)
+        self.gamma_ = _numpy(fit.gamma)
+        self.w_x_ = _numpy(fit.everywhere(torch.linalg.vector_norm(fit.factor, dim=2)).flatten())
         self.active_ = self.gamma_ > 0
-        self.energy_ = float(chosen.energy)
-        self.source_log_evidence_ = _numpy(evidence)
-        self.cluster_ = cluster.cpu().numpy()
-        self.cluster_log_evidence_ = _numpy(joint)
-        return chosen
+        self.energy_ = float(fit.energy)
+        self.source_log_evidence_ = _numpy(fit.everywhere(fit.log_evidence))
+        self.cluster_ = fit.everywhere(fit.cluster, -1).cpu().numpy()
+        self.cluster_log_evidence_ = _numpy(fit.everywhere(fit.cluster_log_evidence))
+        self.history_ = _numpy(fit.history)
+        self.certificate_ = float(fit.certificate)
+        self.timings_ = fit.timings
 
     def _active_maps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        W_z = self._encoder.W_z
-        W = W_z.reshape(len(self._factor), self.n_orient, len(self._Phi))
-        return _numpy(W_z), _numpy((self._factor @ W).flatten(0, 1))
+        return _numpy(self.fit_.posterior.W_z), _numpy(self.fit_.inverse_map.flatten(0, 1))
 
     def prior_covariance(self) -> NDArray[np.float64]:
         """Prior covariance of the dipoles of each active position.
@@ -361,7 +341,7 @@ class SparseVAE(RowSparseModel):
         covariance : ndarray, shape (n_active, n_orient, n_orient)
             γ times the identity for a shared prior.
         """
-        return _numpy(self._factor @ self._factor.mT)
+        return _numpy(self.fit_.factor @ self.fit_.factor.mT)
 
     def posterior_covariance(self) -> NDArray[np.float64]:
         """Posterior covariance of the dipoles of each active position.
@@ -371,7 +351,7 @@ class SparseVAE(RowSparseModel):
         covariance : ndarray, shape (n_active, n_orient, n_orient)
             Conditional on γ, hence overconfident; the same at every sample.
         """
-        return _numpy(source_covariance(self._encoder, self._factor))
+        return _numpy(source_covariance(self.fit_.posterior, self.fit_.factor))
 
     def posterior_std(self) -> NDArray[np.float64]:
         """Posterior standard deviation of the activity, conditional on γ and hence overconfident.
@@ -381,7 +361,7 @@ class SparseVAE(RowSparseModel):
         std : ndarray, shape (n_dipoles,)
             In the unit of U, the same at every sample; 0 where inactive.
         """
-        out = np.zeros(self._Phi.shape[1])
+        out = np.zeros(self.fit_.n_positions * self.n_orient)
         variance = np.diagonal(self.posterior_covariance(), axis1=1, axis2=2)
         out[self.active_dipoles_] = np.sqrt(variance).ravel()
         return out
@@ -399,10 +379,11 @@ class SparseVAE(RowSparseModel):
         terms : dict of str: float
             The terms in nats × 2; their sum is n_samples × (J + n_dipoles).
         """
-        data = torch.as_tensor(check_data(X, len(self._Phi)), device=self._Phi.device)
-        terms = energy_terms(data, self._decoder, self._noise, self._encoder.W_z, self._encoder.S)
+        fit, encoder = self.fit_, self.fit_.posterior
+        data = torch.as_tensor(check_data(X, len(fit.columns)), device=fit.columns.device)
+        terms = energy_terms(data, fit.decoder, fit.noise_variance, encoder.W_z, encoder.S)
         out = {name: float(value) for name, value in vars(terms).items()}
-        n_inactive = self._Phi.shape[1] - self._decoder.shape[1]
+        n_inactive = fit.n_positions * self.n_orient - len(encoder.S)
         out["encoder_variance"] += data.shape[1] * n_inactive  # their latents stay at the prior
         return out
 

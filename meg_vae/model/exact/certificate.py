@@ -2,147 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Point
-from meg_vae.model.exact.small import eigh
-
-CHUNK = 768  # columns at a time: stays in a processor's cache, and divides by 1, 2 and 3
-WIDE = 12_288  # the same for the batch on an accelerator, where it bounds the memory
-ROUNDING = 8.0  # single-precision products are taken to be off by up to this many units
+from meg_vae.model.exact.pulls import pulling_rows
+from meg_vae.model.priors import Prior
 
 
-def pulling_rows(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """Find rows T whose weighted squares give K = ΦᵀΣ⁻¹Φ and M = ΦᵀΣ⁻¹CΣ⁻¹Φ in one product TΦ.
-
-    A processor diagonalises Σ and C together, T Σ Tᵀ = I and T C Tᵀ = diag(c), so that the cost
-    does not grow with the samples. An accelerator has products to spare, but decomposes the
-    matrices of a batch one by one: it gets L⁻¹ and FᵀΣ⁻¹.
-
-    Parameters
-    ----------
-    L : Tensor, shape (batch, d, d)
-        Cholesky factor of Σ.
-    B : Tensor, shape (batch, d, k)
-        L⁻¹F, with C = F Fᵀ.
-
-    Returns
-    -------
-    T : Tensor, shape (batch, r, d)
-        The rows.
-    weights : Tensor, shape (batch, 2, r)
-        Weights of their squares in K and in M.
-    """
-    return (_jointly_diagonal if L.device.type == "cpu" else _by_two_products)(L, B)
-
-
-def _jointly_diagonal(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows T with T Σ Tᵀ = I and T C Tᵀ = diag(c), weighted by 1 and by c."""
-    d, k = B.shape[-2:]
-    if 2 * k > d:
-        c, V = torch.linalg.eigh(B @ B.mT)
-    else:  # the same from the span of few data, completed to a basis
-        Q, R = torch.linalg.qr(B, mode="complete")
-        c, V = torch.linalg.eigh(R[..., :k, :] @ R[..., :k, :].mT)
-        c = torch.nn.functional.pad(c, (0, d - k))
-        V = torch.cat([Q[..., :k] @ V, Q[..., k:]], -1)
-    T = torch.linalg.solve_triangular(L.mT, V, upper=True).mT
-    return T, torch.stack([torch.ones_like(c), c.clamp_min(0.0)], 1)
-
-
-def _by_two_products(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows L⁻¹, which give K, above the rows FᵀΣ⁻¹, which give M."""
-    d, k = B.shape[-2:]
-    eye = torch.eye(d, dtype=L.dtype, device=L.device).expand_as(L)
-    inverse = torch.linalg.solve_triangular(L, eye, upper=False)
-    volume = (torch.arange(d + k, device=L.device) < d).to(L)
-    weights = torch.stack([volume, 1 - volume]).expand(len(L), -1, -1)
-    return torch.cat([inverse, B.mT @ inverse], -2), weights
-
-
-def group_pulls(T: Tensor, weights: Tensor, Phi: Tensor, n_orient: int) -> tuple[Tensor, Tensor]:
-    """Give the two halves of the gradient of every position, s_g = tr K_gg and q_g = tr M_gg.
-
-    Parameters
-    ----------
-    T : Tensor, shape (batch, r, d)
-        Rows from `pulling_rows`.
-    weights : Tensor, shape (batch, 2, r)
-        Their weights.
-    Phi : Tensor, shape (d, n_dipoles)
-        Dictionary.
-    n_orient : int
-        Dipoles per position.
-
-    Returns
-    -------
-    s, q : Tensor, shape (batch, n_groups)
-        Pull of the volume and of the data.
-    """
-    chunk = CHUNK if Phi.device.type == "cpu" else max(CHUNK, WIDE // len(T) // 6 * 6)
-    pulls = torch.cat([weights @ (T @ block).square_() for block in Phi.split(chunk, 1)], 2)
-    s, q = pulls.reshape(*pulls.shape[:2], -1, n_orient).sum(3).unbind(1)
-    return s, q
-
-
-def group_blocks(T: Tensor, weights: Tensor, Phi: Tensor) -> tuple[Tensor, Tensor]:
-    """Diagonal blocks K_gg and M_gg.
-
-    Parameters
-    ----------
-    T : Tensor, shape (batch, r, d)
-        Rows from `pulling_rows`.
-    weights : Tensor, shape (batch, 2, r)
-        Their weights.
-    Phi : Tensor, shape (d, m, n_orient)
-        Columns of the groups.
-
-    Returns
-    -------
-    K, M : Tensor, shape (batch, m, n_orient, n_orient)
-        The blocks.
-    """
-    d, m, o = Phi.shape
-    A = (T @ Phi.reshape(d, m * o)).reshape(len(T), -1, m, o).permute(0, 2, 3, 1)
-    K, M = ((A * w[:, None, None]) @ A.mT for w in weights.unbind(1))
-    return K, M
-
-
-def steepest_direction(K: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the direction in which a position wants most to grow.
-
-    It is the largest generalized eigenvector of (M, K).
-
-    Parameters
-    ----------
-    K, M : Tensor, shape (..., o, o)
-        Blocks of one position.
-
-    Returns
-    -------
-    ratio : Tensor, shape (...,)
-        Largest eigenvalue: stationary at zero prior where it is at most 1.
-    direction : Tensor, shape (..., o)
-        Its eigenvector v, with vᵀKv = 1.
-    """
-    small = 10 * torch.finfo(K.dtype).eps
-    floor = small * K.diagonal(dim1=-2, dim2=-1).sum(-1) + torch.finfo(K.dtype).tiny
-    eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
-    L = torch.linalg.cholesky(K + floor[..., None, None] * eye)
-    half = torch.linalg.solve_triangular(L, M, upper=False)
-    values, vectors = eigh(torch.linalg.solve_triangular(L, half.mT, upper=False))
-    top = torch.linalg.solve_triangular(L.mT, vectors[..., -1:], upper=True)
-    return values[..., -1], top[..., 0]
-
-
-def growth(dictionary: Dictionary, point: Point, groups: Tensor, *, full: bool) -> Tensor:
+def growth(dictionary: Dictionary, point: Point, groups: Tensor, prior: Prior) -> Tensor:
     """How much every inactive position wants to grow from nothing, q_g / s_g − 1.
-
-    With one variance per position all are looked at in float32 first, and those that its rounding
-    might hide the largest among in float64: the largest of the result is right to float64, the rest
-    to the rounding of float32.
 
     Parameters
     ----------
@@ -152,8 +21,8 @@ def growth(dictionary: Dictionary, point: Point, groups: Tensor, *, full: bool) 
         The model to judge.
     groups : Tensor of int, shape (m,)
         Which positions the point's candidates are.
-    full : bool
-        Judge each position by its best orientation instead of by the mean over its dipoles.
+    prior : Prior
+        Judges each position by the best that it lets it begin with.
 
     Returns
     -------
@@ -163,33 +32,4 @@ def growth(dictionary: Dictionary, point: Point, groups: Tensor, *, full: bool) 
     T, weights = pulling_rows(point.L, point.B)
     out = dictionary.silent.repeat(len(T), 1)
     out[:, groups] = point.active
-    if full and dictionary.n_orient > 1:
-        return _oriented_ratio(dictionary, T, weights).masked_fill(out, 0.0) - 1
-    ratio, error = (x.masked_fill(out, 0.0) for x in _single_ratio(dictionary, T, weights))
-    border = (ratio + error >= (ratio - error).amax(1, keepdim=True)).any(0).nonzero()[:, 0]
-    s, q = group_pulls(T, weights, dictionary.columns(border).flatten(1), dictionary.n_orient)
-    ratio[:, border] = (q / s).masked_fill(out[:, border], 0.0)
-    return ratio - 1
-
-
-def _single_ratio(dictionary: Dictionary, T: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """q_g / s_g by products in float32, and by how much rounding may have moved it."""
-    single = torch.float32
-    tiny = torch.finfo(single).tiny
-    top = weights.amax(2, keepdim=True).clamp_min(tiny)
-    T, weights = T / T.abs().amax((1, 2), keepdim=True), weights / top  # in the range of float32
-    Phi, o = dictionary.as_type(single), dictionary.n_orient
-    pulls = torch.stack(group_pulls(T.to(single), weights.to(single), Phi, o), 1).double()
-    pulls = pulls.clamp_min(tiny)
-    rows = T.square().sum(2)[:, None]  # the columns of a position have unit norm together
-    largest = (weights * rows).sum(2, keepdim=True)
-    error = 2 * ROUNDING * torch.finfo(single).eps * (largest / pulls).sqrt().sum(1)
-    ratio = (top[:, 1] / top[:, 0]) * pulls[:, 1] / pulls[:, 0]
-    return ratio, ratio * error
-
-
-def _oriented_ratio(dictionary: Dictionary, T: Tensor, weights: Tensor) -> Tensor:
-    """Give the largest q/s over the orientations of every position."""
-    columns = dictionary.Phi.reshape(dictionary.n_channels, -1, dictionary.n_orient)
-    parts = columns.split(WIDE // dictionary.n_orient, 1)
-    return torch.cat([steepest_direction(*group_blocks(T, weights, part))[0] for part in parts], 1)
+    return prior.pull(dictionary, T, weights, out) - 1

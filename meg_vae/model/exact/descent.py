@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
-from meg_vae.model.exact.slopes import Slopes, frame, slopes, symmetric_basis
-from meg_vae.model.exact.small import eigh
+from meg_vae.model.exact.slopes import Slopes, slopes
 
 SHRINK, GROW = 3.0, 30.0  # furthest that one step changes a variance: e^-3 and 31 times
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
@@ -83,8 +82,7 @@ def descend(
         if _spans_little(candidates, point):
             candidates = candidates.in_span()
             point = evaluate(candidates, point.R, point.noise[:, : len(candidates.Phi)])
-        if candidates.full:
-            point = _principal_axes(candidates, point)
+        point = _aligned(candidates, point)
         at = slopes(candidates, point)
         removed, any_removed = _remove(candidates, point, at)
         if any_removed.any() and trace.left > 0:
@@ -109,7 +107,7 @@ def descend(
 def _spans_little(candidates: Candidates, point: Point) -> bool:
     """Whether the span of the candidates is small enough to be worth moving to."""
     d, m, o = candidates.Phi.shape
-    small = candidates.learn != "per_channel" and 0 < m * o < SPAN * d
+    small = candidates.variance.uniform and 0 < m * o < SPAN * d
     return small and bool((point.noise == point.noise[:, :1]).all())
 
 
@@ -120,26 +118,27 @@ def _largest(values: Tensor) -> Tensor:
 
 def _free_gradient(candidates: Candidates, point: Point, at: Slopes, floor: float) -> Tensor:
     """Gradient without the noise variances that rest on their floor and want to go below."""
-    if candidates.learn == "none":
+    n_noise = candidates.variance.n_free(point.noise.shape[1])
+    if not n_noise:
         return at.gradient
-    n_noise = 1 if candidates.learn == "scalar" else point.noise.shape[1]
-    resting = (point.noise[:, :n_noise] <= floor) & (at.gradient[:, -n_noise:] > 0)
+    at_floor = candidates.variance.at_floor(point.noise, floor)
+    resting = at_floor & (at.gradient[:, -n_noise:] > 0)
     gradient = at.gradient.clone()
     gradient[:, -n_noise:] *= ~resting
     return gradient
 
 
-def _principal_axes(candidates: Candidates, point: Point) -> Point:
-    """Rotate every factor R so that its columns are orthogonal; Γ = RRᵀ stays the same."""
-    U, size, _ = torch.linalg.svd(point.R)
-    R = U * size[..., None, :]
+def _aligned(candidates: Candidates, point: Point) -> Point:
+    """Give the factors the form that steps start from."""
+    R = candidates.prior.aligned(point.R)
+    if R is point.R:
+        return point
     return replace(point, R=R, P=weighted_columns(candidates.Phi, R))
 
 
 def _remove(candidates: Candidates, point: Point, at: Slopes) -> tuple[Point, Tensor]:
     """Take out what the energy is better without: all at once, else the worst half, and so on."""
-    alive = point.R.any(2).flatten(1) if candidates.full else point.active
-    superfluous = alive & (at.removal <= 0)
+    superfluous = candidates.prior.parts(point.R) & (at.removal <= 0)
     allowed = superfluous.sum(1)
     done = torch.zeros_like(allowed, dtype=torch.bool)
     result = point
@@ -197,22 +196,6 @@ def _apply(
     candidates: Candidates, point: Point, step: Tensor, floor: float
 ) -> tuple[Tensor, Tensor]:
     """Multiply every prior, and the noise, by its part of the step."""
-    batch, m, o, _ = point.R.shape
-    noise = point.noise
-    n_prior = m * (o * (o + 1) // 2 if candidates.full else 1)
-    if candidates.learn != "none":
-        noise = (noise * _factor(step[:, n_prior:])).clamp_min(floor)
-    if not candidates.full:
-        return point.R * _factor(step[:, :n_prior, None, None]).sqrt(), noise
-    basis = symmetric_basis(o, step)
-    E = torch.einsum("zgk,kab->zgab", step[:, :n_prior].reshape(batch, m, len(basis)), basis)
-    real = point.R.any(2)
-    turning = real[..., :, None] != real[..., None, :]
-    size, axes = eigh(E * (1 + turning.to(E)))  # half of a turn is lost with the zero columns
-    moved = frame(point.R) @ (axes * _factor(size).sqrt()[..., None, :]) @ axes.mT
-    return moved * real[..., None, :], noise
-
-
-def _factor(step: Tensor) -> Tensor:
-    """Factor on a variance: growing adds, shrinking never reaches zero."""
-    return torch.where(step > 0, 1 + step, step.clamp_max(0.0).exp())
+    n_prior = point.R.shape[1] * candidates.prior.n_free(point.R.shape[2])
+    R = candidates.prior.moved(point.R, step[:, :n_prior])
+    return R, candidates.variance.moved(point.noise, step[:, n_prior:], floor)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.certificate import steepest_direction
 from meg_vae.model.exact.point import Candidates, Point, evaluate
-from meg_vae.model.exact.small import eigh
+from meg_vae.model.exact.pulls import own_blocks
 
 MOST_ENTRIES = 32  # positions let in at once
 COHERENT = (
@@ -42,8 +41,8 @@ def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, 
     if m == 0:
         return point, entered
     A = torch.linalg.solve_triangular(point.L, candidates.Phi.reshape(d, m * o), upper=False)
-    room = ~point.R.any(2).all(2) if candidates.full else ~point.active
-    wish = (_ratio(A, point.B, m, candidates.full) - 1).masked_fill(~room, -1.0)
+    prior = candidates.prior
+    wish = (prior.pull_among(A, point.B, m) - 1).masked_fill(~prior.room(point.R), -1.0)
     if not (wish > tol).any():
         return point, entered
     chosen = _apart(A, wish, tol)
@@ -51,8 +50,8 @@ def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, 
     keep = (chosen | point.active).any(0).nonzero()[:, 0]
     candidates, result = candidates.only(keep), point.only(keep)
     R = result.R
-    blocks = _own_blocks(A.unflatten(2, (m, o))[:, :, keep].flatten(2), point.B, len(keep))
-    addition = _entries(*blocks, R, candidates.full) * chosen[:, keep, None, None]
+    blocks = own_blocks(A.unflatten(2, (m, o))[:, :, keep].flatten(2), point.B, len(keep))
+    addition = prior.entries(*blocks, R) * chosen[:, keep, None, None]
     for shrink in (1.0, 0.25, 0.05, 0.01, 1e-3, 1e-4):
         if not waiting.any():
             break
@@ -62,34 +61,6 @@ def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, 
         entered |= better
         waiting &= ~better
     return result.among(keep, m), entered
-
-
-def _ratio(A: Tensor, B: Tensor, m: int, full: bool) -> Tensor:
-    """Give q_g / s_g, or its largest value over the orientations."""
-    if full:
-        return steepest_direction(*_own_blocks(A, B, m))[0]
-    s, q = (T.square().sum(1).reshape(len(A), m, -1).sum(2) for T in (A, B.mT @ A))
-    return q / s.clamp_min(torch.finfo(s.dtype).tiny)
-
-
-def _entries(K: Tensor, M: Tensor, R: Tensor, full: bool) -> Tensor:
-    """Give what each position would best add to its factor."""
-    if not full:
-        eye = torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
-        return best_variance(K, M).sqrt()[..., None, None] * eye
-    ratio, direction = steepest_direction(K, M)
-    size = (ratio - 1).clamp_min(0.0).sqrt()
-    slot = (~R.any(2)).to(torch.int8).argmax(2)  # the first free column
-    column = torch.nn.functional.one_hot(slot, K.shape[-1]).to(K)
-    return (size[..., None] * direction)[..., None] * column[..., None, :]
-
-
-def _own_blocks(A: Tensor, B: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Give the blocks K_gg and M_gg of m positions, from L⁻¹Φ and L⁻¹F."""
-    batch, d, size = A.shape
-    columns = A.reshape(batch, d, m, size // m).permute(0, 2, 3, 1)
-    Q = (A.mT @ B).reshape(batch, m, size // m, -1)
-    return columns @ columns.mT, Q @ Q.mT
 
 
 def _apart(A: Tensor, wish: Tensor, tol: float) -> Tensor:
@@ -105,37 +76,3 @@ def _apart(A: Tensor, wish: Tensor, tol: float) -> Tensor:
     for k in range(1, most):
         chosen[:, k] &= ~(overlap[:, k, :k] & chosen[:, :k]).any(1)
     return torch.zeros_like(wish, dtype=torch.bool).scatter(1, where, chosen)
-
-
-def best_variance(K: Tensor, M: Tensor) -> Tensor:
-    """Variance at which one position alone, entering from nothing, lowers the energy most.
-
-    Minimises Σ_i log(1 + γk_i) − γm_i / (1 + γk_i) over γ, with k and m the blocks in the
-    eigenvectors of K.
-
-    Parameters
-    ----------
-    K, M : Tensor, shape (..., o, o)
-        Blocks of the position.
-
-    Returns
-    -------
-    gamma : Tensor, shape (...,)
-        The variance; 0 where the position does not want to grow.
-    """
-    k, V = eigh(K)
-    m = (V.mT @ M @ V).diagonal(dim1=-2, dim2=-1)
-    total = k.sum(-1).clamp_min(torch.finfo(k.dtype).tiny)
-    excess = m.sum(-1) / total - 1
-    gamma = excess.clamp_min(0.0) * k.shape[-1] / total  # exact for one dipole
-    for _ in range(20 if k.shape[-1] > 1 else 0):
-        x = gamma[..., None] * k
-        den = 1 + x
-        slope = (x / den - gamma[..., None] * m / den**2).sum(-1)
-        bend = (x / den**2 + gamma[..., None] * m * (x - 1) / den**3).sum(-1)
-        step = torch.where(bend > 0, -slope / bend, -slope.sign())
-        step = step.nan_to_num().clamp(-2, 2)
-        gamma = gamma * step.exp()
-        if float(step.abs().max()) < 1e-3:
-            break
-    return gamma

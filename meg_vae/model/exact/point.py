@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.misfit import Certainty, misfit, weights_root
+from meg_vae.model.noise_variance import NoiseVariance
+from meg_vae.model.priors import Prior
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,10 @@ class Candidates:
         Columns of the candidates.
     F : Tensor, shape (batch, n_channels, k)
         A factor of the data covariance, C = F Fᵀ.
-    full : bool
-        Whether each position learns a full covariance instead of one variance.
-    learn : str
-        "none", "scalar" or "per_channel": which noise variances are free.
+    prior : Prior
+        What the covariance of each position may be.
+    variance : NoiseVariance
+        What of the noise variance is learnt.
     n_rest : float
         Directions left out because no candidate reaches them, less those that λ does not count.
     rest : Tensor, shape (), (batch,) or (batch, k, k)
@@ -44,16 +46,18 @@ class Candidates:
 
     Phi: Tensor
     F: Tensor
-    full: bool
-    learn: str
+    prior: Prior
+    variance: NoiseVariance
     n_rest: float = 0
     rest: Tensor = torch.zeros(())
     share: float = 0.0
 
     @classmethod
-    def of(cls, Phi: Tensor, F: Tensor, full: bool, learn: str, certainty: Certainty) -> Candidates:
+    def of(
+        cls, Phi: Tensor, F: Tensor, prior: Prior, variance: NoiseVariance, certainty: Certainty
+    ) -> Candidates:
         """Take all directions of the data, with noise that is known so far."""
-        return cls(Phi, F, full, learn, n_rest=-certainty.spare, share=certainty.share)
+        return cls(Phi, F, prior, variance, n_rest=-certainty.spare, share=certainty.share)
 
     def only(self, keep: Tensor) -> Candidates:
         """Restrict to some of the candidates.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,50 +14,16 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.entry import let_in
 from meg_vae.model.exact.point import Candidates, Point, evaluate
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.fit import Fit
 from meg_vae.model.misfit import Certainty
+from meg_vae.model.noise_variance import FLOOR, NoiseVariance
+from meg_vae.model.priors import Prior
 
 START = 128  # strongest positions after the sweeps, settled first
 CANDIDATES = 256  # positions that may enter in one round
 NEARLY = -0.02  # growth above which a position may soon want to enter
 ROUGH, SHARPEN = 0.1, 0.02  # tolerance of the first round; of the next, relative to what is left
 ROUGHLY, PRECISELY = 1.0, 10.0  # by how much the descent is finer than the entries, and at the end
-FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
-
-
-@dataclass(frozen=True)
-class Solution:
-    """A minimum of the energy.
-
-    Leading dimensions are those of the data: none for (n_channels, n_samples).
-
-    Attributes
-    ----------
-    factor : Tensor, shape (..., n_groups, n_orient, n_orient)
-        R_g, with R_g R_gᵀ the prior covariance of the position g; zero for inactive positions.
-    noise_variance : Tensor, shape (...,) or (..., n_channels)
-        λ, for the whole array or for each channel.
-    energy : Tensor, shape (...,)
-        The profile J at the solution.
-    history : Tensor, shape (n_steps, ...)
-        J after every accepted step, never rising.
-    certificate : Tensor, shape (...,)
-        The largest violation of stationarity: q_g / s_g − 1 over the inactive positions, |γ_g(s_g −
-        q_g)| over the active, and |λ(tr Σ⁻¹ − tr Σ⁻¹CΣ⁻¹)| where the noise is learnt.
-    timings : dict of str: float
-        Seconds spent in the sweeps, the descent and the certificate.
-    """
-
-    factor: Tensor
-    noise_variance: Tensor
-    energy: Tensor
-    history: Tensor
-    certificate: Tensor
-    timings: dict[str, float]
-
-    @property
-    def gamma(self) -> Tensor:
-        """Prior variance per position, tr(Γ_g) / n_orient, shape (..., n_groups)."""
-        return self.factor.square().sum((-2, -1)) / self.factor.shape[-1]
 
 
 def minimise(
@@ -66,12 +32,12 @@ def minimise(
     gamma: Tensor,
     noise: Tensor,
     *,
-    learn: str,
-    full: bool,
+    prior: Prior,
+    variance: NoiseVariance,
     tol: float,
     max_iter: int,
     certainty: Certainty,
-) -> Solution:
+) -> Fit:
     """Descend from a dense start until the certificate over all positions is below ``tol``.
 
     Parameters
@@ -84,10 +50,10 @@ def minimise(
         Start.
     noise : Tensor, shape (batch, n_channels)
         Noise variances to start from.
-    learn : str
-        "none", "scalar" or "per_channel".
-    full : bool
-        Learn a full prior covariance per position.
+    prior : Prior
+        What the covariance of each position may be.
+    variance : NoiseVariance
+        What of the noise variance is learnt.
     tol : float
         Target of the certificate.
     max_iter : int
@@ -97,15 +63,15 @@ def minimise(
 
     Returns
     -------
-    solution : Solution
-        In the units of the normalised dictionary.
+    fit : Fit
+        In the units of the normalised dictionary; its noise variances are those of the channels.
     """
     clock = _Clock()
     o = dictionary.n_orient
     eye = torch.eye(o, dtype=torch.float64, device=F.device)
     chosen = _strongest(gamma, gamma > 0, START)
     columns = dictionary.columns(chosen)
-    candidates = Candidates.of(columns, F, full and o > 1, learn, certainty)
+    candidates = Candidates.of(columns, F, prior, variance, certainty)
     point = evaluate(candidates, gamma[:, chosen, None, None].sqrt() * eye, noise)
     trace = Trace([point.J], max_iter)
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])
@@ -117,7 +83,7 @@ def minimise(
                 candidates, point, tol=aim, settled=settled, floor=floor, trace=trace
             )
         clock.lap("descent")
-        wish = growth(dictionary, point, chosen, full=candidates.full)
+        wish = growth(dictionary, point, chosen, prior)
         clock.lap("certificate")
         largest = float(wish.max())
         # Where only candidates still want to enter and none could, rounding hides the gain.
@@ -129,9 +95,15 @@ def minimise(
             continue
         chosen, candidates, point = _next_round(dictionary, candidates, point, chosen, wish)
     certificate = torch.maximum(wish.amax(1).clamp_min(0.0), steepest)
-    return Solution(
-        factor=_scatter(point.R, chosen, dictionary.n_groups),
+    active = point.active.any(0).nonzero()[:, 0]
+    active = active[chosen[active].argsort()]
+    return Fit(
+        positions=chosen[active],
+        n_positions=dictionary.n_groups,
+        columns=candidates.Phi[:, active],
+        factor=point.R[:, active],
         noise_variance=point.noise,
+        n_directions=dictionary.n_channels,
         energy=point.J,
         history=torch.stack(trace.energies),
         certificate=certificate,

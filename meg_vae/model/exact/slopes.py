@@ -23,32 +23,7 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.point import Candidates, Point, weighted_columns
-from meg_vae.model.exact.small import eigh
-from meg_vae.model.misfit import removal_change
-
-
-def symmetric_basis(n_orient: int, like: Tensor) -> Tensor:
-    """Orthonormal basis of the symmetric matrices.
-
-    Parameters
-    ----------
-    n_orient : int
-        Their size.
-    like : Tensor
-        Gives dtype and device.
-
-    Returns
-    -------
-    basis : Tensor, shape (n_orient * (n_orient + 1) / 2, n_orient, n_orient)
-        The basis.
-    """
-    rows, cols = torch.triu_indices(n_orient, n_orient)
-    basis = torch.zeros(len(rows), n_orient, n_orient, dtype=like.dtype, device=like.device)
-    k = torch.arange(len(rows))
-    value = torch.where(rows == cols, 1.0, 0.5**0.5).to(like)
-    basis[k, rows, cols] = value
-    basis[k, cols, rows] = value
-    return basis
+from meg_vae.model.exact.pulls import diagonal_blocks
 
 
 @dataclass(frozen=True)
@@ -74,14 +49,6 @@ class Slopes:
     removal: Tensor
 
 
-def _diagonal_blocks(matrix: Tensor, n_orient: int) -> Tensor:
-    batch, size, _ = matrix.shape
-    m = size // n_orient
-    i = torch.arange(m, device=matrix.device)
-    blocks: Tensor = matrix.reshape(batch, m, n_orient, m, n_orient)[:, i, :, i, :].movedim(0, 1)
-    return blocks
-
-
 def slopes(candidates: Candidates, point: Point) -> Slopes:
     """Differentiate the energy twice.
 
@@ -97,103 +64,28 @@ def slopes(candidates: Candidates, point: Point) -> Slopes:
     slopes : Slopes
         The derivatives.
     """
-    o = candidates.Phi.shape[2]
-    P = weighted_columns(candidates.Phi, frame(point.R)) if candidates.full else point.P
+    prior, o = candidates.prior, candidates.Phi.shape[2]
+    frame = prior.frame(point.R)
+    P = point.P if frame is point.R else weighted_columns(candidates.Phi, frame)
     A = torch.linalg.solve_triangular(point.L, P, upper=False)
     Q = A.mT @ point.B
     K, M = A.mT @ A, Q @ Q.mT
-    K_blocks, M_blocks = _diagonal_blocks(K, o), _diagonal_blocks(M, o)
+    K_blocks, M_blocks = diagonal_blocks(K, o), diagonal_blocks(M, o)
     G = K_blocks - M_blocks
-    if candidates.full:
-        basis = symmetric_basis(o, K)
-        gradient = torch.einsum("zgab,kab->zgk", G, basis).flatten(1)
-        self_term = _block_diagonal(_self_term(G, point.R, basis))
-        removal = removal_change(
-            K.diagonal(dim1=1, dim2=2)[..., None, None],
-            M.diagonal(dim1=1, dim2=2)[..., None, None],
-            candidates.share,
-        )
-    else:
-        basis = None
-        gradient = G.diagonal(dim1=2, dim2=3).sum(2)
-        self_term = torch.diag_embed(gradient.clamp_min(0.0))
-        removal = removal_change(K_blocks, M_blocks, candidates.share)
-    average, fisher = _pairs(K, M, o, basis), _pairs(K, K, o, basis)
-    if candidates.learn != "none":
-        gradient, average, fisher, self_term = _with_noise(
-            candidates, point, A, Q, basis, (gradient, average, fisher, self_term)
-        )
+    gradient, self_term = prior.gradient(G), prior.self_term(G, point.R)
+    average, fisher = prior.pairs(K, M, o), prior.pairs(K, K, o)
+    if candidates.variance.learnt:
+        parts = gradient, average, fisher, self_term
+        gradient, average, fisher, self_term = _with_noise(candidates, point, A, Q, parts)
     curvature = 2 * average - fisher + self_term
-    if candidates.full:
-        free = _free(point.R, symmetric_basis(o, K)).to(K)
+    free = prior.free(point.R)
+    if free is not None:
+        free = free.to(K)
         free = torch.cat([free, free.new_ones(len(free), gradient.shape[1] - free.shape[1])], 1)
         gradient = gradient * free
         average, curvature = (T * free[:, :, None] * free[:, None, :] for T in (average, curvature))
+    removal = prior.removal(K_blocks, M_blocks, candidates.share)
     return Slopes(gradient, average, curvature, removal)
-
-
-def frame(R: Tensor) -> Tensor:
-    """Complete each factor to a frame: its zero columns become as long as its longest.
-
-    Parameters
-    ----------
-    R : Tensor, shape (batch, m, o, o)
-        Factors with orthogonal columns, longest first.
-
-    Returns
-    -------
-    frame : Tensor, shape (batch, m, o, o)
-        The columns of R, then orthogonal ones in which the prior may turn; zero for an inactive
-        position.
-    """
-    U, size, _ = torch.linalg.svd(R)
-    return U * torch.where(size > 0, size, size[..., :1])[..., None, :]
-
-
-def _free(R: Tensor, basis: Tensor) -> Tensor:
-    """Which elements of the basis move the prior: not those between two of its zero columns."""
-    zero = (~R.any(2)).to(R)
-    return (torch.einsum("zga,kab,zgb->zgk", zero, basis.abs(), zero) == 0).flatten(1)
-
-
-def _self_term(G: Tensor, R: Tensor, basis: Tensor) -> Tensor:
-    """Differentiate the step twice: tr(G E²) where it scales, 2 tr(G Z Zᵀ) where it turns."""
-    real = R.any(2).to(R)
-    scaling = _positive_part(G * real[..., :, None] * real[..., None, :])
-    turning = _positive_part(G * (1 - real)[..., :, None] * (1 - real)[..., None, :])
-    within = basis * real[..., None, :, None] * real[..., None, None, :]
-    across = basis * (1 - real)[..., None, :, None] * real[..., None, None, :]
-    return torch.einsum("zgab,zgkbc,zglac->zgkl", scaling, within, within) + 2 * torch.einsum(
-        "zgab,zgkbc,zglac->zgkl", turning, across, across
-    )
-
-
-def _positive_part(G: Tensor) -> Tensor:
-    values, vectors = eigh(G)
-    return (vectors * values.clamp_min(0.0)[..., None, :]) @ vectors.mT
-
-
-def _block_diagonal(blocks: Tensor) -> Tensor:
-    batch, m, p, _ = blocks.shape
-    out = blocks.new_zeros(batch, m, p, m, p)
-    i = torch.arange(m, device=blocks.device)
-    out[:, i, :, i, :] = blocks.movedim(1, 0)
-    return out.reshape(batch, m * p, m * p)
-
-
-def _pairs(K: Tensor, M: Tensor, o: int, basis: Tensor | None) -> Tensor:
-    """Tr(K_gh B_l M_hg B_k) for every pair of parameters (g, k), (h, l)."""
-    batch, size, _ = K.shape
-    m = size // o
-    shape = (batch, m, o, m, o)
-    if basis is None:
-        return (K * M).reshape(shape).sum((2, 4))
-    p = len(basis)
-    KB = torch.einsum("zgahb,lbc->zgahlc", K.reshape(shape), basis)
-    MB = torch.einsum("zhcgd,kda->zgahkc", M.reshape(shape), basis)
-    KB, MB = (T.permute(0, 1, 3, 4, 2, 5).reshape(batch, m, m, p, o * o) for T in (KB, MB))
-    pairs: Tensor = (MB @ KB.mT).permute(0, 1, 3, 2, 4).reshape(batch, m * p, m * p)
-    return (pairs + pairs.mT) / 2
 
 
 def _with_noise(
@@ -201,13 +93,12 @@ def _with_noise(
     point: Point,
     A: Tensor,
     Q: Tensor,
-    basis: Tensor | None,
     parts: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Border all with the noise variances, whose columns are those of the identity."""
     gradient, average, fisher, self_term = parts
     batch, d, size = point.P.shape
-    o = candidates.Phi.shape[2]
+    o, prior, together = candidates.Phi.shape[2], candidates.prior, candidates.variance.of_channels
     eye = torch.eye(d, dtype=A.dtype, device=A.device)
     Linv = torch.linalg.solve_triangular(point.L, eye.expand_as(point.L), upper=False)
     root = point.noise.sqrt()[:, :, None]
@@ -216,19 +107,10 @@ def _with_noise(
     K, M = Linv.mT @ Linv, whitened @ whitened.mT
     Y, Z = Linv.mT @ A, whitened @ Q.mT
     Y, Z = Y.reshape(batch, d, size // o, o), Z.reshape(batch, d, size // o, o)
-    if basis is None:
-        cross_average, cross_fisher = (Y * Z).sum(3), Y.square().sum(3)
-    else:
-        cross_average = torch.einsum("zdga,kab,zdgb->zdgk", Y, basis, Z).flatten(2)
-        cross_fisher = torch.einsum("zdga,kab,zdgb->zdgk", Y, basis, Y).flatten(2)
-    own = (K - M).diagonal(dim1=1, dim2=2)
-    own_average, own_fisher = K * M, K * K
-    if candidates.learn == "scalar":
-        own = own.sum(1, keepdim=True)
-        cross_average, cross_fisher = (
-            T.sum(1, keepdim=True) for T in (cross_average, cross_fisher)
-        )
-        own_average, own_fisher = (T.sum((1, 2), keepdim=True) for T in (own_average, own_fisher))
+    cross_average, cross_fisher = together(prior.cross(Y, Z)), together(prior.cross(Y, Y))
+    own = together((K - M).diagonal(dim1=1, dim2=2))
+    own_average, own_fisher = (together(together(T).mT).mT for T in (K * M, K * K))
+    if candidates.variance.uniform:
         rest = (point.rest / point.noise[:, 0])[:, None]  # of directions that see noise alone
         own = own + candidates.n_rest - rest
         own_average, own_fisher = own_average + rest[..., None], own_fisher + candidates.n_rest

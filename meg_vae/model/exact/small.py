@@ -1,4 +1,4 @@
-"""Eigenvectors of many small symmetric matrices at once."""
+"""Many small symmetric matrices at once, and the factor of a step."""
 
 from __future__ import annotations
 
@@ -9,19 +9,9 @@ TOGETHER = 8192  # CUDA's batched solver fails above 65,535 and wants half a meg
 
 
 def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Diagonalise symmetric matrices, as `torch.linalg.eigh`, in any number and on any device.
+    """Diagonalise symmetric matrices (..., o, o), in any number and on any device.
 
-    Parameters
-    ----------
-    matrices : Tensor, shape (..., o, o)
-        Symmetric matrices.
-
-    Returns
-    -------
-    values : Tensor, shape (..., o)
-        Eigenvalues, smallest first.
-    vectors : Tensor, shape (..., o, o)
-        Eigenvectors in the columns.
+    Eigenvalues (..., o), smallest first, and the eigenvectors in the columns.
     """
     if not matrices.is_cuda:
         values, vectors = torch.linalg.eigh(matrices)
@@ -30,3 +20,23 @@ def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
     parts = matrices.reshape(-1, *shape[-2:]).split(TOGETHER)
     all_values, all_vectors = zip(*map(torch.linalg.eigh, parts), strict=True)
     return torch.cat(all_values).reshape(shape[:-1]), torch.cat(all_vectors).reshape(shape)
+
+
+def positive_part(matrices: Tensor) -> Tensor:
+    """Leave the negative eigenvalues out of symmetric matrices (..., o, o)."""
+    values, vectors = eigh(matrices)
+    return (vectors * values.clamp_min(0.0)[..., None, :]) @ vectors.mT
+
+
+def block_diagonal(blocks: Tensor) -> Tensor:
+    """Put blocks (batch, m, p, p) on the diagonal of matrices (batch, m p, m p)."""
+    batch, m, p, _ = blocks.shape
+    out = blocks.new_zeros(batch, m, p, m, p)
+    i = torch.arange(m, device=blocks.device)
+    out[:, i, :, i, :] = blocks.movedim(1, 0)
+    return out.reshape(batch, m * p, m * p)
+
+
+def step_factor(step: Tensor) -> Tensor:
+    """Factor that a step puts on a variance: growing adds, shrinking never reaches zero."""
+    return torch.where(step > 0, 1 + step, step.clamp_max(0.0).exp())

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.certificate import group_pulls, pulling_rows
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.pulls import group_pulls, pulling_rows
 
 HIDDEN = 0.03  # directions whose prior variance is below this part of the noise are left out
 LOUD = 1e5  # signal over noise up to which float32 keeps two digits of Σ⁻¹

@@ -1,4 +1,4 @@
-"""Fit: what is left of the data's explanation by sources at their own places."""
+"""Fits of sources at places of their own, and what is known of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from meg_vae.model.exact.rounds import Solution
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.fit import Fit
 from meg_vae.model.noise import Noise
-from meg_vae.model.selection import residual
 from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.extents import extent_intervals
 from meg_vae.model.sliding.field import Field
@@ -33,7 +32,7 @@ AGAIN = 3  # times that the noise is learnt anew from what the sources leave
 
 
 @dataclass(frozen=True)
-class Fit:
+class PlaceFit:
     """Sources at their own places.
 
     ``places`` (m, q); ``extents`` (m,), zero for points, and their 95 % ``extent_intervals`` (m,
@@ -74,7 +73,7 @@ class Fit:
     motion_evidence: float = math.nan
     start_energy: float = math.nan
 
-    def ordered(self, order: Tensor) -> Fit:
+    def ordered(self, order: Tensor) -> PlaceFit:
         """Put the sources in another order, shape (m,)."""
         own = (
             "places",
@@ -97,14 +96,14 @@ def fit_places(
     field: Field,
     places: Tensor,
     recorded: Sequence[Recorded],
-    solutions: Sequence[Solution],
+    solutions: Sequence[Fit],
     *,
     learn: bool,
     least: float,
     prior: PlacePrior | None = None,
     asked: float = -math.inf,
     switching: bool = False,
-) -> Fit:
+) -> PlaceFit:
     """Let the sources of minima on a grid find their places, the same in all runs.
 
     The grid has the positions ``places`` (n, q), and the minima, one of each run, one variance for
@@ -169,7 +168,7 @@ def refit_places(
     least: float,
     prior: PlacePrior | None = None,
     spans: ArrayLike | None = None,
-) -> Fit:
+) -> PlaceFit:
     """Let sources settle in other data of the field.
 
     They have places (m, q), which end with an extent where the field has extents, factors
@@ -196,13 +195,11 @@ def refit_places(
         return _result(view, settled, recorded)
 
 
-def _learnt_on_grid(one: Recorded, solution: Solution) -> Recorded:
+def _learnt_on_grid(one: Recorded, solution: Fit) -> Recorded:
     """Learn how the noise of a run goes on from what the minimum on the grid leaves."""
     if one.stretches is None:
         return one
-    found = solution.gamma.nonzero()[:, 0]
-    given = (found, solution.factor[found], solution.noise_variance)
-    return one.learnt(residual(one.dictionary, *given, one.X))
+    return one.learnt(solution.residual(one.X))
 
 
 def _learnt_anew(view: View, sources: Sources, recorded: Sequence[Recorded]) -> list[Recorded]:
@@ -217,12 +214,12 @@ def _learnt_anew(view: View, sources: Sources, recorded: Sequence[Recorded]) -> 
 
 
 def _united(
-    view: View, places: Tensor, recorded: Sequence[Recorded], solutions: Sequence[Solution]
+    view: View, places: Tensor, recorded: Sequence[Recorded], solutions: Sequence[Fit]
 ) -> Start:
     """Unite the minima of all runs: a position's prior is the mean of those in the runs."""
-    found = torch.cat([solution.gamma.nonzero()[:, 0] for solution in solutions]).unique()
+    found = torch.cat([solution.positions for solution in solutions]).unique()
     weights = zip(view.data.weights, solutions, strict=True)
-    factors = torch.cat([w**0.5 * solution.factor[found] for w, solution in weights], 2)
+    factors = torch.cat([w**0.5 * fit.everywhere(fit.factor)[found] for w, fit in weights], 2)
     columns = []
     for one, seen in zip(recorded, view.runs, strict=True):
         own = one.dictionary.columns(found) * one.dictionary.norms[found, None]
@@ -230,7 +227,7 @@ def _united(
     return Start(places[found], torch.cat(columns), factors, view.noise)
 
 
-def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
+def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> PlaceFit:
     """Describe the sources in all directions of the data."""
     sources, data = settled.sources.seen(), replace(view.data, prior=None)
     m, o = sources.live.shape
@@ -242,7 +239,7 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Fit:
         places, extents = places[:, :-1], places[:, -1]
         own = replace(own, **_of_places(own, extents, view.field.extended.blunt))
     steepest, on_wall = stationarity(view.data, sources, view.field)
-    return Fit(
+    return PlaceFit(
         places=places,
         extents=extents,
         extent_intervals=extents.new_full((m, 2), math.nan),

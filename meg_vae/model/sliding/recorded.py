@@ -17,7 +17,7 @@ from meg_vae.model.checks import (
     check_stretches,
 )
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.rounds import Solution
+from meg_vae.model.fit import Fit
 from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.solve import solve
@@ -80,7 +80,7 @@ class Recorded:
         """Factor on the covariance of the noise, with which its inverse is unbiased."""
         return self.noise.inflation(self.dictionary.n_channels)
 
-    def on_grid(self, noise_variance: float | str, **options: Any) -> Solution:
+    def on_grid(self, noise_variance: float | str, **options: Any) -> Fit:
         """Find the minimum on the grid."""
         return solve(
             self.dictionary,

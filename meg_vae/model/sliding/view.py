@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.rounds import FLOOR
+from meg_vae.model.noise_variance import FLOOR
 from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid
