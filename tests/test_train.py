@@ -7,11 +7,12 @@ import pytest
 import torch
 from conftest import sparse_problem
 
-from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
+from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder, WarpedDecoder
 from meg_vae.model.encoders import TrainedEncoder
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.networks import NetworkEncoder
 from meg_vae.model.solve import solve
-from meg_vae.model.train import train
+from meg_vae.model.train import _Energy, train
 
 
 @pytest.fixture
@@ -146,3 +147,75 @@ def test_diverging_training_says_so(easy):
     Phi, X = normalised(easy)
     with pytest.raises(FloatingPointError, match="learning_rate"):
         train(RowScaleDecoder(Phi), X * 1e200, noise_variance=1e-300, optimizer="adam", max_iter=5)
+
+
+@pytest.mark.parametrize("kind", ["one covariance", "networks"])
+def test_any_decoder_goes_with_any_encoder(easy, kind):
+    """What is known in closed form is what draws come to; a decoder that hides its matrix draws."""
+    Phi, X = normalised(easy)
+    encoder = TrainedEncoder(8, 12) if kind == "one covariance" else NetworkEncoder(8, 12, 16)
+    linear = RowScaleDecoder(Phi)
+
+    class Hidden(torch.nn.Module):
+        """The same, of which only draws can be decoded."""
+
+        def __init__(self):
+            super().__init__()
+            self.own = linear
+
+        def forward(self, z):
+            """Decode."""
+            return self.own(z)
+
+    noise = torch.tensor(0.09, dtype=torch.float64).log()
+    with torch.no_grad():
+        known, drawn = (
+            float(_Energy(decoder, encoder, X, noise, n_draws, 0)())
+            for decoder, n_draws in ((linear, 0), (Hidden(), 4000))
+        )
+        few = float(_Energy(Hidden(), encoder, X, noise, 1, 0)())
+    assert drawn == pytest.approx(known, rel=2e-3)
+    assert abs(few - known) > abs(drawn - known)  # null control: a single draw is off
+
+
+@pytest.mark.parametrize("kind", ["one covariance", "networks"])
+def test_what_a_posterior_costs_is_its_divergence_from_the_prior(easy, kind):
+    """In closed form and by draws; what passes through a matrix too."""
+    X = normalised(easy)[1]
+    generator = torch.Generator().manual_seed(1)
+    encoder = TrainedEncoder(8, 12) if kind == "one covariance" else NetworkEncoder(8, 12, 16)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+        posterior = encoder.posterior(X)
+        draws = torch.randn(4000, *posterior.mean.shape, generator=generator, dtype=X.dtype)
+        z = torch.stack([posterior.at(draw) for draw in draws])
+        P = torch.randn(5, 8, generator=generator, dtype=X.dtype)
+        passed = (P @ z).var(0).sum()
+        torch.testing.assert_close(posterior.spread_through(P), passed, rtol=1e-2, atol=0)
+        if kind == "networks":
+            q = torch.distributions.Normal(posterior.mean, encoder(X)[1])
+            log_q = q.log_prob(z).sum((1, 2))
+        else:
+            q = torch.distributions.MultivariateNormal(posterior.mean.T, scale_tril=encoder.S)
+            log_q = q.log_prob(z.mT).sum(1)
+        log_p = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum((1, 2))
+        divergence = 2 * (log_q - log_p).mean()
+        assert divergence > 1  # null control: it is not the prior
+        torch.testing.assert_close(posterior.cost() - z[0].numel(), divergence, rtol=1e-2, atol=0.1)
+
+
+def test_a_nonlinear_decoder_needs_an_encoder(easy):
+    Phi, X = normalised(easy)
+    with pytest.raises(ValueError, match="nonlinear decoder needs an encoder"):
+        train(WarpedDecoder(Phi), X)
+    ended = train(
+        WarpedDecoder(Phi),
+        X,
+        encoder=NetworkEncoder(8, 12, 16),
+        optimizer="adam",
+        learning_rate=0.02,
+        max_iter=60,
+        noise_variance=0.09,
+    )
+    assert ended.history[-5:].mean() < ended.history[:5].mean()

@@ -1,8 +1,14 @@
-"""Encoders z | x ~ N(W_z x, S Sᵀ): the optimal one in closed form, and a trained one."""
+"""Encoders z | x: the optimal one in closed form, and those that are trained.
+
+An encoder that is trained is a module whose ``posterior(X)`` tells the distribution of the latents:
+their mean, what they cost beside the prior, what of them passes through a matrix, and draws.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +57,74 @@ def optimal_encoder(decoder: Tensor, noise_variance: Tensor) -> OptimalEncoder:
     return OptimalEncoder(W_z=S @ (S.T @ scaled.T), S=S)
 
 
-class TrainedEncoder(nn.Module):
+class Posterior(Protocol):
+    """A Gaussian of the latents of all samples."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean, shape (n_latents, n_samples)."""
+
+    def cost(self) -> Tensor:
+        """Twice the divergence from the prior, plus the number of latents, of all samples."""
+
+    def spread_through(self, P: Tensor) -> Tensor:
+        """Trace of the covariance of P z, of all samples, for a matrix P."""
+
+    def at(self, draw: Tensor) -> Tensor:
+        """Turn a draw of N(0, I), shape (n_latents, n_samples), into latents."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Latents with one covariance S Sᵀ, the same in every sample."""
+
+    mean: Tensor
+    S: Tensor
+
+    def cost(self) -> Tensor:
+        """N tr(S Sᵀ) − n log|S Sᵀ| + ‖mean‖²."""
+        n = self.mean.shape[1]
+        volume = 2 * torch.linalg.slogdet(self.S).logabsdet
+        return n * (self.S.square().sum() - volume) + self.mean.square().sum()
+
+    def spread_through(self, P: Tensor) -> Tensor:
+        """N ‖P S‖²."""
+        return self.mean.shape[1] * (P @ self.S).square().sum()
+
+    def at(self, draw: Tensor) -> Tensor:
+        """Mean + S draw."""
+        return self.mean + self.S @ draw
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Latents that are independent, each with a standard deviation in each sample."""
+
+    mean: Tensor
+    std: Tensor
+
+    def cost(self) -> Tensor:
+        """Sum of s² − 2 log s + mean²."""
+        return self.std.square().sum() - 2 * self.std.log().sum() + self.mean.square().sum()
+
+    def spread_through(self, P: Tensor) -> Tensor:
+        """Sum of ‖P_k‖² s_k²."""
+        return P.square().sum(0) @ self.std.square().sum(1)
+
+    def at(self, draw: Tensor) -> Tensor:
+        """Mean + s draw."""
+        return self.mean + self.std * draw
+
+
+class Encoder(nn.Module, ABC):
+    """An encoder that is trained."""
+
+    @abstractmethod
+    def posterior(self, X: Tensor) -> Posterior:
+        """Encode data, shape (n_channels, n_samples)."""
+
+
+class TrainedEncoder(Encoder):
     """An encoder whose mean map and covariance factor are parameters.
 
     Parameters
@@ -75,3 +148,7 @@ class TrainedEncoder(nn.Module):
     def S(self) -> Tensor:
         """Lower triangular factor with a positive diagonal, shape (n_dipoles, n_dipoles)."""
         return torch.tril(self._lower, -1) + torch.diag(self._lower.diagonal().exp())
+
+    def posterior(self, X: Tensor) -> Joint:
+        """Encode data by the mean map."""
+        return Joint(self.W_z @ X, self.S)

@@ -108,6 +108,28 @@ def energy_terms(
     )
 
 
+def marginal_energy(X: Tensor, decoder: Tensor, noise_variance: Tensor) -> Tensor:
+    """J of a decoder matrix P at its best encoder, shape ().
+
+    From RᵀR = Σ by an orthogonal factorisation of P and √λ I, accurate even where γ/λ is so large
+    that Σ has no Cholesky factor.
+
+    Parameters
+    ----------
+    X : Tensor, shape (n_channels, n_samples)
+        Whitened data.
+    decoder : Tensor, shape (n_channels, n_dipoles)
+        Decoder matrix P.
+    noise_variance : Tensor, shape ()
+        λ.
+    """
+    d, n = X.shape
+    noise = noise_variance.sqrt() * torch.eye(d, dtype=decoder.dtype)
+    R = torch.linalg.qr(torch.cat([decoder.T, noise])).R
+    fit = torch.linalg.solve_triangular(R.T, X, upper=False).square().sum() / n
+    return 2 * R.diagonal().abs().log().sum() + fit
+
+
 def model_covariance(Phi: Tensor, gamma: Tensor, noise_variance: Tensor) -> Tensor:
     """Covariance of the data under the decoder, Σ = λI + Φ diag(γ) Φᵀ.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from meg_vae.model.encoders import Encoder, Independent
+
 
 def _layers(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
     """Two hidden layers."""
@@ -17,7 +19,7 @@ def _layers(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
     ).to(torch.float64)
 
 
-class NetworkEncoder(nn.Module):
+class NetworkEncoder(Encoder):
     """An encoder z | x ~ N(m(x), diag(s(x)²)) by two networks.
 
     Parameters
@@ -57,6 +59,10 @@ class NetworkEncoder(nn.Module):
             Posterior standard deviation; 1 is the prior's.
         """
         return self.mean(x.T).T, self.log_std(x.T).T.clamp(-12.0, 5.0).exp()
+
+    def posterior(self, X: Tensor) -> Independent:
+        """Encode data by the networks."""
+        return Independent(*self(X))
 
 
 class NetworkDecoder(nn.Module):

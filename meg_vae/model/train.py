@@ -14,12 +14,10 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from tqdm.auto import tqdm
 
 from meg_vae.model.checks import check_noise_variance, check_option
-from meg_vae.model.decoders import LinearDecoder
-from meg_vae.model.encoders import OptimalEncoder, TrainedEncoder, optimal_encoder
-from meg_vae.model.energy import energy_terms
-from meg_vae.model.networks import NetworkEncoder
+from meg_vae.model.encoders import Encoder, OptimalEncoder, Posterior, optimal_encoder
+from meg_vae.model.energy import marginal_energy
+from meg_vae.model.noise_variance import FLOOR
 
-FLOOR = 1e-10  # smallest noise variance, relative to the data's mean power
 BOX = 30.0  # furthest that L-BFGS goes from the start: 13 decades of a variance
 STRIDE = 3.0  # the same at each annealed level: further, and a position let go early is lost
 LEVELS = 30  # of an annealed noise variance, from the data's mean power down to the floor
@@ -31,7 +29,7 @@ class Training:
 
     Attributes
     ----------
-    encoder : OptimalEncoder | TrainedEncoder | NetworkEncoder
+    encoder : OptimalEncoder | Encoder
         The encoder at the end.
     noise_variance : Tensor, shape ()
         λ at the end.
@@ -39,7 +37,7 @@ class Training:
         Energy per sample, less the number of dipoles: comparable to the profile J.
     """
 
-    encoder: OptimalEncoder | TrainedEncoder | NetworkEncoder
+    encoder: OptimalEncoder | Encoder
     noise_variance: Tensor
     history: Tensor
 
@@ -48,7 +46,7 @@ def train(
     decoder: nn.Module,
     X: Tensor,
     *,
-    encoder: TrainedEncoder | NetworkEncoder | None = None,
+    encoder: Encoder | None = None,
     noise_variance: float | str = "learn",
     optimizer: str = "lbfgs",
     learning_rate: float = 0.05,
@@ -63,12 +61,13 @@ def train(
     Parameters
     ----------
     decoder : nn.Module
-        Linear, with a ``matrix()``, or any differentiable module; changed in place.
+        Any differentiable module; changed in place. Where it has a ``matrix()`` it is linear, and
+        the energy is known in closed form.
     X : Tensor, shape (n_channels, n_samples)
         Whitened data.
-    encoder : TrainedEncoder | NetworkEncoder | None
-        The encoder to train with the decoder; None uses the optimal one, in closed form, which
-        needs a linear decoder.
+    encoder : Encoder | None
+        The encoder to train with the decoder, a module with a ``posterior(X)``; None uses the
+        optimal one, in closed form, which needs a linear decoder.
     noise_variance : float | "learn" | "anneal"
         λ held at a number, learnt, or lowered towards zero.
     optimizer : "lbfgs" | "adam"
@@ -105,8 +104,7 @@ def train(
         check_option("noise_variance", noise_variance, ("learn", "anneal"))
     else:
         check_noise_variance(noise_variance)
-    linear = isinstance(decoder, LinearDecoder)
-    if not linear and (encoder is None or optimizer == "lbfgs"):
+    if not is_linear(decoder) and (encoder is None or optimizer == "lbfgs"):
         raise ValueError("a nonlinear decoder needs an encoder to train and optimizer='adam'")
     power = X.square().mean()
     log_noise = _start_noise(noise_variance, power)
@@ -156,7 +154,7 @@ class _Energy:
     def __init__(
         self,
         decoder: nn.Module,
-        encoder: TrainedEncoder | NetworkEncoder | None,
+        encoder: Encoder | None,
         X: Tensor,
         log_noise: Tensor,
         n_draws: int,
@@ -174,33 +172,25 @@ class _Energy:
         d, n = self.X.shape
         noise = self.noise_variance()
         if self.encoder is None:
+            return marginal_energy(self.X, self.decoder.matrix(), noise)  # type: ignore[operator]
+        posterior = self.encoder.posterior(self.X)
+        misfit = self._misfit(posterior) / noise + n * d * noise.log()
+        return (misfit + posterior.cost()) / n - len(posterior.mean)
+
+    def _misfit(self, posterior: Posterior) -> Tensor:
+        """Give the expected squared misfit: in closed form for a matrix, else by draws."""
+        if is_linear(self.decoder):
             P = self.decoder.matrix()  # type: ignore[operator]
-            # RᵀR = Σ, accurate even where γ/λ is so large that Σ has no Cholesky factor
-            R = torch.linalg.qr(torch.cat([P.T, noise.sqrt() * torch.eye(d, dtype=P.dtype)])).R
-            fit = torch.linalg.solve_triangular(R.T, self.X, upper=False).square().sum() / n
-            return 2 * R.diagonal().abs().log().sum() + fit
-        if isinstance(self.encoder, NetworkEncoder):
-            mean, std = self.encoder(self.X)
-            draws = torch.randn(
-                self.n_draws, *mean.shape, generator=self.generator, dtype=mean.dtype
-            )
-            misfit = sum((self.X - self.decoder(mean + std * z)).square().sum() for z in draws)
-            latent = std.square().sum() - 2 * std.log().sum() + mean.square().sum()
-            fit = misfit / (self.n_draws * noise) + n * d * noise.log()
-            return (fit + latent) / n - len(mean)
-        W_z, S = self.encoder.W_z, self.encoder.S
-        if isinstance(self.decoder, LinearDecoder):
-            total = energy_terms(self.X, self.decoder.matrix(), noise, W_z, S).total()
-            return total / n - len(S)
-        terms = energy_terms(self.X, torch.zeros(d, len(S), dtype=S.dtype), noise, W_z, S)
-        draws = torch.randn(self.n_draws, len(S), n, generator=self.generator, dtype=S.dtype)
-        misfit = sum(
-            (self.X - self.decoder(W_z @ self.X + S @ draw)).square().sum() for draw in draws
-        )
-        rest = (
-            terms.noise_volume + terms.encoder_variance + terms.encoder_entropy + terms.encoder_mean
-        )
-        return (misfit / (self.n_draws * noise) + rest) / n - len(S)
+            return (self.X - P @ posterior.mean).square().sum() + posterior.spread_through(P)
+        shape = self.n_draws, *posterior.mean.shape
+        draws = torch.randn(shape, generator=self.generator, dtype=self.X.dtype)
+        misfits = [(self.X - self.decoder(posterior.at(draw))).square().sum() for draw in draws]
+        return torch.stack(misfits).mean()
+
+
+def is_linear(decoder: nn.Module) -> bool:
+    """Whether a decoder is a matrix, which it then gives."""
+    return hasattr(decoder, "matrix")
 
 
 def _lbfgs(
