@@ -54,7 +54,7 @@ def one(n_sources: int, snr_db: float, seed: int) -> list[dict]:
     true = np.array([dipole.pos[0] for dipole in case.truth])
     rows = []
     for name, threshold in THRESHOLDS.items():
-        more = {**OPTIONS, "n_effective": n, "stretches": [n], "tol": 1e-4}
+        more = {**OPTIONS, "n_effective": n, "tol": 1e-4}
         kept = select_sources(dictionary, solution, X, min_log_evidence=threshold, **more)
         found = template(SOUGHT).forward["source_rr"][kept.positions.numpy()]
         pairs = matched(found, true, REACH)

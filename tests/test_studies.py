@@ -298,10 +298,11 @@ class TestFailures:
             ({"spread_mm": -1}, "spread_mm=-1"),
             ({"snr_db": np.nan}, r"snr_db=\[nan"),
             ({"snr_db": [0.0]}, "snr_db has 1 levels"),
+            ({"others": ["."]}, "has no surf/lh.white; name the folder of a FreeSurfer subject"),
         ],
     )
     def test_simulations_that_are_none(self, tmp_path, choice, said):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises((ValueError, FileNotFoundError), match=said):
             datasets.simulated_study(tmp_path / "new", **choice)
         assert not (tmp_path / "new").exists()
         with pytest.raises(FileExistsError, match="is there already"):
@@ -422,6 +423,28 @@ class TestSpace:
         along = np.sqrt(np.square(gap - gap.mean(0)).mean(0))
         assert (along < 3 * 4.0).all()
         assert np.median(np.linalg.norm(gap, axis=1)) < 15
+
+    @pytest.mark.realdata
+    def test_another_head_has_the_source_where_the_sphere_says(self, tmp_path):
+        """Simulated in the second head, found there, and carried back to where it was drawn."""
+        heads = os.environ.get("MEG_VAE_HEADS")
+        if not heads:
+            pytest.skip("needs MEG_VAE_HEADS")
+        made = datasets.simulated_study(
+            tmp_path / "data",
+            1,
+            2,
+            presence=1.0,
+            snr_db=5.0,
+            others=[f"{heads}/sample_ecog"],
+            verbose="error",
+        )
+        found = run(made, tmp_path / "out", rounds=0)
+        truth = made.truth[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
+        places = found.sources[["fs_x_mm", "fs_y_mm", "fs_z_mm"]].to_numpy(float)
+        gaps = np.linalg.norm(places[:, None] - truth, axis=2)
+        assert (gaps.min(0) < 5.0).all()
+        assert np.linalg.norm(truth[0] - truth[1]) > 30  # null control: they are far apart
 
 
 class TestShell:

@@ -9,6 +9,7 @@ helmet.
 """
 
 # %%
+import os
 import tempfile
 from pathlib import Path
 
@@ -24,7 +25,9 @@ mne.set_log_level("warning")
 # ---------------------------
 # Most subjects have each source, about 4 mm (along each axis) from where the group has it. There
 # are two conditions; in the second the first source is half as strong again, and the last silent.
-# The recordings of the last subject are 25 decibels weaker.
+# The recordings of the last subject are 25 decibels weaker. The heads are scaled copies of the
+# template; folders of FreeSurfer subjects in the folder that ``MEG_VAE_HEADS`` names, if any, are
+# the first of them instead.
 folder = Path(tempfile.mkdtemp())
 files = datasets.simulated_study(
     folder / "data",
@@ -32,6 +35,12 @@ files = datasets.simulated_study(
     n_sources=3,
     spread_mm=4.0,
     snr_db=[0.0] * 11 + [-25.0],
+    others=[
+        surf.parent
+        for surf in Path(os.environ.get("MEG_VAE_HEADS", "none")).glob(
+            "*/surf"
+        )
+    ],
     random_state=2,
 )
 print(files.recordings.read_text()[:200], "...")

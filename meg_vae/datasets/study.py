@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +12,23 @@ import pandas as pd
 from mne.proj import make_projector
 from mne.utils import verbose
 
-from meg_vae.datasets.helmet import helmet_info
+from meg_vae.datasets.heads import (
+    SFREQ,
+    SPACING,
+    average_cortex,
+    checked_head,
+    in_helmet,
+    on_head,
+    trans_of,
+    write_heads,
+)
 from meg_vae.datasets.noise import noise_covariance
 from meg_vae.datasets.simulation import event_related, place_sources, record
-from meg_vae.datasets.template import SUBJECT, cortex_vertices, template
+from meg_vae.datasets.template import template
 
-SPACING = "ico3"
-SFREQ, TMAX = 200.0, 0.3
+TMAX = 0.3
 NAVE = 60
 CONDITIONS = ("standard", "deviant")
-CHANGE = (0.9, 1.1)  # of the head's size along each axis
-MOVED_MM, TURNED_DEG = 4.0, 3.0  # standard deviations of the head in the helmet
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ def simulated_study(
     spread_mm: float = 5.0,
     presence: float = 0.9,
     snr_db: float | list[float] = 0.0,
+    others: Sequence[str | Path] = (),
     random_state: int = 0,
     verbose: bool | str | int | None = None,
 ) -> SimulatedStudy:
@@ -80,6 +87,9 @@ def simulated_study(
     snr_db : float | list of float
         Signal-to-noise ratio of the first condition, of all subjects or of each; −inf leaves noise
         alone.
+    others : sequence of path-like
+        Folders of FreeSurfer subjects, which are the heads of the first subjects instead; each
+        needs its white surfaces, their spheres (``sphere``, ``sphere.reg``) and its inner skull.
     random_state : int
         Seed.
     verbose : bool | str | int | None
@@ -94,6 +104,8 @@ def simulated_study(
     ------
     FileExistsError
         If the folder is there.
+    FileNotFoundError
+        If one of ``others`` lacks a surface.
     ValueError
         If a number is none that a study can have, or a list of levels has not one for each subject.
     """
@@ -102,10 +114,13 @@ def simulated_study(
         raise ValueError(f"snr_db has {len(levels)} levels, and there are {n_subjects} subjects.")
     folder = Path(folder).expanduser()
     _check(folder, n_subjects, n_sources, spread_mm, presence, levels)
+    others = [checked_head(other) for other in others]
+    if len(others) > n_subjects:
+        raise ValueError(f"others has {len(others)} heads, and there are {n_subjects} subjects.")
     folder.mkdir(parents=True)
     rng = np.random.default_rng(random_state)
-    heads = _heads(folder / "subjects", n_subjects, rng)
-    average, cortex = _average(heads)
+    heads = write_heads(folder / "subjects", n_subjects, others, rng)
+    average, cortex = average_cortex(heads)
     centres = average[cortex][place_sources(average[cortex] / 1e3, n_sources, 0.04, rng)]
     rows, truth = [], []
     for k, level in enumerate(levels):
@@ -113,7 +128,10 @@ def simulated_study(
         present = rng.random(n_sources) < presence
         wanted = centres + spread_mm * rng.standard_normal(centres.shape)
         own = cortex[np.linalg.norm(average[cortex] - wanted[:, None], axis=2).argmin(1)]
-        files = _record(folder / name, heads, name, own[present], present, level, rng)
+        here, trans = own[present], template(SPACING).trans
+        if k < len(others):
+            here, trans = on_head(heads, name, here), trans_of(heads, name)
+        files = _record(folder / name, heads, name, here, present, level, trans, rng)
         rows.append({"subject": name, "head": name} | files)
         for source, place in enumerate(average[own]):
             axes = dict(zip(("x_mm", "y_mm", "z_mm"), place, strict=True))
@@ -148,24 +166,6 @@ def _check(
         raise ValueError(f"snr_db={levels!r} must be numbers of dB, or -inf for noise alone.")
 
 
-def _heads(folder: Path, n: int, rng: np.random.Generator) -> Path:
-    """Write the template and scaled copies of it as FreeSurfer subjects."""
-    head = template(SPACING)
-    folder.mkdir()
-    shutil.copytree(head.subjects_dir / SUBJECT, folder / SUBJECT)
-    own = folder / SUBJECT
-    (own / "mri" / "transforms").mkdir(parents=True)
-    for hemi in ("lh", "rh"):  # the sphere of an average is registered to itself
-        shutil.copyfile(own / "surf" / f"{hemi}.sphere", own / "surf" / f"{hemi}.sphere.reg")
-    mne.write_source_spaces(own / "bem" / f"{SUBJECT}-{SPACING}-src.fif", head.src, verbose="error")
-    for k in range(n):
-        scale = tuple(rng.uniform(*CHANGE, 3))
-        name = f"sub-{k + 1:02d}"
-        options = {"labels": False, "annot": False, "subjects_dir": folder}
-        mne.coreg.scale_mri(SUBJECT, name, scale, skip_fiducials=True, verbose="error", **options)
-    return folder
-
-
 def _record(
     out: Path,
     subjects_dir: Path,
@@ -173,11 +173,12 @@ def _record(
     vertices: np.ndarray,
     present: np.ndarray,
     level: float,
+    trans: mne.Transform,
     rng: np.random.Generator,
 ) -> dict[str, str]:
     """Write one subject's forward solution, covariance and responses; names from the study on."""
     out.mkdir()
-    info, trans, src, bem = _in_helmet(subjects_dir, name, rng)
+    info, src, bem = in_helmet(subjects_dir, name, rng)
     options = {"meg": True, "eeg": False, "verbose": "error"}
     forward = mne.make_forward_solution(info, trans, src, bem, mindist=0.0, **options)
     cov = noise_covariance(forward, info, [one["vertno"] for one in src])
@@ -209,22 +210,6 @@ def _strength(n_sources: int) -> np.ndarray:
     return strength
 
 
-def _in_helmet(
-    subjects_dir: Path, name: str, rng: np.random.Generator
-) -> tuple[mne.Info, mne.Transform, mne.SourceSpaces, mne.bem.ConductorModel]:
-    """Put a head in the helmet, about where the template has it."""
-    info = helmet_info(SFREQ)
-    shift = MOVED_MM / 1e3 * rng.standard_normal(3)
-    turn = np.radians(TURNED_DEG) * rng.standard_normal(3)
-    moved = mne.transforms.translation(*shift) @ mne.transforms.rotation(*turn)
-    info["dev_head_t"] = mne.Transform("meg", "head", info["dev_head_t"]["trans"] @ moved)
-    folder = subjects_dir / name / "bem"
-    src = mne.read_source_spaces(folder / f"{name}-{SPACING}-src.fif", verbose="error")
-    shell = {"ico": 3, "conductivity": (0.3,), "subjects_dir": subjects_dir, "verbose": "error"}
-    bem = mne.make_bem_solution(mne.make_bem_model(name, **shell), verbose="error")
-    return info, template(SPACING).trans, src, bem
-
-
 def _fields(
     info: mne.Info,
     trans: mne.Transform,
@@ -243,11 +228,3 @@ def _fields(
     dipoles = mne.Dipole(0 * every, places, every, normals, every, verbose="error")
     forward, _ = mne.make_forward_dipole(dipoles, bem, info, trans, verbose="error")
     return forward["sol"]["data"]
-
-
-def _average(subjects_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """White surface of fsaverage in mm, both hemispheres, and which vertices are cortex."""
-    surf = subjects_dir / SUBJECT / "surf"
-    halves = [mne.read_surface(surf / f"{hemi}.white")[0] for hemi in ("lh", "rh")]
-    first, second = cortex_vertices(subjects_dir)
-    return np.concatenate(halves), np.concatenate([first, len(halves[0]) + second])
