@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import graphlib
 import importlib
 import re
 import subprocess
@@ -63,6 +64,19 @@ def test_imports_go_one_way(path):
             assert parts[1] in allowed, f"{path.name} imports {name}"
         if part_of(path) == "model":
             assert parts[0] != "mne", f"{path.name} imports {name}"
+
+
+def test_no_cycles():
+    """No file needs one that needs it, types included."""
+    files = {".".join(["meg_vae", *path.relative_to(ROOT).with_suffix("").parts]) for path in FILES}
+    needs = {}
+    for path in FILES:
+        name = ".".join(["meg_vae", *path.relative_to(ROOT).with_suffix("").parts])
+        # of `from package import file` the file, else the module that the name is taken from
+        ends = ({wanted, wanted.rpartition(".")[0]} & files for wanted in imports(path))
+        needs[name] = {max(end, key=len) for end in ends if end} - {name}
+    order = list(graphlib.TopologicalSorter(needs).static_order())
+    assert order.index("meg_vae.model.energy") < order.index("meg_vae.meg.inverse")
 
 
 def test_every_part_is_checked():
@@ -146,3 +160,22 @@ def test_docstrings_are_valid_numpydoc(name):
     ):
         checks -= {"PR01", "PR02"}  # fields are attributes; torch passes its own arguments on
     assert [e for e in result["errors"] if e[0] in checks] == []
+
+
+def test_contributing_names_what_is_there():
+    """Where a method, a prior, a picture, ... is added: each file, and each name in it."""
+    checkout = Path(__file__).parents[1]
+    text = (checkout / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = text.split("## Where do I add")[1].split("\n## ")[0].splitlines()[4:]
+    rows = [row for row in rows if row.startswith("|")]
+    assert len(rows) >= 10
+    for row in rows:
+        places = re.findall(r"`((?:meg_vae|tests|tutorials)/[^`]+)`", row)
+        assert any(place.startswith("tests/") for place in places), row
+        for place in places:
+            path, _, name = place.partition(":")
+            assert (checkout / path).exists(), place
+            if name:
+                source = (checkout / path).read_text(encoding="utf-8")
+                said = rf"^(class {name}\b|def {name}\b|.*import.*\b{name}\b)"
+                assert re.search(said, source, re.MULTILINE), place

@@ -10,7 +10,7 @@ from mne.utils import warn
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from meg_vae.cli.inputs import DataOptions
+    from meg_vae.cli.data_options import DataOptions
     from meg_vae.cli.recordings import Recording
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from meg_vae.cli.inputs import DataOptions
+    from meg_vae.cli.data_options import DataOptions
 
 
 def localize(

@@ -12,7 +12,7 @@ from meg_vae.meg.channels import check_covariance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meg_vae.cli.inputs import DataOptions
+    from meg_vae.cli.data_options import DataOptions
 
 
 def prepare(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions, known: Sequence[str]) -> None:

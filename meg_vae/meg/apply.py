@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -14,61 +15,15 @@ from meg_vae.meg.arguments import check_kind
 from meg_vae.meg.channels import check_finite
 from meg_vae.meg.data import covariance_data
 from meg_vae.meg.filter import SourceFilter
-from meg_vae.meg.full import SourceImages, everywhere
+from meg_vae.meg.fitted import FittedInverse
+from meg_vae.meg.full import everywhere, write_image
 from meg_vae.meg.inputs import no_epochs
-from meg_vae.meg.own_filter import own_filter
 from meg_vae.meg.recording import CHUNK
 from meg_vae.meg.spectral import real_part
 
 
-class SourceEstimation(SourceImages):
-    """What a fitted inverse can say of data.
-
-    Attributes
-    ----------
-    verbose : bool | str | int | None
-        Level of MNE's logging.
-    """
-
-    verbose: bool | str | int | None
-    _responses: list[list[mne.Evoked]]
-    filters_: list[SourceFilter]
-
-    @property
-    def filter_(self) -> SourceFilter:
-        """The linear filter from sensors to sources; of several runs that of the first."""
-        return self.filters_[0]
-
-    def _fitted(self) -> SourceFilter:
-        """Give the filter of the fit, of several runs that of the first."""
-        if not hasattr(self, "filters_"):
-            raise RuntimeError(
-                "this VAEInverse is not fitted yet; call fit(evoked, forward, noise_cov) first."
-            )
-        return self.filter_
-
-    def _data(self, evoked: mne.Evoked | None) -> mne.Evoked:
-        """Give the data to put through the filter: those of the fit where none are given."""
-        if evoked is not None:
-            return evoked
-        responses = [one for run in self._responses for one in run]
-        if not responses:
-            raise ValueError(
-                "evoked is needed: this inverse holds none, since it was read from a file, or "
-                "fitted to a recording or a covariance."
-            )
-        return responses[0]
-
-    def _filter(self, info: mne.Info, name: str) -> SourceFilter:
-        """Give the filter of the run that data belong to, by their head position."""
-        self._fitted()
-        return own_filter(self.filters_, info, name)
-
-    def _suited(self, evoked: mne.Evoked | None) -> tuple[mne.Evoked, SourceFilter]:
-        """Give the data, those of the fit where none are given, and the filter of their run."""
-        self._fitted()
-        evoked = self._data(evoked)
-        return evoked, self._filter(evoked.info, "evoked")
+class SourceEstimation(FittedInverse):
+    """What a fitted inverse can say of data."""
 
     def _filter_of_covariance(self, info: mne.Info | None) -> SourceFilter:
         """Give the filter of a covariance, which does not tell its head position itself."""
@@ -372,3 +327,42 @@ def _each_epoch(
         yield everywhere(stc, filter_.positions) if full else stc
     if not some:  # all of them were dropped as they were read
         raise no_epochs()
+
+    def to_nifti(
+        self,
+        fname: str | Path,
+        src: mne.SourceSpaces | mne.Forward,
+        evoked: mne.Evoked | None = None,
+        *,
+        mri_resolution: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the time courses of the sources in a volume as a NIfTI image.
+
+        Parameters
+        ----------
+        fname : path-like
+            A name that ends with ``.nii`` or ``.nii.gz``.
+        src : SourceSpaces | Forward
+            The source space of the fit, or the forward model with it.
+        evoked : mne.Evoked | None
+            Data of the same sensors; None takes the (first) data of the fit.
+        mri_resolution : bool
+            Whether to interpolate to the voxels of the MRI.
+        overwrite : bool
+            Whether to replace a file.
+
+        Returns
+        -------
+        fname : Path
+            The file: amplitudes in A·m, zero where there is no source.
+
+        Raises
+        ------
+        ValueError
+            If the source space holds no volume or is not that of the fit.
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        """
+        stc = self.apply(self._data(evoked), full=True)
+        return write_image(stc, src, fname, mri_resolution=mri_resolution, overwrite=overwrite)

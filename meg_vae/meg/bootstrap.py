@@ -16,7 +16,7 @@ from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.table import RADIUS, main_axis
 
 if TYPE_CHECKING:
-    from meg_vae.meg.inverse import VAEInverse
+    from meg_vae.meg.fitted import FittedInverse
     from meg_vae.model.noise import Noise
 
 COLUMNS = [
@@ -33,7 +33,7 @@ COLUMNS = [
 REACH_MM = 30.0  # farthest that a sample's source is still taken for the same as the fit's
 
 
-def learnt_noises(inverse: VAEInverse) -> list[Noise]:
+def learnt_noises(inverse: FittedInverse) -> list[Noise]:
     """Give the noise of each run as a fit learnt it."""
     import torch
 

@@ -19,7 +19,7 @@ from meg_vae.meg.runs import naming_run, of_each
 from meg_vae.meg.weights import check_same_positions
 
 if TYPE_CHECKING:
-    from meg_vae.meg.inverse import VAEInverse
+    from meg_vae.meg.fitted import FittedInverse
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class EpochsRun:
 
 
 def epochs_of_runs(
-    inverse: VAEInverse, epochs: Any, forward: Any, noise_cov: Any
+    inverse: FittedInverse, epochs: Any, forward: Any, noise_cov: Any
 ) -> list[tuple[Any, Any, Any]]:
     """Sort what a bootstrap is given by the runs of the fit, and check the epochs.
 
     Parameters
     ----------
-    inverse : VAEInverse
+    inverse : FittedInverse
         The fit.
     epochs, forward, noise_cov : object | list
         As for `VAEInverse.bootstrap`.
@@ -97,13 +97,19 @@ def epochs_of_runs(
 
 
 def prepare_epochs(
-    inverse: VAEInverse, run: int, epochs: Any, forward: Any, noise_cov: Any, bem: Any, trans: Any
+    inverse: FittedInverse,
+    run: int,
+    epochs: Any,
+    forward: Any,
+    noise_cov: Any,
+    bem: Any,
+    trans: Any,
 ) -> EpochsRun:
     """Check epochs against a run of the fit, and whiten them.
 
     Parameters
     ----------
-    inverse : VAEInverse
+    inverse : FittedInverse
         The fit.
     run : int
         Number of the run, from 0.
@@ -148,7 +154,7 @@ def prepare_epochs(
 
 
 def _field(
-    inverse: VAEInverse, leadfield: LeadField, info: mne.Info, bem: Any, trans: Any
+    inverse: FittedInverse, leadfield: LeadField, info: mne.Info, bem: Any, trans: Any
 ) -> ContinuousField:
     """Give the field between the positions, which may move where it did in the fit."""
     moved = inverse.registration_covariance_.any()

@@ -16,7 +16,6 @@ from meg_vae.meg.arguments import as_forward
 from meg_vae.meg.background import with_backgrounds
 from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.extent import check_extent
-from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.inputs import Instance
 from meg_vae.meg.localization import Localization, at_places, on_grid
 from meg_vae.meg.mni import with_mni
@@ -442,11 +441,6 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
             if separable(own)
         ]
         return clearest(spans or [Spans.unknown(len(self.filter_.positions.vertno))])
-
-    def _noise(self, filter_: SourceFilter) -> tuple[float, NDArray[np.float64]]:
-        """Give λ, the mean over channels, and the noise's autocorrelation in a filter's run."""
-        run = next(k for k, own in enumerate(self.filters_) if own is filter_)
-        return float(np.mean(self.noise_variance_)), self.noise_autocorrelation_[run]
 
     def to_inverse_operator(
         self, info: mne.Info, forward: mne.Forward

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mne
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from meg_vae.meg import table
+from meg_vae.meg.fitted import FittedInverse
 from meg_vae.meg.spans import active_spans, relative_power, running_evidence
 
 if TYPE_CHECKING:
@@ -18,48 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meg_vae.meg.bootstrap import Bootstrap
-    from meg_vae.meg.filter import SourceFilter
 
 
-class SourcePictures:
-    """What a fitted inverse can draw of itself.
-
-    Attributes
-    ----------
-    sources_ : pandas.DataFrame
-        The sources.
-    history_ : ndarray, shape (n_steps,)
-        Energy after every step.
-    energy_, certificate_, growth_, noise_variance_ : float
-        As in `VAEInverse`, like ``filters_``, ``position_covariance_`` and the options ``tol`` and
-        ``min_log_evidence``.
-    subject : str | None
-        Subject in ``subjects_dir``; None takes the one that the source space names.
-    subjects_dir : path-like | None
-        FreeSurfer folder; None takes MNE's setting.
-    """
-
-    sources_: pd.DataFrame
-    history_: NDArray[np.float64]
-    noise_variance_: Any
-    energy_: float
-    certificate_: float
-    tol: float
-    min_log_evidence: float
-    filters_: list[SourceFilter]
-    position_covariance_: NDArray[np.float64]
-    growth_: float
-    subject: str | None
-    subjects_dir: str | Path | None
-
-    def _fitted(self) -> SourceFilter:
-        raise NotImplementedError
-
-    def _suited(self, evoked: mne.Evoked | None) -> tuple[mne.Evoked, SourceFilter]:
-        raise NotImplementedError
-
-    def _noise(self, filter_: SourceFilter) -> tuple[float, NDArray[np.float64]]:
-        raise NotImplementedError
+class SourcePictures(FittedInverse):
+    """What a fitted inverse can draw of itself."""
 
     def _head(self) -> dict[str, Any]:
         """Subject and folder of the pictures."""

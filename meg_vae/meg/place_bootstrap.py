@@ -18,14 +18,14 @@ from meg_vae.meg.extent import discs_of
 from meg_vae.meg.field_of_runs import FieldOfRuns
 
 if TYPE_CHECKING:
-    from meg_vae.meg.inverse import VAEInverse
+    from meg_vae.meg.fitted import FittedInverse
     from meg_vae.model.noise import Noise
 
 CHUNK = 10  # samples in one task of a process
 
 
 def resample_places(
-    inverse: VAEInverse,
+    inverse: FittedInverse,
     runs: list[EpochsRun],
     n_bootstrap: int,
     random_state: int | np.random.Generator | None,
@@ -80,7 +80,7 @@ _Sample = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
 
 def _start(
-    inverse: VAEInverse,
+    inverse: FittedInverse,
     runs: list[EpochsRun],
     rr: NDArray[np.float64],
     spacing: float,
@@ -118,7 +118,7 @@ def _in_samples(spans: NDArray[np.float64], times: NDArray[np.float64]) -> NDArr
     return np.where(known, np.c_[first, last], spans)
 
 
-def _motion(inverse: VAEInverse, runs: list[EpochsRun]) -> tuple[Any, Any]:
+def _motion(inverse: FittedInverse, runs: list[EpochsRun]) -> tuple[Any, Any]:
     """How far the field may move, and where it did in the fit; nothing where it did not."""
     field = runs[0].field
     if field is None or field.motion is None:

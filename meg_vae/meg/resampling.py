@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noises
 from meg_vae.meg.epochs_runs import EpochsRun, epochs_of_runs, prepare_epochs
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
+from meg_vae.meg.fitted import FittedInverse
 from meg_vae.meg.place_bootstrap import resample_places
 from meg_vae.meg.runs import naming_run
 from meg_vae.model.spacing import typical_spacing
@@ -23,7 +24,6 @@ from meg_vae.model.spacing import typical_spacing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from meg_vae.meg.inverse import VAEInverse
     from meg_vae.model.bootstrap import Options, Replicate
     from meg_vae.model.exact.dictionary import Dictionary
 
@@ -32,11 +32,11 @@ CHECKED = 32  # samples held against all positions afterwards
 CHUNK = 10  # samples in one task of a process
 
 
-class SourceBootstrap:
+class SourceBootstrap(FittedInverse):
     """The bootstrap of a fitted inverse."""
 
     def bootstrap(
-        self: VAEInverse,
+        self,
         epochs: mne.BaseEpochs | list[mne.BaseEpochs],
         forward: mne.Forward | list[mne.Forward],
         noise_cov: mne.Covariance | list[mne.Covariance],
@@ -122,7 +122,7 @@ class SourceBootstrap:
 
 
 def _run(
-    inverse: VAEInverse,
+    inverse: FittedInverse,
     run: EpochsRun,
     n_bootstrap: int,
     random_state: int | np.random.Generator | None,
@@ -190,7 +190,7 @@ def _run(
 
 
 def _options(
-    inverse: VAEInverse, n_positions: int, n_epochs: int, n_samples: int
+    inverse: FittedInverse, n_positions: int, n_epochs: int, n_samples: int
 ) -> tuple[NDArray[np.int64], Options]:
     """Positions that are not excluded, and how to fit the samples on them.
 

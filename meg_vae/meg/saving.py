@@ -8,11 +8,11 @@ from typing import Any
 import mne
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 
 from meg_vae.meg.background import Background
 from meg_vae.meg.estimates import Positions
 from meg_vae.meg.filter import Cover, SourceFilter
+from meg_vae.meg.fitted import FittedInverse
 from meg_vae.meg.registration import AS_GIVEN
 from meg_vae.meg.responses import COLUMNS as RESPONSES
 from meg_vae.meg.sensors import Sensors
@@ -161,27 +161,8 @@ def _filter(kept: dict[str, Any]) -> SourceFilter:
     return SourceFilter(**kept | parts)
 
 
-class SavedInverse(BaseEstimator):
-    """A fitted inverse that can be saved.
-
-    Attributes
-    ----------
-    sources_ : pandas.DataFrame
-        The sources.
-    responses_ : pandas.DataFrame
-        The responses.
-    filters_ : list of SourceFilter
-        The linear filter from sensors to sources, of each run.
-    """
-
-    sources_: pd.DataFrame
-    responses_: pd.DataFrame
-    filters_: list[SourceFilter]
-    registration_: mne.Transform
-    background_: list[Background]
-
-    def _fitted(self) -> SourceFilter:
-        raise NotImplementedError
+class SavedInverse(FittedInverse):
+    """A fitted inverse that can be saved."""
 
     def save(self, fname: str | Path, *, overwrite: bool = False) -> Path:
         """Save the fitted inverse.

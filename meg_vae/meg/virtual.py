@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from meg_vae.meg.arguments import check_kind
 from meg_vae.meg.filter import SourceFilter
+from meg_vae.meg.fitted import FittedInverse
 from meg_vae.meg.inputs import no_epochs
 from meg_vae.meg.recording import CHUNK
 from meg_vae.meg.spectral import check_complex
@@ -49,25 +50,8 @@ def channel_info(filter_: SourceFilter, labels: list[str], info: mne.Info) -> mn
     return new
 
 
-class VirtualChannels:
-    """A fitted inverse that gives its sources as channels.
-
-    Attributes
-    ----------
-    sources_ : pandas.DataFrame
-        The sources.
-    verbose : bool | str | int | None
-        Level of MNE's logging.
-    """
-
-    sources_: pd.DataFrame
-    verbose: bool | str | int | None
-
-    def _filter(self, info: mne.Info, name: str) -> SourceFilter:
-        raise NotImplementedError
-
-    def _fitted(self) -> SourceFilter:
-        raise NotImplementedError
+class VirtualChannels(FittedInverse):
+    """A fitted inverse that gives its sources as channels."""
 
     def _channels(self, info: mne.Info, name: str) -> tuple[SourceFilter, Array, mne.Info]:
         """Give the filter that suits data, that of the virtual channels, and their info."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -57,25 +56,26 @@ def optimal_encoder(decoder: Tensor, noise_variance: Tensor) -> OptimalEncoder:
     return OptimalEncoder(W_z=S @ (S.T @ scaled.T), S=S)
 
 
-class Posterior(Protocol):
-    """A Gaussian of the latents of all samples."""
+class Posterior(ABC):
+    """A Gaussian of the latents of all samples, with its ``mean`` (n_latents, n_samples)."""
 
-    @property
-    def mean(self) -> Tensor:
-        """Mean, shape (n_latents, n_samples)."""
+    mean: Tensor
 
+    @abstractmethod
     def cost(self) -> Tensor:
         """Twice the divergence from the prior, plus the number of latents, of all samples."""
 
+    @abstractmethod
     def spread_through(self, P: Tensor) -> Tensor:
         """Trace of the covariance of P z, of all samples, for a matrix P."""
 
+    @abstractmethod
     def at(self, draw: Tensor) -> Tensor:
         """Turn a draw of N(0, I), shape (n_latents, n_samples), into latents."""
 
 
 @dataclass(frozen=True)
-class Joint:
+class Joint(Posterior):
     """Latents with one covariance S Sᵀ, the same in every sample."""
 
     mean: Tensor
@@ -97,7 +97,7 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Independent:
+class Independent(Posterior):
     """Latents that are independent, each with a standard deviation in each sample."""
 
     mean: Tensor

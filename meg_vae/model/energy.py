@@ -109,7 +109,7 @@ def energy_terms(
 
 
 def marginal_energy(X: Tensor, decoder: Tensor, noise_variance: Tensor) -> Tensor:
-    """J of a decoder matrix P at its best encoder, shape ().
+    """J of a decoder matrix P at its best encoder.
 
     From RᵀR = Σ by an orthogonal factorisation of P and √λ I, accurate even where γ/λ is so large
     that Σ has no Cholesky factor.
@@ -122,6 +122,11 @@ def marginal_energy(X: Tensor, decoder: Tensor, noise_variance: Tensor) -> Tenso
         Decoder matrix P.
     noise_variance : Tensor, shape ()
         λ.
+
+    Returns
+    -------
+    J : Tensor, shape ()
+        The profile, in nats × 2 per sample.
     """
     d, n = X.shape
     noise = noise_variance.sqrt() * torch.eye(d, dtype=decoder.dtype)

@@ -131,7 +131,18 @@ class Fit:
 
 
 def join(parts: Sequence[Fit]) -> Fit:
-    """Put the chunks of a batch together; a history that ended early stays at its last energy."""
+    """Put the chunks of a batch together; a history that ended early stays at its last energy.
+
+    Parameters
+    ----------
+    parts : sequence of Fit
+        Batches on the same dictionary.
+
+    Returns
+    -------
+    fit : Fit
+        All of their items, on all of their positions.
+    """
     if len(parts) == 1:
         return parts[0]
     positions, where = torch.cat([part.positions for part in parts]).unique(return_inverse=True)

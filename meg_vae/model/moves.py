@@ -13,8 +13,8 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate
 from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.fit import Fit
+from meg_vae.model.judging import Judged, select
 from meg_vae.model.noise_variance import FLOOR
-from meg_vae.model.selection import Judged, columns_at, select
 from meg_vae.model.weights import ALONE
 
 MOST = 40  # moves at most
@@ -57,14 +57,14 @@ class Weighing:
 
     def candidates(self, kept: Tensor) -> Candidates:
         """Columns of some positions, with the data."""
-        return replace(self.data, Phi=columns_at(self.seen, kept))
+        return replace(self.data, Phi=self.seen.as_given(kept))
 
     def worth(self, now: Judged, stay: Tensor) -> Tensor:
         """Evidence and weight in nats of each position beside the sources that stay."""
         beside = Fit(
             positions=now.kept[stay],
             n_positions=self.dictionary.n_groups,
-            columns=columns_at(self.dictionary, now.kept[stay]),
+            columns=self.dictionary.as_given(now.kept[stay]),
             factor=now.point.R[0, stay],
             noise_variance=self.data.variance.given(now.point.noise[0]),
             n_directions=now.point.noise.shape[1],

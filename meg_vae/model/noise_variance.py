@@ -77,7 +77,7 @@ class NoiseVariance(ABC):
 
 @dataclass(frozen=True)
 class Held(NoiseVariance):
-    """λ is known."""
+    """Noise whose variance is known."""
 
     value: float
 
@@ -99,7 +99,7 @@ class Held(NoiseVariance):
 
 
 class Annealed(NoiseVariance):
-    """λ falls step by step towards zero, for data without noise."""
+    """A variance that falls step by step towards zero, for data without noise."""
 
     levels = tuple(np.geomspace(START, FLOOR, 30).tolist())
 
@@ -109,7 +109,7 @@ class Annealed(NoiseVariance):
 
 
 class Learnt(NoiseVariance):
-    """One λ is learnt for all channels."""
+    """One variance is learnt for all channels."""
 
     def n_free(self, n_channels: int) -> int:
         """Count λ."""
@@ -125,7 +125,7 @@ class Learnt(NoiseVariance):
 
 
 class PerChannel(NoiseVariance):
-    """λ is learnt for each channel."""
+    """A variance is learnt for each channel."""
 
     uniform = False
 
@@ -154,7 +154,23 @@ OPTIONS: dict[str, NoiseVariance] = {
 
 
 def noise_variance_of(given: float | str | NoiseVariance) -> NoiseVariance:
-    """Turn the option into what it means."""
+    """Turn the option into what it means.
+
+    Parameters
+    ----------
+    given : float | "learn" | "per_channel" | "anneal" | NoiseVariance
+        What was given.
+
+    Returns
+    -------
+    variance : NoiseVariance
+        What it means.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
     if isinstance(given, NoiseVariance):
         return given
     check_noise_variance(given)

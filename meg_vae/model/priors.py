@@ -270,7 +270,25 @@ ORIENTATIONS: dict[object, Prior] = {"shared": ISOTROPIC, "full": FULL}
 
 
 def prior_of(orientation: str | Prior, n_orient: int) -> Prior:
-    """Turn the option into the prior; one dipole has no orientation to learn."""
+    """Turn the option into the prior; one dipole has no orientation to learn.
+
+    Parameters
+    ----------
+    orientation : "shared" | "full" | Prior
+        What was given.
+    n_orient : int
+        Dipoles of a position.
+
+    Returns
+    -------
+    prior : Prior
+        What it means.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
     if isinstance(orientation, Prior):
         return orientation
     check_option("orientation", orientation, tuple(ORIENTATIONS))
@@ -281,7 +299,17 @@ def best_variance(K: Tensor, M: Tensor) -> Tensor:
     """Variance at which one position alone, entering from nothing, lowers the energy most.
 
     Minimises Σ_i log(1 + γk_i) − γm_i / (1 + γk_i) over γ, with k and m the blocks in the
-    eigenvectors of K, (..., o, o); 0 where the position does not want to grow.
+    eigenvectors of K.
+
+    Parameters
+    ----------
+    K, M : Tensor, shape (..., o, o)
+        Blocks of the position.
+
+    Returns
+    -------
+    gamma : Tensor, shape (...,)
+        The variance; 0 where the position does not want to grow.
     """
     k, V = eigh(K)
     m = (V.mT @ M @ V).diagonal(dim1=-2, dim2=-1)

@@ -81,7 +81,24 @@ def in_range(dictionary: Dictionary, F: Tensor) -> tuple[Dictionary, Tensor]:
 def where_learnt(
     dictionary: Dictionary, F: Tensor, variance: NoiseVariance
 ) -> tuple[Dictionary, Tensor]:
-    """Leave such directions out where one noise variance is learnt."""
+    """Leave such directions out where one noise variance is learnt.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        The dictionary.
+    F : Tensor, shape (batch, n_channels, k)
+        Factor of the data covariance.
+    variance : NoiseVariance
+        What of the noise variance is learnt.
+
+    Returns
+    -------
+    dictionary : Dictionary
+        As `in_range` gives it, or the same.
+    F : Tensor, shape (batch, rank, k)
+        As `in_range` gives it, or the same.
+    """
     return in_range(dictionary, F) if variance.learnt and variance.uniform else (dictionary, F)
 
 
@@ -157,7 +174,7 @@ def solve(
     )
     fit = join(_shared(work, F / scale[:, None, None], scale, n_jobs))
     fit = without_data(fit, silent, variance.least(), dictionary.n_channels)
-    columns = whole.columns(fit.positions) * whole.norms[fit.positions, None]
+    columns = whole.as_given(fit.positions)
     fit = replace(fit, columns=columns)
     fit = fit if X.ndim == 3 else fit[0]
     if variance.learnt and not silent.any() and _collapsed(fit, X):

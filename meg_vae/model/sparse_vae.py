@@ -26,7 +26,7 @@ from meg_vae.model.noise import Noise
 from meg_vae.model.noise_variance import noise_variance_of
 from meg_vae.model.priors import Prior, prior_of
 from meg_vae.model.row_sparse import RowSparseModel
-from meg_vae.model.selection import columns_at, select_sources
+from meg_vae.model.selection import select_sources
 from meg_vae.model.solve import solve
 from meg_vae.model.train import train
 from meg_vae.model.weights import check_weights, counted
@@ -281,7 +281,7 @@ class SparseVAE(RowSparseModel):
         return Fit(
             positions=found,
             n_positions=dictionary.n_groups,
-            columns=columns_at(dictionary, found),
+            columns=dictionary.as_given(found),
             factor=factor[found] / dictionary.norms[found, None, None],
             noise_variance=result.noise_variance,
             n_directions=dictionary.n_channels,

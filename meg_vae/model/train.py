@@ -104,7 +104,7 @@ def train(
         check_option("noise_variance", noise_variance, ("learn", "anneal"))
     else:
         check_noise_variance(noise_variance)
-    if not is_linear(decoder) and (encoder is None or optimizer == "lbfgs"):
+    if not _is_linear(decoder) and (encoder is None or optimizer == "lbfgs"):
         raise ValueError("a nonlinear decoder needs an encoder to train and optimizer='adam'")
     power = X.square().mean()
     log_noise = _start_noise(noise_variance, power)
@@ -179,7 +179,7 @@ class _Energy:
 
     def _misfit(self, posterior: Posterior) -> Tensor:
         """Give the expected squared misfit: in closed form for a matrix, else by draws."""
-        if is_linear(self.decoder):
+        if _is_linear(self.decoder):
             P = self.decoder.matrix()  # type: ignore[operator]
             return (self.X - P @ posterior.mean).square().sum() + posterior.spread_through(P)
         shape = self.n_draws, *posterior.mean.shape
@@ -188,7 +188,7 @@ class _Energy:
         return torch.stack(misfits).mean()
 
 
-def is_linear(decoder: nn.Module) -> bool:
+def _is_linear(decoder: nn.Module) -> bool:
     """Whether a decoder is a matrix, which it then gives."""
     return hasattr(decoder, "matrix")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mne
 import numpy as np
@@ -14,12 +14,21 @@ from scipy.spatial import cKDTree
 from meg_vae.studies.space import average_surfaces
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from meg_vae.studies.plan import Plan
-    from meg_vae.studies.result import Study
 
 SPACING = "ico4"  # 2,562 positions in each hemisphere
 LEAST_VARIANCE = 1e-3  # of the largest over all positions ("hat" of MNE)
 FAR = 4.0  # standard deviations, beyond which a source is nowhere
+
+
+class Study(Protocol):
+    """What maps are made of: `meg_vae.studies.result.Study` has it."""
+
+    plan: Plan
+    recordings: pd.DataFrame
+    sources: pd.DataFrame
 
 
 def occurrence(

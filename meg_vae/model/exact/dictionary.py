@@ -133,6 +133,10 @@ class Dictionary:
         """
         return self.Phi.reshape(self.n_channels, self.n_groups, self.n_orient)[:, groups]
 
+    def as_given(self, groups: Tensor) -> Tensor:
+        """Take the columns of some groups in the units of Φ, shape (n_channels, m, n_orient)."""
+        return self.columns(groups) * self.norms[groups, None]
+
     def only(self, groups: Tensor) -> Dictionary:
         """Keep some groups.
 
@@ -146,7 +150,7 @@ class Dictionary:
         dictionary : Dictionary
             These alone, at their own scale.
         """
-        columns = self.columns(groups) * self.norms[groups, None]
+        columns = self.as_given(groups)
         return Dictionary(columns.flatten(1), self.n_orient, device=columns.device)
 
     def as_type(self, dtype: torch.dtype) -> Tensor:

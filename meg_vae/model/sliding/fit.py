@@ -222,7 +222,7 @@ def _united(
     factors = torch.cat([w**0.5 * fit.everywhere(fit.factor)[found] for w, fit in weights], 2)
     columns = []
     for one, seen in zip(recorded, view.runs, strict=True):
-        own = one.dictionary.columns(found) * one.dictionary.norms[found, None]
+        own = one.dictionary.as_given(found)
         columns.append(torch.einsum("dp,dmo->pmo", seen.directions, own))
     return Start(places[found], torch.cat(columns), factors, view.noise)
 
