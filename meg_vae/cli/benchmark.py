@@ -9,7 +9,7 @@ import typer
 
 from meg_vae import report
 from meg_vae.cli.progress import bars
-from meg_vae.cli.results import PAGE, say
+from meg_vae.cli.results import PAGE, print_table
 from meg_vae.comparison.benchmark import ranking, read_protocol, run_benchmark
 from meg_vae.files import check_format, whole_file
 from meg_vae.viz.tables import TOLD, benchmark_table
@@ -74,7 +74,7 @@ def benchmark(
     ranked = ranking(result.summary)
     if ranked.empty:
         ranked = ranking(result.summary, conditions[0])
-    say(f"{protocol.title}: {len(result.table)} runs", benchmark_table(ranked))
+    print_table(f"{protocol.title}: {len(result.table)} runs", benchmark_table(ranked))
     typer.echo(TOLD)
     failed = int((result.table["status"] == "failed").sum())
     if failed:

@@ -11,7 +11,7 @@ from meg_vae import report
 from meg_vae.cli.inputs import read_inputs
 from meg_vae.cli.outputs import describe_files, new_folder, write_record
 from meg_vae.cli.progress import Steps, bars
-from meg_vae.cli.results import PAGE, in_words, say, window, write_comparison
+from meg_vae.cli.results import PAGE, as_text, print_table, window, write_comparison
 from meg_vae.comparison import METHODS
 from meg_vae.viz.tables import comparison_table
 
@@ -81,14 +81,14 @@ def compare(
         page = report.comparison_report(
             comparison,
             evoked,
-            report.Origin(forward, noise_cov, in_words(origin), in_words(asked), command),
+            report.Origin(forward, noise_cov, as_text(origin), as_text(asked), command),
             title=title,
             pictures=pictures,
         )
         report.save_report(page, folder / PAGE)
         figures["seconds"] = steps.seconds
         write_record(folder, command=command, inputs=origin, options=asked, figures=figures)
-    say(title, comparison_table(comparison.table))
+    print_table(title, comparison_table(comparison.table))
     typer.echo(f"Report: {out / PAGE}")
 
 

@@ -11,7 +11,7 @@ from meg_vae import VAEInverse, compare, datasets
 from meg_vae.cli.inputs import Inputs
 from meg_vae.cli.outputs import new_folder
 from meg_vae.cli.progress import Steps, bars
-from meg_vae.cli.results import PAGE, say, write_localization
+from meg_vae.cli.results import PAGE, print_table, write_localization
 from meg_vae.report.truth import truth_table
 from meg_vae.viz.tables import comparison_table
 
@@ -68,6 +68,6 @@ def demo(out: Path, simulation: Mapping[str, Any], *, overwrite: bool, command: 
             truth=case.truth,
             comparison=comparison,
         )
-    say("True sources, and sources found", truth_table(case.truth, inverse))
-    say("Methods compared", comparison_table(comparison.table))
+    print_table("True sources, and sources found", truth_table(case.truth, inverse))
+    print_table("Methods compared", comparison_table(comparison.table))
     typer.echo(f"Report: {out / PAGE}")

@@ -10,7 +10,7 @@ from meg_vae import VAEInverse
 from meg_vae.cli.inputs import read_inputs
 from meg_vae.cli.outputs import describe_files, new_folder
 from meg_vae.cli.progress import Steps
-from meg_vae.cli.results import PAGE, say, window, write_localization
+from meg_vae.cli.results import PAGE, print_table, window, write_localization
 from meg_vae.viz.tables import responses_by_source, sources_table
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def localize(
             origin=describe_files(data.files),
             options=data.preparation | dict(options),
         )
-    say(title, sources_table(inverse.sources_))
+    print_table(title, sources_table(inverse.sources_))
     if len(inverse.responses_) > 1:
         counts = responses_by_source(inverse.responses_, inverse.active_, inverse.sources_)
-        say(f"Of {len(inverse.responses_)} responses", counts)
+        print_table(f"Of {len(inverse.responses_)} responses", counts)
     typer.echo(f"Report: {out / PAGE}")

@@ -86,7 +86,11 @@ def write_localization(
         inverse,
         evoked,
         report.Origin(
-            inputs.forward, inputs.noise_cov, in_words(origin), in_words(options), command
+            inputs.forward,
+            inputs.noise_cov,
+            as_text(origin),
+            as_text(options),
+            command,
         ),
         title=title,
         truth=truth,
@@ -165,7 +169,7 @@ def write_estimate(stc: mne.SourceEstimate, folder: Path, name: str) -> None:
     stc.save(folder / name, ftype=kind, overwrite=True, verbose="error")
 
 
-def in_words(values: Mapping[str, Any]) -> dict[str, str]:
+def as_text(values: Mapping[str, Any]) -> dict[str, str]:
     """Make values readable, and leave out those that say nothing.
 
     Parameters
@@ -206,7 +210,7 @@ def window(evoked: mne.Evoked) -> str:
     return f"{evoked.comment or 'unnamed response'}, {first:.0f} to {last:.0f} ms"
 
 
-def say(title: str, table: pd.DataFrame, nothing: str = "none") -> None:
+def print_table(title: str, table: pd.DataFrame, nothing: str = "none") -> None:
     """Print a short table.
 
     Parameters

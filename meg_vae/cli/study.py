@@ -8,7 +8,7 @@ import typer
 
 from meg_vae import report
 from meg_vae.cli.progress import bars
-from meg_vae.cli.results import PAGE, say
+from meg_vae.cli.results import PAGE, print_table
 from meg_vae.report.study import GROUP, group_rows
 from meg_vae.studies import make_plan
 from meg_vae.studies import study as run_study
@@ -67,7 +67,7 @@ def study(
     if pages:
         report.subject_pages(result)
     title = f"{plan.title}: {len(result.recordings)} subjects"
-    say(title, readable(group_rows(result.group), GROUP))
+    print_table(title, readable(group_rows(result.group), GROUP))
     typer.echo(f"Report: {result.folder / PAGE}")
     if (result.recordings["status"] == "failed").any():
         raise typer.Exit(FAILED)

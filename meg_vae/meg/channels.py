@@ -55,7 +55,7 @@ def common_channels(forward: mne.Forward, info: mne.Info, noise_cov: mne.Covaria
     if lost:
         raise ValueError(
             f"noise_cov does not cover {len(lost)} of the {len(good)} good channels "
-            f"({some(lost)}); compute it from the same sensors, or mark those channels bad."
+            f"({few(lost)}); compute it from the same sensors, or mark those channels bad."
         )
     if not covered:
         raise ValueError("all channels of evoked are marked bad in noise_cov['bads'].")
@@ -71,7 +71,7 @@ def _warn_of_unmodelled(info: mne.Info, known: list[str], covered: list[str]) ->
     if unmodelled:
         warn(
             f"forward lacks {len(unmodelled)} of the data's good channels "
-            f"({some(unmodelled)}); using the {len(covered)} that it has."
+            f"({few(unmodelled)}); using the {len(covered)} that it has."
         )
 
 
@@ -100,7 +100,7 @@ def known_channels(names: list[str], bads: list[str], info: mne.Info, name: str)
     known = [k for k, one in enumerate(info["ch_names"]) if one in names]
     if not known:
         raise ValueError(
-            f"{name} and info have no channel in common ({name}: {some(names)}); give the info of "
+            f"{name} and info have no channel in common ({name}: {few(names)}); give the info of "
             "the recording that it was computed from."
         )
     info = mne.pick_info(info, known, verbose="error")
@@ -133,7 +133,7 @@ def evoked_data(evoked: mne.Evoked, ch_names: list[str]) -> NDArray[np.float64]:
     if missing:
         raise ValueError(
             f"evoked lacks {len(missing)} of the {len(ch_names)} channels of the lead field "
-            f"({some(missing)}); apply to data of the same sensors."
+            f"({few(missing)}); apply to data of the same sensors."
         )
     data: NDArray[np.float64] = evoked.data[[evoked.ch_names.index(name) for name in ch_names]]
     check_real(data, "evoked")
@@ -162,7 +162,7 @@ def check_finite(data: NDArray[np.float64], name: str, ch_names: list[str]) -> N
     if not finite.all():
         broken = [ch_names[k] for k in np.flatnonzero(~finite)]
         raise ValueError(
-            f"{name} has NaN or infinite values in {len(broken)} good channels ({some(broken)}); "
+            f"{name} has NaN or infinite values in {len(broken)} good channels ({few(broken)}); "
             "mark those channels bad."
         )
 
@@ -231,7 +231,7 @@ def check_real(data: NDArray[np.generic], name: str) -> None:
         )
 
 
-def some(names: list[str]) -> str:
+def few(names: list[str]) -> str:
     """Write the first few of some names.
 
     Parameters

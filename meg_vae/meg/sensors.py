@@ -12,7 +12,7 @@ from mne.proj import make_projector
 from mne.utils import use_log_level
 from numpy.typing import NDArray
 
-from meg_vae.meg.channels import check_finite, check_real, some
+from meg_vae.meg.channels import check_finite, check_real, few
 from meg_vae.meg.compensation import check_compensation, compensation
 from meg_vae.meg.placement import device_to_head, farthest_mm, moved, sensor_places
 from meg_vae.meg.rank import maxwell_rank
@@ -146,12 +146,12 @@ class Sensors:
         if missing:
             raise ValueError(
                 f"{name} lacks {len(missing)} of the {len(self.ch_names)} channels of the fit "
-                f"({some(missing)}); take data of the same sensors, or fit again without these."
+                f"({few(missing)}); take data of the same sensors, or fit again without these."
             )
         bad = [one for one in self.ch_names if one in bads]
         if bad:
             raise ValueError(
-                f"{name} has {len(bad)} channels of the fit marked bad ({some(bad)}); "
+                f"{name} has {len(bad)} channels of the fit marked bad ({few(bad)}); "
                 "interpolate them (interpolate_bads), or fit again without them."
             )
         return [where[one] for one in self.ch_names]
@@ -178,8 +178,8 @@ class Sensors:
         descs = [projection["desc"] for projection in projs]
         extra = [desc for desc in descs if desc not in self.projections]
         lost = [desc for desc in self.projections if desc not in descs]
-        differs = [f"has {some(extra)}, which the fit has not"] if extra else []
-        differs += [f"lacks {some(lost)} of the fit"] if lost else []
+        differs = [f"has {few(extra)}, which the fit has not"] if extra else []
+        differs += [f"lacks {few(lost)} of the fit"] if lost else []
         raise ValueError(
             f"{name} has other projections than the fit: it "
             f"{' and '.join(differs) or 'takes out other fields under the same names'}. "

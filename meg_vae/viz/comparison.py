@@ -8,7 +8,7 @@ import numpy as np
 
 from .drawing import Stage
 from .estimate import check_estimate, check_threshold, estimate_table, magnitudes, value_layers
-from .ground import Extras, lay_ground
+from .ground import Extras, read_ground
 from .layout import ALL_VIEWS, arrange, check_views, strip
 from .scale import ColourScale
 from .scene import ESTIMATE
@@ -93,7 +93,7 @@ def plot_comparison(
     panels = strip(check_views(views))
     check_threshold(threshold)
     tables = _relative_peaks(estimates, subject)
-    ground = lay_ground(
+    ground = read_ground(
         Extras(truth=truth, trans=trans),
         subject=subject,
         subjects_dir=subjects_dir,

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import marks
 from .drawing import Stage
-from .ground import Extras, Ground, lay_ground
+from .ground import Extras, Ground, read_ground
 from .layout import ALL_VIEWS, arrange, check_views, sheet
 from .places import check_places
 from .scale import ColourScale
@@ -104,7 +104,7 @@ def plot_estimate(
     values = magnitudes(stc, "stc")
     largest = values.max(initial=0.0)
     shown = values.max(axis=1) if time is None else values[:, sample_at(stc, time)]
-    ground = lay_ground(
+    ground = read_ground(
         Extras(shell, labels, truth, trans),
         subject=subject,
         subjects_dir=subjects_dir,

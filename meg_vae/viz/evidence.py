@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import open_axes, say
+from .figures import open_axes, remark
 from .style import PALETTE
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def plot_evidence(
         ax.set_xlim(left=start)
     else:
         ax.set_xlim(0, 1.0 if threshold is None else 1.5 * threshold)
-        say(ax, "no source")
+        remark(ax, "no source")
     if threshold is not None:
         ax.axvline(threshold, color=PALETTE[1], linestyle="--", label=f"threshold {threshold:g}")
         ax.legend(loc="lower right", frameon=False)

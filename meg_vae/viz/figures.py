@@ -59,7 +59,7 @@ def open_axes(
     return given
 
 
-def say(ax: Axes, text: str) -> None:
+def remark(ax: Axes, text: str) -> None:
     """Write a remark in the middle of empty axes, and take away their meaningless y scale."""
     ax.set_yticks([])
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")

@@ -66,7 +66,7 @@ class Ground:
     legend: list[Key]
 
 
-def lay_ground(
+def read_ground(
     extras: Extras,
     *,
     subject: str,

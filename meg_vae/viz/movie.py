@@ -22,7 +22,7 @@ from .estimate import (
 )
 from .files import check_suffix
 from .graphics import has_opengl
-from .ground import Extras, Ground, lay_ground
+from .ground import Extras, Ground, read_ground
 from .layout import arrange, check_views, sheet
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def save_movie(
     largest = values.max(initial=0.0)
     scale, factor = unit_scale(unit, largest)
     samples = _samples(stc, tmin, tmax, decim)
-    ground = lay_ground(
+    ground = read_ground(
         Extras(truth=truth, trans=trans),
         subject=subject,
         subjects_dir=subjects_dir,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import open_axes, say
+from .figures import open_axes, remark
 from .style import INK, line
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def plot_time_courses(
         title = "± 2 posterior SD" if sd is not None else None
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title=title, frameon=False)
     else:
-        say(ax, "no source")
+        remark(ax, "no source")
     return ax
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.ticker import MaxNLocator
 
-from .figures import open_axes, say
+from .figures import open_axes, remark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def plot_response_evidence(
     ax.set_xlabel("Response")
     ax.grid(visible=False)
     if not values.size:
-        say(ax, "no source" if not n_sources else "no response")
+        remark(ax, "no source" if not n_sources else "no response")
         return ax
     top = max(float(np.abs(values).max()), 2 * CLEAR)
     norm = SymLogNorm(CLEAR, vmin=-top, vmax=top)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import marks
-from .ground import Extras, lay_ground
+from .ground import Extras, read_ground
 from .patches import are_patches, patch_layers
 from .places import check_places
 from .scale import Categories, ColourScale
@@ -66,7 +66,7 @@ def source_scene(
         check_measure(name, column, sources)
     directions = _directions(extras.orientations, len(sources), surface)
     regions = _regions(extras.ellipsoids, surface)
-    ground = lay_ground(
+    ground = read_ground(
         extras,
         subject=subject,
         subjects_dir=subjects_dir,

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 
 from .cortex import plot_cortex
-from .figures import open_axes, say
+from .figures import open_axes, remark
 from .style import PALETTE, SEQUENTIAL
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def plot_presence(presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | Non
     ax = open_axes(ax, (1, 1), (width, 1.8 + 0.42 * max(len(group), 2)))[0, 0]
     ax.grid(visible=False)
     if not len(group):
-        say(ax, "no source that subjects have in common")
+        remark(ax, "no source that subjects have in common")
         return ax
     odds = presence.pivot(index="source", columns="subject", values="log_odds")[subjects]
     values = odds.to_numpy(float)
@@ -173,7 +173,7 @@ def plot_amplitudes(
     for ax in axes.flat[len(group) :]:
         ax.set_axis_off()
     if not len(group):
-        say(axes.flat[0], "no source that subjects have in common")
+        remark(axes.flat[0], "no source that subjects have in common")
         return axes
     for k, (ax, name) in enumerate(zip(axes.flat, group_names(group), strict=False)):
         own = amplitudes[amplitudes["source"] == k]

@@ -17,7 +17,7 @@ COHERENT = (
 )
 
 
-def let_in(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, Tensor]:
+def enter(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, Tensor]:
     """Let in candidates that want to grow from nothing, each at its best size.
 
     Parameters

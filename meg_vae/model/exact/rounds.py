@@ -11,7 +11,7 @@ from torch import Tensor
 from meg_vae.model.exact.certificate import growth
 from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.entry import let_in
+from meg_vae.model.exact.entry import enter
 from meg_vae.model.exact.point import Candidates, Point, evaluate
 from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.fit import Fit
@@ -21,9 +21,9 @@ from meg_vae.model.priors import Prior
 
 START = 128  # strongest positions after the sweeps, settled first
 CANDIDATES = 256  # positions that may enter in one round
-NEARLY = -0.02  # growth above which a position may soon want to enter
+EAGER = -0.02  # growth above which a position may soon want to enter
 ROUGH, SHARPEN = 0.1, 0.02  # tolerance of the first round; of the next, relative to what is left
-ROUGHLY, PRECISELY = 1.0, 10.0  # by how much the descent is finer than the entries, and at the end
+FINER, FINEST = 1.0, 10.0  # by how much the descent is finer than the entries, and at the end
 
 
 def minimise(
@@ -77,7 +77,7 @@ def minimise(
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])
     aim = ROUGH
     while True:
-        settled = aim / (ROUGHLY if aim > tol else PRECISELY)
+        settled = aim / (FINER if aim > tol else FINEST)
         with few_threads(len(F)):
             point, steepest, entered = _settle(
                 candidates, point, tol=aim, settled=settled, floor=floor, trace=trace
@@ -117,7 +117,7 @@ def _next_round(
     """Choose the active positions and those that most want to enter for candidates."""
     factor = _scatter(point.R, chosen, dictionary.n_groups)
     active = factor.flatten(2).any(2).any(0)
-    eager = _strongest(wish, wish > NEARLY, CANDIDATES)
+    eager = _strongest(wish, wish > EAGER, CANDIDATES)
     chosen = torch.cat([active.nonzero()[:, 0], eager[~active[eager]]])
     candidates = replace(candidates, Phi=dictionary.columns(chosen))
     return chosen, candidates, evaluate(candidates, factor[:, chosen], point.noise)
@@ -139,7 +139,7 @@ def _settle(
         if trace.left <= 0:
             return point, steepest, any_entered
         before = point
-        point, entered = let_in(candidates, point, tol=tol)
+        point, entered = enter(candidates, point, tol=tol)
         if not entered.any():
             return point, steepest, any_entered
         any_entered = True

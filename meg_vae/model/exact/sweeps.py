@@ -14,7 +14,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.pulls import group_pulls, pulling_rows
 
 HIDDEN = 0.03  # directions whose prior variance is below this part of the noise are left out
-LOUD = 1e5  # signal over noise up to which float32 keeps two digits of Σ⁻¹
+SINGLE_SNR = 1e5  # signal over noise up to which float32 keeps two digits of Σ⁻¹
 PRUNE = 1e-3  # positions below this part of the largest are let go
 
 
@@ -124,8 +124,8 @@ def _strongest_directions(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Φ and the data where Φ stands out of the noise, and the power that is seen as noise alone."""
     rank = starting_rank(dictionary, float(gamma.max()), float(noise.min()))
-    loudest = float(dictionary.eigenvalues[0] * gamma.max() / noise.min())
-    dtype = torch.float32 if loudest < LOUD else torch.float64
+    snr = float(dictionary.eigenvalues[0] * gamma.max() / noise.min())
+    dtype = torch.float32 if snr < SINGLE_SNR else torch.float64
     data = dictionary.basis[:, :rank].T @ F
     rest = (F.square().sum((1, 2)) - data.square().sum((1, 2))).clamp_min(0.0)
     return dictionary.projected(rank, dtype), data.to(dtype), rest
