@@ -35,6 +35,7 @@ EXPECTED = {
     *("mne", "dspm", "sloreta", "eloreta", "lcmv", "rap_music", "trap_music"),
     *("dipole", "sequential_dipoles", "zeros", "random"),
     *("champagne", "champagne_convexity", "champagne_low_snr", "nl_champagne", "sesame"),
+    *("flex_champagne", "flex_ap"),
 }
 
 

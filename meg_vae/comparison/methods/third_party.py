@@ -40,16 +40,17 @@ def _champagne(
     rank: Any,
     solver: str,
 ) -> mne.SourceEstimate:
-    """Run a Champagne of invertmeeg on whitened data, along the cortical normals."""
+    """Run a solver of invertmeeg on whitened data, along the cortical normals."""
     from invert import Solver
 
     leadfield, X = _whitened(evoked, forward, noise_cov, rank, fixed=True)
     data, model, noise = _pseudo_channels(leadfield, X, evoked)
-    covariance = np.cov(X)
-    ratio = 1 / np.linalg.eigvalsh(covariance)[-1]  # makes the noise variance 1
+    ratio: float | str = "auto"  # of those that know patches, which choose it themselves
+    if not solver.startswith("flex"):
+        ratio = float(1 / np.linalg.eigvalsh(np.cov(X))[-1])  # makes the noise variance 1
     with _quiet():
         inverse = Solver(solver, prep_leadfield=False, orientation="fixed")
-        inverse.make_inverse_operator(model, data, alpha=float(ratio), noise_cov=noise)
+        inverse.make_inverse_operator(model, data, alpha=ratio, noise_cov=noise)
         stc = NAM * inverse.apply_inverse_operator(data)
     active = np.flatnonzero(stc.data.any(axis=1))
     found = from_moments(leadfield.forward, active, stc.data[active][:, None], evoked)
@@ -159,6 +160,20 @@ for _name, _title, _solver, _noise, _reference in (
         "nlchampagne",
         "learnt, one per whitened channel, from 1 on",
         "Cai, Hashemi, Diwakar, Haufe, Sekihara & Nagarajan (2021), NeuroImage 225:117411",
+    ),
+    (
+        "flex_champagne",
+        "FlexChampagne",
+        "flex-champagne",
+        "chosen by the package, and patches of three sizes",
+        "L. Hecker (2025), unpublished",
+    ),
+    (
+        "flex_ap",
+        "FLEX-AP",
+        "flex-ap",
+        "chosen by the package, and patches of three sizes",
+        "Adler, Wax & Pantazis (2022), ISBI; Hecker et al. (2023), Front. Neurosci. 17:1170862",
     ),
 ):
     register(
