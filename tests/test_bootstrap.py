@@ -15,6 +15,8 @@ from meg_vae import VAEInverse, datasets
 from meg_vae.model import bootstrap as model
 from meg_vae.model.evidence import possible_gain
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.priors import prior_of
+from meg_vae.model.solve import solve
 
 N_EPOCHS = 20
 
@@ -178,17 +180,10 @@ def test_possible_gain_is_the_best_that_one_position_can_do(orientation):
     problem = sparse_problem(n_orient=3, n_groups=6, n_active=2, noise=0.5, n=30)
     dictionary = Dictionary(problem.Phi, 3)
     X = torch.as_tensor(problem.X)
-    noise = torch.tensor([0.25], dtype=torch.float64)
-    none = torch.zeros(0, dtype=torch.int64)
-    gain = possible_gain(
-        dictionary,
-        none,
-        torch.zeros(0, 3, 3, dtype=torch.float64),
-        noise,
-        X,
-        full=orientation == "full",
-        n_effective=30,
-    ).numpy()
+    fit = solve(dictionary, X, noise_variance=0.25)
+    nothing = fit.only(torch.zeros(len(fit.positions), dtype=torch.bool))
+    prior = prior_of(orientation, 3)
+    gain = possible_gain(dictionary, nothing, X, prior=prior, n_effective=30).numpy()
     C = problem.X @ problem.X.T / 30
 
     def gain_of(Gamma, columns):
