@@ -310,24 +310,6 @@ class SourceEstimation(FittedInverse):
         evoked, filter_ = self._suited(evoked)
         return filter_.explained_variance(evoked)
 
-
-def _each_epoch(
-    filter_: SourceFilter,
-    epochs: mne.BaseEpochs,
-    picks: list[int],
-    pick_ori: str | None,
-    full: bool,
-) -> Iterator[mne.SourceEstimate]:
-    """Estimate the sources of one epoch after the other."""
-    tmin, tstep, some = float(epochs.times[0]), 1 / epochs.info["sfreq"], False
-    for epoch in epochs:
-        some = True
-        U = filter_.sources(filter_.sensors.check_values(epoch[picks], "epochs"))
-        stc = estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
-        yield everywhere(stc, filter_.positions) if full else stc
-    if not some:  # all of them were dropped as they were read
-        raise no_epochs()
-
     def to_nifti(
         self,
         fname: str | Path,
@@ -366,3 +348,21 @@ def _each_epoch(
         """
         stc = self.apply(self._data(evoked), full=True)
         return write_image(stc, src, fname, mri_resolution=mri_resolution, overwrite=overwrite)
+
+
+def _each_epoch(
+    filter_: SourceFilter,
+    epochs: mne.BaseEpochs,
+    picks: list[int],
+    pick_ori: str | None,
+    full: bool,
+) -> Iterator[mne.SourceEstimate]:
+    """Estimate the sources of one epoch after the other."""
+    tmin, tstep, some = float(epochs.times[0]), 1 / epochs.info["sfreq"], False
+    for epoch in epochs:
+        some = True
+        U = filter_.sources(filter_.sensors.check_values(epoch[picks], "epochs"))
+        stc = estimates.source_estimate(filter_.positions, U, tmin, tstep, pick_ori)
+        yield everywhere(stc, filter_.positions) if full else stc
+    if not some:  # all of them were dropped as they were read
+        raise no_epochs()
