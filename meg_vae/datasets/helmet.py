@@ -58,7 +58,7 @@ def helmet_info(sfreq: float = 600.0) -> mne.Info:
     to_head[:3, 3] = _HEAD_IN_HELMET
     info["dev_head_t"] = mne.Transform("meg", "head", to_head)
     info["description"] = "Model of a 306-channel helmet, not a measured sensor layout"
-    info.set_montage(_fiducials())
+    info.set_montage(fiducials())
     return info
 
 
@@ -116,7 +116,7 @@ def _triplet(position: np.ndarray, normal: np.ndarray) -> list[np.ndarray]:
     return [along_x, along_y, along_x]
 
 
-def _fiducials() -> mne.channels.DigMontage:
+def fiducials() -> mne.channels.DigMontage:
     """Take the template's fiducials to head coordinates."""
     folder = MNE_DATA / "fsaverage"
     mri_to_head = invert_transform(mne.read_trans(folder / "fsaverage-trans.fif"))

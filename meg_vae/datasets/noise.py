@@ -13,9 +13,10 @@ def noise_covariance(
     """Model the noise of one trial: sensors, background brain activity, and projection.
 
     Sensor noise is white, 5 fT/cm in gradiometers and 20 fT in magnetometers (MNE's ad hoc
-    values). Background activity is as strong again in the gradiometers: independent currents of
-    equal variance along the cortical normal, one at each position. Three projectors then remove
-    homogeneous fields from the magnetometers, as for recordings in a shielded room.
+    values). Background activity is as strong again in the gradiometers, or in all channels where
+    there are none: independent currents of equal variance along the cortical normal, one at each
+    position. Three projectors then remove homogeneous fields from the magnetometers, as for
+    recordings in a shielded room.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ def noise_covariance(
     gain = fixed["sol"]["data"][:, np.concatenate(active)]
     brain = gain @ gain.T
     grads = mne.pick_types(info, meg="grad")
-    brain *= sensors[grads].mean() / brain.diagonal()[grads].mean()
+    heard = grads if len(grads) else np.arange(len(sensors))
+    brain *= sensors[heard].mean() / brain.diagonal()[heard].mean()
     projs = compute_proj_hfc(info, picks="mag", verbose="warning")
     projector = _projector(projs, info.ch_names)
     data = projector @ (np.diag(sensors) + brain) @ projector
