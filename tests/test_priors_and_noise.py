@@ -24,9 +24,9 @@ from meg_vae.model.solve import solve
 class Diagonal(Prior):
     """A variance for each dipole of a position, and no covariance between them."""
 
-    def basis(self, R):
+    def basis(self, n_orient, like):
         """One axis after the other."""
-        return torch.diag_embed(torch.eye(R.shape[-1], dtype=R.dtype, device=R.device))
+        return torch.diag_embed(torch.eye(n_orient, dtype=like.dtype, device=like.device))
 
     def _ratio(self, K, M):
         """q / s of each dipole."""

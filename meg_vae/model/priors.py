@@ -35,12 +35,12 @@ class Prior(ABC):
     """What the solver asks of a prior; factors R are (batch, m, o, o), blocks (batch, m, o, o)."""
 
     @abstractmethod
-    def basis(self, R: Tensor) -> Tensor:
-        """Symmetric matrices in whose span E lies, (p, o, o)."""
+    def basis(self, n_orient: int, like: Tensor) -> Tensor:
+        """Symmetric matrices in whose span E lies, (p, o, o), of the type of ``like``."""
 
     def n_free(self, n_orient: int) -> int:
         """Parameters of the prior of one position, p."""
-        return len(self.basis(torch.eye(n_orient, dtype=torch.float64)))
+        return len(self.basis(n_orient, torch.empty(0)))
 
     def aligned(self, R: Tensor) -> Tensor:
         """Give factors of the same covariances in the form that steps start from."""
@@ -56,16 +56,16 @@ class Prior(ABC):
 
     def gradient(self, G: Tensor) -> Tensor:
         """Give tr(G_g E_k), (batch, m p), of blocks G = K − M."""
-        return torch.einsum("zgab,kab->zgk", G, self.basis(G)).flatten(1)
+        return torch.einsum("zgab,kab->zgk", G, self.basis(G.shape[-1], G)).flatten(1)
 
     def self_term(self, G: Tensor, R: Tensor) -> Tensor:
         """Positive part of tr(G_g E_k E_l), (batch, m p, m p)."""
-        basis = self.basis(G)
+        basis = self.basis(G.shape[-1], G)
         return block_diagonal(torch.einsum("zgab,kbc,lac->zgkl", positive_part(G), basis, basis))
 
     def pairs(self, K: Tensor, M: Tensor, n_orient: int) -> Tensor:
         """Give tr(K_gh E_l M_hg E_k) of each two parameters (g, k), (h, l): (batch, m p, m p)."""
-        basis = self.basis(K[:, :n_orient, :n_orient])
+        basis = self.basis(n_orient, K)
         batch, size, _ = K.shape
         o, p, m = n_orient, len(basis), size // n_orient
         shape = (batch, m, o, m, o)
@@ -77,11 +77,11 @@ class Prior(ABC):
 
     def cross(self, Y: Tensor, Z: Tensor) -> Tensor:
         """Y_dg E_k Z_dg of rows Y, Z, (batch, d, m, o): (batch, d, m p)."""
-        return torch.einsum("zdga,kab,zdgb->zdgk", Y, self.basis(Y), Z).flatten(2)
+        return torch.einsum("zdga,kab,zdgb->zdgk", Y, self.basis(Y.shape[-1], Y), Z).flatten(2)
 
     def moved(self, R: Tensor, step: Tensor) -> Tensor:
         """Multiply the covariances by a step, (batch, m p)."""
-        basis = self.basis(R)
+        basis = self.basis(R.shape[-1], R)
         E = torch.einsum("zgk,kab->zgab", step.unflatten(1, (-1, len(basis))), basis)
         size, axes = eigh(E)
         return R @ (axes * step_factor(size).sqrt()[..., None, :]) @ axes.mT
@@ -122,9 +122,9 @@ class Prior(ABC):
 class Isotropic(Prior):
     """One variance for the dipoles of a position: Γ_g = γ_g I."""
 
-    def basis(self, R: Tensor) -> Tensor:
+    def basis(self, n_orient: int, like: Tensor) -> Tensor:
         """Give the identity."""
-        return torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)[None]
+        return torch.eye(n_orient, dtype=like.dtype, device=like.device)[None]
 
     def n_free(self, n_orient: int) -> int:
         """Count γ."""
@@ -175,7 +175,7 @@ class Isotropic(Prior):
 
     def entries(self, K: Tensor, M: Tensor, R: Tensor) -> Tensor:
         """√γ I at its best γ."""
-        return best_variance(K, M).sqrt()[..., None, None] * self.basis(K)[0]
+        return best_variance(K, M).sqrt()[..., None, None] * self.basis(K.shape[-1], K)[0]
 
     def best_fall(self, K: Tensor, M: Tensor, share: float) -> Tensor:
         """Fall at the best γ, by the tangent where the covariance of the noise was estimated."""
@@ -192,13 +192,13 @@ class Full(Prior):
     turn them into directions that have none yet, which `frame` adds.
     """
 
-    def basis(self, R: Tensor) -> Tensor:
+    def basis(self, n_orient: int, like: Tensor) -> Tensor:
         """Orthonormal basis of the symmetric matrices."""
-        o = R.shape[-1]
+        o = n_orient
         rows, cols = torch.triu_indices(o, o)
-        basis = torch.zeros(len(rows), o, o, dtype=R.dtype, device=R.device)
+        basis = torch.zeros(len(rows), o, o, dtype=like.dtype, device=like.device)
         k = torch.arange(len(rows))
-        value = torch.where(rows == cols, 1.0, 0.5**0.5).to(R)
+        value = torch.where(rows == cols, 1.0, 0.5**0.5).to(like)
         basis[k, rows, cols] = value
         basis[k, cols, rows] = value
         return basis
@@ -216,12 +216,12 @@ class Full(Prior):
     def free(self, R: Tensor) -> Tensor:
         """Leave out what is between two zero columns."""
         zero = (~R.any(2)).to(R)
-        between = torch.einsum("zga,kab,zgb->zgk", zero, self.basis(R).abs(), zero)
+        between = torch.einsum("zga,kab,zgb->zgk", zero, self.basis(R.shape[-1], R).abs(), zero)
         return (between == 0).flatten(1)
 
     def self_term(self, G: Tensor, R: Tensor) -> Tensor:
         """Give tr(G E²) where a step scales, 2 tr(G Z Zᵀ) where it turns."""
-        basis, real = self.basis(G), R.any(2).to(R)
+        basis, real = self.basis(G.shape[-1], G), R.any(2).to(R)
         scaling = positive_part(G * real[..., :, None] * real[..., None, :])
         turning = positive_part(G * (1 - real)[..., :, None] * (1 - real)[..., None, :])
         within = basis * real[..., None, :, None] * real[..., None, None, :]
@@ -232,7 +232,7 @@ class Full(Prior):
 
     def moved(self, R: Tensor, step: Tensor) -> Tensor:
         """Scale and turn; half of a turn is lost with the zero columns."""
-        basis = self.basis(R)
+        basis = self.basis(R.shape[-1], R)
         E = torch.einsum("zgk,kab->zgab", step.unflatten(1, (-1, len(basis))), basis)
         real = R.any(2)
         turning = real[..., :, None] != real[..., None, :]
