@@ -20,6 +20,7 @@ from test_sliding_energy import (
 
 from meg_vae import SlidingVAE
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.misfit import misfit, part_of
 from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.choice import log_evidence, worth
 from meg_vae.model.sliding.data import Data
@@ -380,3 +381,41 @@ def test_growth_in_one_stretch_of_many_is_its_own(number):
 def test_what_is_neither_true_nor_false_is_refused(name):
     with pytest.raises(ValueError, match=f"{name}='maybe'"):
         SlidingVAE().fit(bump, GRID, np.ones((len(T), 30)), **{name: "maybe"})
+
+
+def test_parts_count_a_covariance_as_the_whole_does():
+    """Where parts have nothing in common, their energies add up to that of the whole."""
+    share, n, lengths = 0.3, 12, (2, 4, 6)
+    Q = np.linalg.qr(np.random.default_rng(0).standard_normal((20, n)))[0]
+    X = torch.as_tensor(Q * np.linspace(1, 6, n))  # columns at right angles to each other
+    whole = float(n * misfit(X.T @ X / n, share))
+    each = 0.0
+    for own in X.split(lengths, 1):
+        part, factor = part_of(share, own.shape[1] / n)
+        G = factor * own.T @ own / own.shape[1]
+        each += float(own.shape[1] * misfit(G, part))
+    assert each == pytest.approx(whole, rel=1e-12)
+    products = [own.T @ own / own.shape[1] for own in X.split(lengths, 1)]
+    alone = sum(float(len(G) * misfit(G, share)) for G in products)
+    assert alone < 0.9 * whole  # null control: the share of the whole is not that of a part
+    assert part_of(share, 1.0) == (pytest.approx(share), pytest.approx(1.0))
+
+
+def test_an_estimated_covariance_leaves_the_noise_as_large_with_spans():
+    """White noise of which samples tell: its variance is that of a fit without spans."""
+    bursts = {0.3137: (10, 22), 0.8333: (30, 48)}
+    N = np.random.default_rng(3).standard_normal((len(T), 1300))
+    root = np.linalg.cholesky(N @ N.T / 1300)
+    X = np.linalg.solve(root, switching(bursts, size=2.0, n=60) / NOISE)
+
+    def field(r):
+        return tuple(np.einsum("ij,mj...->mi...", np.linalg.inv(root), x) for x in bump(r))
+
+    fits = [
+        SlidingVAE().fit(field, GRID, X, n_noise=1300, stretches=[60], switching=on)
+        for on in (True, False)
+    ]
+    assert np.isfinite(fits[0].spans_).any()
+    for fit in fits:
+        assert len(fit.places_) == 2
+        assert fit.noise_variance_ == pytest.approx(1.0, rel=0.06)

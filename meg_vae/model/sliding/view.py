@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from meg_vae.model.misfit import part_of
 from meg_vae.model.noise_variance import FLOOR
 from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.field import Field
@@ -110,11 +111,12 @@ def _of_run(
     scale = (one.inflation * relative).sqrt()
     runs = []
     parts = one.independent(groups)
-    # the covariance is wrong in the same way in all of them: it counts as if they were one run
-    known = one.noise.certainty(sum(n for _, n in parts), d)
+    whole = sum(n for _, n in parts)
+    known = one.noise.certainty(whole, d)
     for X, n in parts:
-        F = data_factor(X) / scale[:, None]
-        runs.append(Run(F, n, n_rest=-known.spare, share=known.share))
+        own, stretch = part_of(known.share, n / whole)
+        F = data_factor(X) / scale[:, None] * stretch**0.5
+        runs.append(Run(F, n, n_rest=-known.spare, share=own))
     if variance.ndim:
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
         view = RunView(runs, torch.eye(d, dtype=variance.dtype), relative, scale, columns)
