@@ -163,11 +163,14 @@ def events_figure(table: pd.DataFrame) -> plt.Figure:
         style = {"s": 14, "alpha": 0.7, "color": PALETTE[k]}
         left.scatter(own["error_mm"].clip(0.05, FAR), row, label=label, **style)
         right.scatter(100 * own["assigned_own"], row, **style)
-    names = [f"{100 * share:.0f} % of events" for share in SHARES]
+        none = own[own["share"] == SHARES[0]]  # a row of each recording
+        right.scatter(100 * none["nothing_in_nothing"], jitter[: len(none)] + len(SHARES), **style)
+    names = [f"{100 * share:.0f} % of events" for share in SHARES] + ["events without a spike"]
     left.set(xscale="log", xlabel=f"Error (mm; {FAR:.0f}: not found)")
-    left.set(yticks=range(len(SHARES)), yticklabels=names, ylim=(len(SHARES) - 0.5, -0.5))
+    left.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
     left.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    right.set(xlabel="Events told to be theirs (%)", yticks=[], ylim=left.get_ylim())
+    right.set(xlabel="Events told what they are (%)", yticks=[], ylim=left.get_ylim())
+    right.set_xlim(-5, 105)
     return fig
 
 

@@ -294,3 +294,21 @@ def test_the_committed_rhythms_say_what_the_readme_says():
     assert early.sum() == 2  # of one recording's noise, in both parts
     assert (windows[["onset_samples", "offset_samples"]].abs() <= 1).all(axis=None)
     assert windows[["onset_held", "offset_held"]].all(axis=None)
+
+
+def test_the_committed_events_say_what_the_readme_says():
+    table = committed("events")
+    learnt, whole = (table[table["spans"] == kind] for kind in ("learn", "whole"))
+    runs = learnt.drop_duplicates(["head", "n_events", "seed"])
+    assert len(runs) == 12
+    assert (learnt[["assigned", "assigned_own", "nothing_in_nothing"]] == 1).all(axis=None)
+    assert (whole["nothing_in_nothing"] == 0).all()
+    rare = [one["error_mm"][one["share"] == 0.05].mean() for one in (learnt, whole)]
+    assert [round(rare[0], 2), round(rare[1], 1)] == [0.75, 1.2]
+    more = runs[runs["n_found"] > 3]
+    assert (len(more), set(more["head"]), set(more["n_events"])) == (2, {"sample head"}, {200})
+    rest = committed("rest")
+    assert (rest["n_found"] == 1).all()
+    assert rest["error_mm"].mean().round(1) == 0.1
+    assert [round(rest["seconds"].min()), round(rest["seconds"].max())] == [4, 16]
+    assert [round(rest["filtering_s"].min()), round(rest["filtering_s"].max())] == [2, 6]
