@@ -17,13 +17,12 @@ from mne.transforms import apply_trans, invert_transform, rotation3d_align_z_axi
 from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
 
-from meg_vae.datasets.helmet import MNE_DATA, fiducials, helmet_info
+from meg_vae.datasets.helmet import MNE_DATA, fiducials, helmet_info, points_on
 
 GAP = 0.020  # m, least distance from scalp to sensor in a helmet
 STANDOFF = 0.0065  # m, from scalp to the cell of a sensor that is worn
 WORN_ABOVE = 0.0  # m, height in head coordinates above which sensors are worn
 INSIDE_ABOVE = 0.03  # m, the same above which the head is all in a helmet
-N_POINTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -155,19 +154,12 @@ def _scalp() -> dict:
 
 def _spread(surface: dict, n_sites: int) -> tuple[np.ndarray, np.ndarray]:
     """Spread sites evenly over a surface: positions and unit normals."""
-    rng = np.random.default_rng(0)
-    area = surface["tri_area"]
-    corners = surface["tris"][rng.choice(len(area), N_POINTS, p=area / area.sum())]
-    weights = rng.dirichlet(np.ones(3), N_POINTS)
-    points = np.einsum("ij,ijk->ik", weights, surface["rr"][corners])
-    normals = np.einsum("ij,ijk->ik", weights, surface["nn"][corners])
+    points, normals = points_on(surface)
     seeds = [int(points[:, 2].argmax())]
-    distance = np.full(N_POINTS, np.inf)
+    distance = np.full(len(points), np.inf)
     for _ in range(n_sites - 1):
         distance = np.minimum(distance, np.linalg.norm(points - points[seeds[-1]], axis=1))
         seeds.append(int(distance.argmax()))
     centres, _ = kmeans2(points, points[seeds], iter=30, minit="matrix")
     nearest = cKDTree(points).query(centres)[1]
-    return points[nearest], normals[nearest] / np.linalg.norm(
-        normals[nearest], axis=1, keepdims=True
-    )
+    return points[nearest], normals[nearest]

@@ -83,16 +83,20 @@ def _sites() -> tuple[np.ndarray, np.ndarray]:
 def _surface_points() -> tuple[np.ndarray, np.ndarray]:
     """Draw points evenly over the helmet surface, folded onto its right half."""
     surface = mne.read_bem_surfaces(MNE_DATA / "helmets" / "306m.fif.gz", verbose="warning")[0]
-    surface = complete_surface_info(surface, verbose="warning")
+    points, normals = points_on(complete_surface_info(surface, verbose="warning"))
+    fold = np.column_stack([np.where(points[:, 0] < 0, -1, 1), *np.ones((2, len(points)))])
+    return points * fold, normals * fold
+
+
+def points_on(surface: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Draw points evenly over a surface, with their unit normals."""
     rng = np.random.default_rng(0)
     area = surface["tri_area"]
     corners = surface["tris"][rng.choice(len(area), _N_SURFACE_POINTS, p=area / area.sum())]
     weights = rng.dirichlet(np.ones(3), _N_SURFACE_POINTS)
     points = np.einsum("ij,ijk->ik", weights, surface["rr"][corners])
     normals = np.einsum("ij,ijk->ik", weights, surface["nn"][corners])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    fold = np.column_stack([np.where(points[:, 0] < 0, -1, 1), *np.ones((2, len(points)))])
-    return points * fold, normals * fold
+    return points, normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
 def _site_names(positions: np.ndarray) -> np.ndarray:
