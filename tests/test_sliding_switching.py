@@ -20,7 +20,7 @@ from test_sliding_energy import (
 
 from meg_vae import SlidingVAE
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.misfit import misfit, part_of
+from meg_vae.model.misfit import certainty, misfit, noise_alone
 from meg_vae.model.noise import Noise
 from meg_vae.model.sliding.choice import log_evidence, worth
 from meg_vae.model.sliding.data import Data
@@ -383,22 +383,36 @@ def test_what_is_neither_true_nor_false_is_refused(name):
         SlidingVAE().fit(bump, GRID, np.ones((len(T), 30)), **{name: "maybe"})
 
 
-def test_parts_count_a_covariance_as_the_whole_does():
-    """Where parts have nothing in common, their energies add up to that of the whole."""
-    share, n, lengths = 0.3, 12, (2, 4, 6)
-    Q = np.linalg.qr(np.random.default_rng(0).standard_normal((20, n)))[0]
-    X = torch.as_tensor(Q * np.linspace(1, 6, n))  # columns at right angles to each other
-    whole = float(n * misfit(X.T @ X / n, share))
-    each = 0.0
-    for own in X.split(lengths, 1):
-        part, factor = part_of(share, own.shape[1] / n)
-        G = factor * own.T @ own / own.shape[1]
-        each += float(own.shape[1] * misfit(G, part))
-    assert each == pytest.approx(whole, rel=1e-12)
-    products = [own.T @ own / own.shape[1] for own in X.split(lengths, 1)]
-    alone = sum(float(len(G) * misfit(G, share)) for G in products)
-    assert alone < 0.9 * whole  # null control: the share of the whole is not that of a part
-    assert part_of(share, 1.0) == (pytest.approx(share), pytest.approx(1.0))
+def test_parts_count_an_error_of_the_covariance_as_the_whole_does():
+    """A direction that the covariance has too small earns as much in parts as in the whole."""
+    d, n, n_noise, size = 20, 400, 419, 4
+    Q = torch.linalg.qr(torch.randn(n, d, dtype=torch.float64, generator=torch.Generator()))[0]
+    power = torch.ones(d, dtype=torch.float64).index_fill(0, torch.tensor([0]), 1.25)
+    X = n**0.5 * power.sqrt()[:, None] * Q.T  # XXᵀ/n is diagonal
+    gammas = torch.linspace(0, 1, 101, dtype=torch.float64)
+
+    def gain(parts, counted):
+        """Nats by the best prior of that direction."""
+        known = [certainty(own.shape[1], d, n_noise) for own in parts]
+        shares = [one.share for one in known]
+        products = [own.T @ own / own.shape[1] for own in parts]
+        weights = [n_own / sum(counted) for n_own in counted]
+        noise = noise_alone(products, [d - one.spare for one in known], shares, weights)
+        assert float(noise) == pytest.approx(1.0, abs=0.08)
+        each = torch.zeros_like(gammas)
+        for own, n_own, share in zip(parts, counted, shares, strict=True):
+            for g, gamma in enumerate(gammas):
+                rest = own / (noise * (1 + gamma * (torch.arange(d) == 0))).sqrt()[:, None]
+                G = rest.T @ rest / own.shape[1]
+                each[g] += n_own / 2 * (torch.log1p(gamma) + misfit(G, share))
+        return float(each[0] - each.min())
+
+    parts = X.split(size, 1)
+    c = certainty(n, d, n_noise).share
+    assert c == pytest.approx(0.5)
+    whole = gain([X], [n])
+    assert gain(parts, [(1 - c) * size] * len(parts)) == pytest.approx(whole, rel=0.2)
+    assert gain(parts, [size] * len(parts)) > 1.5 * whole  # null control: each by itself
 
 
 def test_an_estimated_covariance_leaves_the_noise_as_large_with_spans():
@@ -419,3 +433,18 @@ def test_an_estimated_covariance_leaves_the_noise_as_large_with_spans():
     for fit in fits:
         assert len(fit.places_) == 2
         assert fit.noise_variance_ == pytest.approx(1.0, rel=0.06)
+
+
+def test_an_estimated_covariance_leaves_the_noise_as_large_in_many_stretches():
+    """As many samples in rare events as behind the covariance: λ stays, and the sources too."""
+    N = np.random.default_rng(4).standard_normal((len(T), 1300))
+    root = np.linalg.cholesky(N @ N.T / 1300)
+    bursts = {0.3137: (0, 200), 0.8333: (400, 440)}  # in ten, and in two of sixty
+    X = np.linalg.solve(root, switching(bursts, size=2.0, n=1200) / NOISE)
+
+    def field(r):
+        return tuple(np.einsum("ij,mj...->mi...", np.linalg.inv(root), x) for x in bump(r))
+
+    fit = SlidingVAE().fit(field, GRID, X, n_noise=1300, stretches=[20] * 60, switching=True)
+    assert fit.noise_variance_ == pytest.approx(1.0, rel=0.06)
+    assert sorted(fit.active_.sum(1)) == [2, 10]

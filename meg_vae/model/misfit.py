@@ -65,17 +65,6 @@ def certainty(n: float, n_channels: int, n_noise: float) -> Certainty:
     return Certainty(n / (dof + n), n_channels - counted)
 
 
-def part_of(share: float, part: float) -> tuple[float, float]:
-    """Share of a part of the data whose energy is counted by itself, and a factor on its G.
-
-    All parts are whitened by one covariance, with the same L: of n_r of n samples the energy is
-    n_r log|Σ_r| + (L + n) log|I + n_r G_r / L|, which is n_r J_r of the share n_r / (L + n) and of
-    G_r (L + n − n_r) / L. Only what the errors of two parts have in common is left out.
-    """
-    own = share * part
-    return own, (1 - own) / (1 - share)
-
-
 def misfit(products: Tensor, share: float) -> Tensor:
     """Misfit of inner products G, (..., k, k): tr G, or log|I + cG/(1 − c)|/c."""
     if not share:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.misfit import part_of
 from meg_vae.model.noise_variance import FLOOR
 from meg_vae.model.sliding.data import Data, Run
 from meg_vae.model.sliding.field import Field
@@ -111,12 +110,12 @@ def _of_run(
     scale = (one.inflation * relative).sqrt()
     runs = []
     parts = one.independent(groups)
-    whole = sum(n for _, n in parts)
-    known = one.noise.certainty(whole, d)
+    # The covariance is wrong in the same way in all parts, each of which knows only of itself: with
+    # c the share of all samples, of n as many count as tell of an error beside those behind it.
+    whole = one.noise.certainty(sum(n for _, n in parts), d).share if len(parts) > 1 else 0.0
     for X, n in parts:
-        own, stretch = part_of(known.share, n / whole)
-        F = data_factor(X) / scale[:, None] * stretch**0.5
-        runs.append(Run(F, n, n_rest=-known.spare, share=own))
+        known, F = one.noise.certainty(n, d), data_factor(X) / scale[:, None]
+        runs.append(Run(F, (1 - whole) * n, n_rest=-known.spare, share=known.share))
     if variance.ndim:
         columns = (dictionary.Phi / scale[:, None]).float().reshape(d, -1, o)
         view = RunView(runs, torch.eye(d, dtype=variance.dtype), relative, scale, columns)
