@@ -312,3 +312,21 @@ def test_the_committed_events_say_what_the_readme_says():
     assert rest["error_mm"].mean().round(1) == 0.1
     assert [round(rest["seconds"].min()), round(rest["seconds"].max())] == [4, 16]
     assert [round(rest["filtering_s"].min()), round(rest["filtering_s"].max())] == [2, 6]
+
+
+def test_the_committed_arrays_say_what_the_readme_says():
+    table = committed("arrays_summary").set_index(["method", "array"])
+    vae, music = table.loc["vae"], table.loc["trap_music"]
+    ends = [
+        [one.min().round(1), one.max().round(1)] for one in (vae["error_10_dB"], vae["error_0_dB"])
+    ]
+    assert ends == [[0.2, 0.5], [0.9, 2.2]]
+    assert [music["error_10_dB"].min().round(1), music["error_10_dB"].max().round(1)] == [2.5, 3.6]
+    assert [music["error_0_dB"].min().round(1), music["error_0_dB"].max().round(0)] == [2.8, 4]
+    assert (music[["f1_0_dB", "f1_10_dB"]] == 1).all(axis=None)
+    assert vae["f1_0_dB"].min().round(1) == 0.9
+    rows = committed("arrays").query("method == 'vae'")
+    some, alone = rows[rows["n_true"] > 0], rows[rows["n_true"] == 0]
+    assert ((some["n_found"] == some["n_true"]).sum(), len(some)) == (76, 84)
+    named = alone[alone["n_found"] > 0]
+    assert (len(named), len(alone), set(named["array"])) == (2, 42, {"OPM 64, triaxial"})
