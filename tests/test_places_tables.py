@@ -331,3 +331,25 @@ def test_the_committed_arrays_say_what_the_readme_says():
     assert ((some["n_found"] == some["n_true"]).sum(), len(some)) == (76, 84)
     named = alone[alone["n_found"] > 0]
     assert (len(named), len(alone), set(named["array"])) == (2, 42, {"OPM 64, triaxial"})
+
+
+def test_the_committed_studies_say_what_the_readme_says():
+    table = committed("study_summary").set_index("kind")
+    assert table["n_studies"].to_dict() == {
+        "0 dB": 5,
+        "one at -10 dB": 3,
+        "one at -25 dB": 3,
+        "noise alone": 20,
+    }
+    assert (table["found"].dropna() == 1).all()
+    assert table["error_mm"]["0 dB"].round(1) == 2.8
+    assert table["mean_to_centre_mm"]["0 dB"].round(1) == 2.6
+    assert table["error_to_mean_mm"]["0 dB"].round(1) == 0.6
+    assert table["presence_right"]["0 dB"].round(2) == 0.99
+    assert table["false_studies"]["noise alone"] == 0
+    assert table["weak_found_alone"]["one at -10 dB"] == 1
+    rows = committed("study").query("kind == 'one at -25 dB'")
+    assert len(rows) == 9
+    assert [
+        (rows[name].astype(str) == "True").sum() for name in ("weak_right", "weak_right_alone")
+    ] == [3, 1]
