@@ -50,10 +50,7 @@ ARRAYS = {
     "OPM 64, triaxial": Array("", 64, FIFF.FIFFV_COIL_QUSPIN_ZFOPM_MAG, axes="zxy"),
 }
 NAMES = ("VectorView", "TRIUX", *ARRAYS)
-TRIUX = {  # coils of its later sensors, by those of VectorView
-    FIFF.FIFFV_COIL_VV_PLANAR_T1: FIFF.FIFFV_COIL_VV_PLANAR_T3,
-    FIFF.FIFFV_COIL_VV_MAG_T3: FIFF.FIFFV_COIL_VV_MAG_T3,
-}
+TRIUX = {FIFF.FIFFV_COIL_VV_PLANAR_T1: FIFF.FIFFV_COIL_VV_PLANAR_T3}  # its later gradiometers
 
 
 def array_info(name: str, sfreq: float = 600.0) -> mne.Info:
