@@ -42,9 +42,9 @@ class Fit:
     history : Tensor, shape (n_steps, ...)
         J after every accepted step, never rising.
     certificate : Tensor, shape (...,)
-        The largest violation of stationarity: q_g / s_g − 1 over the inactive positions, |γ_g(s_g −
-        q_g)| over the active, and |λ(tr Σ⁻¹ − tr Σ⁻¹CΣ⁻¹)| where the noise is learnt; NaN where it
-        was not looked at.
+        The largest violation of stationarity: q_g / s_g − 1 over the inactive positions, the size
+        of γ_g (s_g − q_g) over the active, and that of λ (tr Σ⁻¹ − tr Σ⁻¹CΣ⁻¹) where the noise is
+        learnt; NaN where it was not looked at.
     timings : dict of str: float
         Seconds spent in the sweeps, the descent and the certificate.
     log_evidence : Tensor, shape (m,)

@@ -103,7 +103,7 @@ class Prior(ABC):
     def pull(self, dictionary: Dictionary, T: Tensor, weights: Tensor, out: Tensor) -> Tensor:
         """Give q / s of each position at the best beginning, (batch, n_groups); 0 where ``out``.
 
-        At most 1 where a position is rightly at zero. T and weights are those of `pulling_rows`.
+        At most 1 where a position is rightly at zero. T and weights are those of ``pulling_rows``.
         """
 
     @abstractmethod
