@@ -82,13 +82,13 @@ class Joint(Posterior):
     S: Tensor
 
     def cost(self) -> Tensor:
-        """N tr(S Sᵀ) − n log|S Sᵀ| + ‖mean‖²."""
+        """Give n tr(S Sᵀ) − n log|S Sᵀ| + ‖mean‖²."""
         n = self.mean.shape[1]
         volume = 2 * torch.linalg.slogdet(self.S).logabsdet
         return n * (self.S.square().sum() - volume) + self.mean.square().sum()
 
     def spread_through(self, P: Tensor) -> Tensor:
-        """N ‖P S‖²."""
+        """Give n ‖P S‖²."""
         return self.mean.shape[1] * (P @ self.S).square().sum()
 
     def at(self, draw: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ their positions counts like evidence, that of a cluster being the largest of its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,8 +19,11 @@ from meg_vae.model.evidence import (
     source_log_evidence,
 )
 from meg_vae.model.exact.descent import Trace, descend
+from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, Point, evaluate
+from meg_vae.model.exact.pulls import active_pulls
 from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.fit import Fit
 from meg_vae.model.noise_variance import FLOOR
 
 COUPLED = 0.3  # sources whose posteriors are tied more than this are not taken out together
@@ -45,6 +48,22 @@ class Judged:
     joint: Tensor
     tied: Tensor
     weights: Tensor
+
+    def as_fit(self, whole: Fit, dictionary: Dictionary) -> Fit:
+        """Give these sources, ``kept`` being positions of a dictionary, of a fit to all of it."""
+        noise = self.point.noise[0]
+        return replace(
+            whole,
+            positions=self.kept,
+            columns=dictionary.as_given(self.kept),
+            factor=self.point.R[0],
+            noise_variance=self.candidates.variance.given(noise),
+            n_directions=len(noise),
+            energy=self.point.J[0],
+            log_evidence=self.own,
+            cluster=self.cluster,
+            cluster_log_evidence=self.joint,
+        )
 
     @property
     def own_worth(self) -> Tensor:
@@ -124,7 +143,7 @@ def _judge(
     alike = likeness(encoder, point.P[0], F, point.noise[0], o)
     cluster = _connected(alike > SAME)
     m = len(kept)
-    K = torch.eye(m * o, dtype=point.J.dtype, device=point.J.device) - encoder.covariance
+    K = active_pulls(encoder, weighted)[0]
     size = K.reshape(m, o, m, o).square().sum((1, 3)).sqrt()
     length = size.diagonal().sqrt()
     return Judged(

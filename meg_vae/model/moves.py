@@ -30,6 +30,8 @@ class Weighing:
     ----------
     dictionary : Dictionary
         All positions.
+    whole : Fit
+        The minimum over all positions.
     X : Tensor, shape (n_channels, n_samples)
         Data.
     seen : Dictionary
@@ -47,6 +49,7 @@ class Weighing:
     """
 
     dictionary: Dictionary
+    whole: Fit
     X: Tensor
     seen: Dictionary
     data: Candidates
@@ -61,17 +64,7 @@ class Weighing:
 
     def worth(self, now: Judged, stay: Tensor) -> Tensor:
         """Evidence and weight in nats of each position beside the sources that stay."""
-        beside = Fit(
-            positions=now.kept[stay],
-            n_positions=self.dictionary.n_groups,
-            columns=self.dictionary.as_given(now.kept[stay]),
-            factor=now.point.R[0, stay],
-            noise_variance=self.data.variance.given(now.point.noise[0]),
-            n_directions=now.point.noise.shape[1],
-            energy=now.point.J[0],
-            history=now.point.J,
-            certificate=torch.full_like(now.point.J[0], torch.nan),
-        )
+        beside = now.as_fit(self.whole, self.dictionary).only(stay)
         known = {"n_effective": self.n_effective, "share": self.data.share}
         gain = possible_gain(self.dictionary, beside, self.X, prior=self.data.prior, **known)
         return torch.where(gain > 0, gain + self.weights, -torch.inf)

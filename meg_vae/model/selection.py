@@ -76,16 +76,6 @@ def select_sources(
     chosen = replace(chosen, kept=found[chosen.kept])
     if weights is not None:
         asked = n_effective, min_log_evidence, tol
-        chosen = weighed(chosen, Weighing(dictionary, X, seen, candidates, weights, *asked))
-    return replace(
-        fit,
-        positions=chosen.kept,
-        columns=dictionary.as_given(chosen.kept),
-        factor=chosen.point.R[0],
-        noise_variance=variance.given(chosen.point.noise[0]),
-        n_directions=F.shape[1],
-        energy=chosen.point.J[0],
-        log_evidence=chosen.own,
-        cluster=chosen.cluster,
-        cluster_log_evidence=chosen.joint,
-    )
+        weighing = Weighing(dictionary, fit, X, seen, candidates, weights, *asked)
+        chosen = weighed(chosen, weighing)
+    return chosen.as_fit(fit, dictionary)
