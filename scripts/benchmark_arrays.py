@@ -36,6 +36,7 @@ from talk_common import Out, Quick, run, write
 from tqdm import tqdm
 
 from meg_vae import compare, datasets
+from meg_vae.comparison import METHODS as REGISTRY
 from meg_vae.datasets.arrays import NAMES, array_info
 from meg_vae.datasets.noise import noise_covariance
 from meg_vae.datasets.simulation import event_related, fixed_dipole, place_sources, record
@@ -138,7 +139,9 @@ def draw(table: pd.DataFrame) -> plt.Figure:
             own = scores[scores["method"] == method].set_index("array")
             y = np.arange(len(arrays)) + 0.16 * (k - 1.5)
             style = {"color": PALETTE[k], "linestyle": "none", "markersize": 5}
-            ax.plot(own.loc[arrays, f"{name}_0_dB"], y, "osD^"[k], label=method, **style)
+            ax.plot(
+                own.loc[arrays, f"{name}_0_dB"], y, "osD^"[k], label=REGISTRY[method].title, **style
+            )
     axes[0].set(xlabel="error of three sources at 0 dB (mm, median)", xlim=(0, None))
     axes[0].set_yticks(range(len(arrays)), arrays)
     axes[0].invert_yaxis()

@@ -162,7 +162,7 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     axes[0].axhline(3.0, color="0.5", linestyle=":")
     axes[0].set(ylabel="Error of the group source (mm)", ylim=(0, None))
     axes[1].axhline(95, color="0.5", linestyle=":")
-    axes[1].set(ylabel="Presence told right (%)", ylim=(80, 100.5))
+    axes[1].set(ylabel="Presence told right (%)", ylim=(0, 102))
     axes[1].set_title("grey: subjects by themselves", fontsize=10)
     for ax in axes:
         ax.set_xticks(range(len(kinds)), kinds)
