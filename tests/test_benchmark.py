@@ -295,7 +295,7 @@ class TestRun:
     def test_a_cluster_of_two_workers_gives_the_same_table(self, whole, tmp_path):
         distributed = pytest.importorskip("distributed")
         with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True
         ) as cluster:
             result = run_benchmark(
                 whole[0].protocol,

@@ -482,7 +482,7 @@ class TestShell:
 @pytest.mark.slow
 def test_a_cluster_of_two_workers_gives_the_same_tables(made, tmp_path):
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         again = run(made, tmp_path / "out", scheduler=client, rounds=0)
     here = run(made, tmp_path / "here", rounds=0)
