@@ -14,7 +14,7 @@ from mne.beamformer import apply_lcmv
 from mne.minimum_norm import apply_inverse, make_inverse_operator
 
 from meg_vae import VAEInverse, compare, datasets
-from meg_vae.comparison import METHODS, METRICS, Method, register
+from meg_vae.comparison import METHODS, METRICS, Method, array_method, register
 from meg_vae.comparison.comparison import DEFAULT
 from meg_vae.comparison.methods import FAMILIES, registry, scanning
 from meg_vae.comparison.methods.conversions import at_nearest_positions
@@ -157,12 +157,14 @@ class TestRegistry:
     def test_a_method_is_added_in_one_place(self, small, monkeypatch):
         monkeypatch.setattr(registry, "METHODS", METHODS)
         fields = {"unit": "A·m", "sparse": True, "knobs": "none", "reference": "none"}
-        own = Method("own", "Own", family="Sparse", run=METHODS["dipole"].run, **fields)
+        fields["family"] = "Sparse"
+        dipole = METHODS["dipole"].run
         try:
-            assert register(own) is own
+            assert register("own", "Own", **fields)(dipole) is dipole
             assert list(run(small, ["own"]).table["title"]) == ["Own"]
-            with pytest.raises(ValueError, match="is taken"):
-                register(own)
+            for taken in (("own", "Other"), ("other", "Own")):
+                with pytest.raises(ValueError, match="is taken"):
+                    register(*taken, **fields)(dipole)
         finally:
             METHODS.pop("own", None)
         for change, expected in (
@@ -171,8 +173,65 @@ class TestRegistry:
             ({"oracle": "everything"}, "oracle"),
         ):
             with pytest.raises(ValueError, match=expected):
-                register(dataclasses.replace(own, **change))
+                register("own", "Own", **fields | change)(dipole)
         assert "own" not in METHODS
+
+    @pytest.mark.parametrize(
+        ("orientation", "loose", "n_orient"),
+        [
+            ("asked", 0.3, 3),
+            ("asked", 0.0, 1),
+            ("free", 0.3, 3),
+            ("free", 0.0, 1),
+            ("fixed", 0.3, 1),
+        ],
+    )
+    def test_a_function_of_arrays_is_a_method(
+        self, small, monkeypatch, orientation, loose, n_orient
+    ):
+        """Whatever the columns are, true activity comes back with the field that it had in Φ."""
+        seen = {}
+
+        def solve(Phi, X, n_orient):
+            seen.update(n_orient=n_orient, X=X)
+            active = np.zeros(Phi.shape[1], bool)
+            active[4 * n_orient + np.arange(n_orient)] = True
+            seen["U"] = np.linalg.lstsq(Phi[:, active], X, rcond=None)[0]
+            seen["field"] = Phi[:, active] @ seen["U"]
+            return seen["U"], active
+
+        add_method(monkeypatch, "arrays", array_method(orientation)(solve))
+        done = run(small, ["arrays"], truth=small.truth, loose=loose)
+        assert seen["n_orient"] == n_orient
+        left = np.square(seen["X"] - seen["field"]).sum() / np.square(seen["X"]).sum()
+        assert row(done, "arrays")["explained_variance"] == pytest.approx(
+            100 * (1 - left), abs=1e-6
+        )
+        stc = done.estimates["arrays"]
+        assert len(stc.data) == 1
+        add_method(
+            monkeypatch,
+            "double",
+            array_method(orientation)(lambda *a: (2 * solve(*a)[0], solve(*a)[1])),
+        )
+        more = run(small, ["double"], truth=small.truth, loose=loose).estimates["double"]
+        np.testing.assert_allclose(more.data, 2 * stc.data)
+
+    def test_a_function_of_arrays_gives_the_right_shapes(self, small, monkeypatch):
+        def nothing(Phi, X, n_orient):
+            return np.zeros((0, X.shape[1])), np.zeros(Phi.shape[1], bool)
+
+        add_method(monkeypatch, "nothing", array_method()(nothing))
+        assert row(run(small, ["nothing"], truth=small.truth), "nothing")["status"] == "empty"
+        for name, change, said in (
+            ("indices", lambda U, active: (U, np.flatnonzero(active)), "active must be a mask"),
+            ("rows", lambda U, active: (np.zeros((2, U.shape[1])), active), "U must have shape"),
+        ):
+            wrong = array_method()(lambda *a, change=change: change(*nothing(*a)))
+            add_method(monkeypatch, name, wrong)
+            assert said in row(run(small, [name], truth=small.truth), name)["note"]
+        with pytest.raises(ValueError, match="orientation='radial' must be one of"):
+            array_method("radial")
 
     def test_a_package_that_is_not_installed_is_a_row_with_the_reason(self, small, monkeypatch):
         for module in ("invert", "sesameeg"):

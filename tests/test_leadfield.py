@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mne.minimum_norm.inverse import _prepare_forward  # MNE's own preparation, to agree with
 
-from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.meg.leadfield import make_leadfield
 
 
 @pytest.mark.parametrize("loose", ["auto", 0.0, 0.3, 1.0])
@@ -47,7 +47,7 @@ def test_noise_is_white_and_nave_counts(recording):
     np.testing.assert_allclose(W @ cov.data @ W.T, 4 * np.eye(303), atol=1e-6)
     four = mne.EvokedArray(recording.evoked.data, info, nave=4)
     sixteen = mne.EvokedArray(recording.evoked.data, info, nave=16)
-    X4, X16 = (whiten(e, W, leadfield.ch_names, 4) for e in (four, sixteen))
+    X4, X16 = (leadfield.whiten(one) for one in (four, sixteen))
     np.testing.assert_allclose(X16, 2 * X4)
 
 
@@ -58,8 +58,8 @@ def test_channels_go_by_name_not_by_place(recording):
     )
     one = make_leadfield(recording.forward, recording.evoked.info, recording.noise_cov)
     two = make_leadfield(recording.forward, shuffled.info, recording.noise_cov)
-    X1 = whiten(recording.evoked, one.whitener, one.ch_names, 1)
-    X2 = whiten(shuffled, two.whitener, two.ch_names, 1)
+    X1 = one.whiten(recording.evoked)
+    X2 = two.whiten(shuffled)
     np.testing.assert_allclose(
         one.Phi.T @ X1, two.Phi.T @ X2, rtol=1e-6, atol=1e-6 * abs(one.Phi.T @ X1).max()
     )

@@ -13,91 +13,52 @@ import mne
 import numpy as np
 
 from meg_vae import compare, datasets
-from meg_vae.comparison import METHODS, Method, register
-from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.comparison import METHODS, array_method, register
 
 mne.set_log_level("warning")
 
 # %%
 # The method
 # ----------
-# A method is handed the data, the forward model and the noise covariance. By then ``evoked.nave``
-# is 1 and the covariance is that of the average, so that no method can treat it differently from
-# the others. It returns MNE's source estimate: here a vector estimate, because dipoles are loose.
+# A method is a function of whitened arrays, as MNE's custom solvers are: ``Phi``, shape
+# ``(n_channels, n_dipoles)``, with the ``n_orient`` dipoles of a position adjacent, and the data
+# ``X``, whose noise has variance 1. It gives the activity ``U`` of some dipoles in A·m, and the
+# mask of those dipoles. The number of averages is in the whitening, so that no method can treat it
+# differently from the others.
 #
-# Whitened arrays are one call away: ``Phi`` is the whitened lead field, with the dipoles of a
-# position adjacent, and ``X`` the whitened data.
+# :func:`~meg_vae.comparison.register` enters it. The entry says what a reader of the comparison
+# must know: the unit, whether it names few places, the settings it runs with, and what it is told
+# of the truth. Three sources is a setting here, the same for all data; a method that is told the
+# *true* number would have to say so in ``oracle``.
 
 
-def best_columns(evoked, forward, noise_cov, *, loose, rank, n_best=3):
+@register(
+    "best_columns",
+    "Best columns",
+    family="Sparse",
+    unit="A·m",
+    sparse=True,
+    knobs="three positions, whatever the data are; greedy, refitted after each",
+    reference="This tutorial; Mallat & Zhang (1993), IEEE Trans. Signal Process. 41:3397",
+)
+@array_method()
+def best_columns(Phi, X, n_orient, n_best=3):
     """Fit the data by the positions whose lead fields explain most of them, one after the other."""
-    leadfield = make_leadfield(
-        forward, evoked.info, noise_cov, nave=1, loose=loose, rank=rank
-    )
-    X = whiten(evoked, leadfield.whitener, leadfield.ch_names, nave=1)
-    Phi, n_orient = leadfield.Phi, leadfield.n_orient
-    blocks = Phi.T.reshape(leadfield.n_positions, n_orient, -1)
+    blocks = Phi.T.reshape(-1, n_orient, len(X))
     bases = np.linalg.svd(blocks, full_matrices=False)[
         2
     ]  # of the field space of each position
 
-    chosen, residual = [], X
+    active = np.zeros((len(blocks), n_orient), bool)
+    residual = X
     for _ in range(n_best):
         explained = np.linalg.norm(bases @ residual, axis=(1, 2))
-        chosen.append(int(explained.argmax()))
-        columns = (
-            np.array(chosen)[:, None] * n_orient + np.arange(n_orient)
-        ).ravel()
-        activity = np.linalg.lstsq(Phi[:, columns], X, rcond=None)[0]
-        residual = X - Phi[:, columns] @ activity
+        active[explained.argmax()] = True
+        columns = Phi[:, active.ravel()]
+        U = np.linalg.lstsq(columns, X, rcond=None)[0]
+        residual = X - columns @ U
+    return U, active.ravel()
 
-    order = np.argsort(chosen)
-    U = (leadfield.weights[columns, None] * activity).reshape(
-        n_best, n_orient, -1
-    )[order]
-    return as_estimate(leadfield.forward, np.array(chosen)[order], U, evoked)
-
-
-def as_estimate(forward, index, U, evoked):
-    """Put the activity of a few positions into MNE's source estimate."""
-    src = forward["src"]
-    ends = np.cumsum([0] + [space["nuse"] for space in src])
-    vertices = [
-        space["vertno"][
-            index[(index >= low) & (index < low + space["nuse"])] - low
-        ]
-        for space, low in zip(src, ends, strict=False)
-    ]
-    tmin, tstep = evoked.times[0], 1 / evoked.info["sfreq"]
-    if U.shape[1] == 1:
-        return mne.SourceEstimate(
-            U[:, 0], vertices, tmin, tstep, subject=src[0]["subject_his_id"]
-        )
-    axes = forward["source_nn"].reshape(len(forward["source_rr"]), 3, 3)[index]
-    vectors = np.einsum("gak,gat->gkt", axes, U)
-    return mne.VectorSourceEstimate(
-        vectors, vertices, tmin, tstep, subject=src[0]["subject_his_id"]
-    )
-
-
-# %%
-# Register it
-# -----------
-# The entry says what a reader of the comparison must know: the unit, whether it names few places,
-# the settings it runs with, and what it is told of the truth. Three sources is a setting here, the
-# same for all data; a method that is told the *true* number would have to say so in ``oracle``.
-register(
-    Method(
-        name="best_columns",
-        title="Best columns",
-        family="Sparse",
-        unit="A·m",
-        sparse=True,
-        knobs="three positions, whatever the data are; greedy, refitted after each",
-        reference="This tutorial; Mallat & Zhang (1993), IEEE Trans. Signal Process. 41:3397",
-        run=best_columns,
-    )
-)
 
 # %%
 # Compare
@@ -154,16 +115,20 @@ nothing.table[["title", "n_sources", "false_positives"]]
 # %%
 # A benchmark of many conditions and seeds takes the same name in its protocol, see
 # ``meg-vae benchmark --help``. To keep the method for good, put the function into a file of
-# ``meg_vae/comparison/methods`` and register it there.
+# ``meg_vae/comparison/methods``.
+#
+# A method that needs MNE's own objects goes without ``@array_method()``: it is handed ``evoked``,
+# ``forward``, ``noise_cov``, ``loose`` and ``rank``, and returns a source estimate, a list of
+# dipoles, or :class:`~meg_vae.comparison.Sources`.
 #
 # What to watch out for
 # ---------------------
 # - **Do not use what the others do not get.** The seed, the true places, a tuned setting per
 #   condition: a comparison with any of them is not one.
 # - Do not change the inputs in place; they are the next method's inputs too.
-# - Return the *empty* estimate where nothing is found. It has a defined score, and an exception is
-#   a row with an error.
-# - With free or loose dipoles return a vector estimate, or explained variance cannot be computed
-#   from it.
+# - Name *no* dipole where nothing is found. That has a defined score, and an exception is a row
+#   with an error.
+# - A source estimate of free or loose dipoles must be a vector estimate, or explained variance
+#   cannot be computed from it.
 # - A method that needs a package which may be missing says so in ``package`` and ``module``, and is
 #   then skipped with a reason.

@@ -1,7 +1,8 @@
 """Several inverse methods on the same data, side by side, and over many simulated recordings.
 
 - `meg_vae.compare`: run them on one recording and score what they find; returns a `Comparison`.
-- `METHODS`, `register`: the methods, with their settings and what each is told of the truth.
+- `METHODS`, `register`, `array_method`: the methods, with their settings and what each is told of
+  the truth; how one is added.
 - `METRICS`: what the scores mean.
 - `Recipe`, `read_recipe`, `simulate_recording`: recordings whose sources are known.
 - `Protocol`, `read_protocol`, `run_benchmark`: methods × conditions × seeds, in one table.
@@ -10,7 +11,7 @@
 from __future__ import annotations
 
 from meg_vae.comparison.benchmark import Benchmark, Protocol, read_protocol, run_benchmark
-from meg_vae.comparison.methods import METHODS, Method, Sources, register
+from meg_vae.comparison.methods import METHODS, Method, Sources, array_method, register
 from meg_vae.comparison.metrics import METRICS
 from meg_vae.comparison.recipes import Recipe, read_recipe
 from meg_vae.comparison.result import Comparison
@@ -25,6 +26,7 @@ __all__ = [
     "Protocol",
     "Recipe",
     "Sources",
+    "array_method",
     "read_protocol",
     "read_recipe",
     "register",

@@ -13,7 +13,6 @@ from sklearn.model_selection import KFold
 from meg_vae.comparison.inputs import Inputs, prepare
 from meg_vae.comparison.methods.registry import AM, Method
 from meg_vae.comparison.running import run_method
-from meg_vae.meg.leadfield import whiten
 from meg_vae.meg.sensors import Sensors
 from meg_vae.meg.weights import Weights
 
@@ -165,8 +164,7 @@ def heldout_error(method: Method, folds: Sequence[Fold]) -> float:
         run = run_method(method, fold.inputs)
         if run.estimate is None:
             return np.nan
-        used = fold.inputs.leadfield
-        X = whiten(fold.test, used.whitener, used.ch_names, fold.n_train)
+        X = fold.inputs.leadfield.whiten(fold.test) / np.sqrt(fold.n_train)
         scale = np.sqrt(fold.test.nave / fold.n_train)
         errors.append(np.square(X - scale * run.field).mean())
     return float(np.mean(errors))

@@ -69,6 +69,22 @@ class LeadField:
         """Number of positions in the source space."""
         return self.Phi.shape[1] // self.n_orient
 
+    def whiten(self, evoked: mne.Evoked) -> NDArray[np.float64]:
+        """Whiten an evoked response by its own number of averages.
+
+        Parameters
+        ----------
+        evoked : mne.Evoked
+            Data with these channels.
+
+        Returns
+        -------
+        X : ndarray, shape (rank, n_times)
+            Whitened data, dimensionless, of noise variance 1 if the noise covariance is right.
+        """
+        data = evoked_data(evoked, self.ch_names)
+        return (evoked.nave / self.nave) ** 0.5 * (self.whitener @ data)
+
     def reduced(self, rank: int) -> LeadField:
         """Keep the directions that the lead field fills most, and whiten in these alone.
 
@@ -95,30 +111,6 @@ class LeadField:
         whitener = self.nave**0.5 * np.linalg.solve(root, some)
         Phi = (whitener @ self.forward["sol"]["data"]) * self.weights
         return replace(self, Phi=Phi, whitener=whitener)
-
-
-def whiten(
-    evoked: mne.Evoked, whitener: NDArray[np.float64], ch_names: list[str], nave: float
-) -> NDArray[np.float64]:
-    """Whiten an evoked response by its own number of averages.
-
-    Parameters
-    ----------
-    evoked : mne.Evoked
-        The data.
-    whitener : ndarray, shape (rank, n_channels)
-        Whitener for ``nave`` averages.
-    ch_names : list of str
-        Its channels.
-    nave : float
-        Its number of averages.
-
-    Returns
-    -------
-    X : ndarray, shape (rank, n_times)
-        Whitened data, dimensionless, of noise variance 1 if the noise covariance is right.
-    """
-    return (evoked.nave / nave) ** 0.5 * (whitener @ evoked_data(evoked, ch_names))
 
 
 def make_leadfield(

@@ -1,7 +1,7 @@
 """The inverse methods that can be compared.
 
-Each file enters its methods with `register`; to add one, write such a file and import it here, or
-call `register` from your own code before `meg_vae.compare` or a benchmark runs.
+Each file enters its methods with `register`, a decorator; to add one, write such a file and import
+it here, or enter your own function before `meg_vae.compare` or a benchmark runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from meg_vae.comparison.methods import (  # noqa: F401  isort: skip
     dipole_fits,
     null,
 )
+from meg_vae.comparison.methods.arrays import array_method
 from meg_vae.comparison.methods.registry import FAMILIES, METHODS, Method, Sources, register
 
-__all__ = ["FAMILIES", "METHODS", "Method", "Sources", "register"]
+__all__ = ["FAMILIES", "METHODS", "Method", "Sources", "array_method", "register"]

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import mne
 import numpy as np
 from numpy.typing import NDArray
 
-from meg_vae.comparison.methods.conversions import from_moments, is_fixed
-from meg_vae.comparison.methods.registry import AM, N_SOURCES, Method, register
-from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.comparison.methods.arrays import array_method
+from meg_vae.comparison.methods.registry import AM, N_SOURCES, register
+
+Array = NDArray[np.float64]
 
 
 def _fit(
-    evoked: mne.Evoked,
-    forward: mne.Forward,
-    noise_cov: mne.Covariance,
-    *,
-    loose: float | str,
-    rank: Any,
-    n_sources: int = 1,
-) -> mne.SourceEstimate:
+    Phi: Array, X: Array, n_orient: int, n_sources: int = 1
+) -> tuple[Array, NDArray[np.bool_]]:
     """Place dipoles one after the other where they leave the least whitened residual."""
-    loose = 0.0 if is_fixed(forward, loose) else 1.0  # a constraint on size means nothing here
-    leadfield = make_leadfield(forward, evoked.info, noise_cov, loose=loose, rank=rank)
-    X = whiten(evoked, leadfield.whitener, leadfield.ch_names, leadfield.nave)
-    n_orient = leadfield.n_orient
-    columns = leadfield.Phi.reshape(len(X), -1, n_orient)
+    columns = Phi.reshape(len(X), -1, n_orient)
     found: list[int] = []
     left, free = X, columns
     for _ in range(max(n_sources, 1)):
@@ -37,12 +25,12 @@ def _fit(
         basis = np.linalg.qr(columns[:, found].reshape(len(X), -1))[0]
         left = X - basis @ (basis.T @ X)
         free = columns - np.tensordot(basis, np.tensordot(basis.T, columns, 1), 1)
-    U = np.linalg.lstsq(columns[:, found].reshape(len(X), -1), X, rcond=None)[0]
-    moments = U.reshape(len(found), n_orient, -1)
-    return from_moments(leadfield.forward, np.array(found), moments, evoked)
+    active = np.zeros((columns.shape[1], n_orient), bool)
+    active[found] = True
+    return np.linalg.lstsq(Phi[:, active.ravel()], X, rcond=None)[0], active.ravel()
 
 
-def _explained(columns: NDArray[np.float64], X: NDArray[np.float64]) -> NDArray[np.float64]:
+def _explained(columns: Array, X: Array) -> Array:
     """Give the power that the columns of each position explain; of nearly none, nothing."""
     gram = np.einsum("dpa,dpb->pab", columns, columns)
     fields = np.tensordot(columns, X, (0, 0))
@@ -50,9 +38,7 @@ def _explained(columns: NDArray[np.float64], X: NDArray[np.float64]) -> NDArray[
     keep = values > 1e-6 * np.maximum(values[:, -1:], values.max() * 1e-9)
     along = np.einsum("pab,pat->pbt", vectors, fields)
     power = np.square(along).sum(axis=2)
-    explained: NDArray[np.float64] = np.where(keep, power / np.where(keep, values, 1.0), 0.0).sum(
-        axis=1
-    )
+    explained: Array = np.where(keep, power / np.where(keep, values, 1.0), 0.0).sum(axis=1)
     return explained
 
 
@@ -60,31 +46,26 @@ _KNOBS = (
     "Every place of the source grid is tried; the place is fixed in time, the orientation is free "
     "unless the constraint is 0."
 )
+_each = array_method("free")(_fit)  # a constraint on the size of components means nothing here
 register(
-    Method(
-        name="dipole",
-        title="Dipole fit",
-        family="Dipoles",
-        unit=AM,
-        sparse=True,
-        knobs=f"One dipole. {_KNOBS}",
-        reference="Scherg & von Cramon (1985), Electroencephalogr. Clin. Neurophysiol. 62:32",
-        run=_fit,
-    )
-)
+    "dipole",
+    "Dipole fit",
+    family="Dipoles",
+    unit=AM,
+    sparse=True,
+    knobs=f"One dipole. {_KNOBS}",
+    reference="Scherg & von Cramon (1985), Electroencephalogr. Clin. Neurophysiol. 62:32",
+)(_each)
 register(
-    Method(
-        name="sequential_dipoles",
-        title="Dipoles (sequential)",
-        family="Dipoles",
-        unit=AM,
-        sparse=True,
-        knobs=(
-            "As many dipoles as it is told, at least one, each at the place that leaves the least "
-            f"beside those before it; amplitudes of all together. {_KNOBS}"
-        ),
-        reference="Mosher, Lewis & Leahy (1992), IEEE Trans. Biomed. Eng. 39:541",
-        run=_fit,
-        oracle=N_SOURCES,
-    )
-)
+    "sequential_dipoles",
+    "Dipoles (sequential)",
+    family="Dipoles",
+    unit=AM,
+    sparse=True,
+    knobs=(
+        "As many dipoles as it is told, at least one, each at the place that leaves the least "
+        f"beside those before it; amplitudes of all together. {_KNOBS}"
+    ),
+    reference="Mosher, Lewis & Leahy (1992), IEEE Trans. Biomed. Eng. 39:541",
+    oracle=N_SOURCES,
+)(_each)

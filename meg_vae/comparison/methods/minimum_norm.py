@@ -9,7 +9,7 @@ import mne
 from mne.minimum_norm import apply_inverse, make_inverse_operator
 
 from meg_vae.comparison.methods.conversions import is_fixed
-from meg_vae.comparison.methods.registry import AM, DIMENSIONLESS, Method, register
+from meg_vae.comparison.methods.registry import AM, DIMENSIONLESS, register
 
 DEPTH = 0.8
 LAMBDA2 = 1 / 9  # 1 / SNR², for the SNR of 3 that MNE assumes for averages
@@ -32,19 +32,14 @@ def _minimum_norm(
 
 def _enter(title: str, unit: str, reference: str) -> None:
     register(
-        Method(
-            name=title.lower(),
-            title=title,
-            family="Minimum norm",
-            unit=unit,
-            sparse=False,
-            knobs=(
-                f"lambda2 = 1/9, MNE's default, for an SNR of 3; depth = {DEPTH}, MNE's default."
-            ),
-            reference=reference,
-            run=partial(_minimum_norm, method=title),
-        )
-    )
+        title.lower(),
+        title,
+        family="Minimum norm",
+        unit=unit,
+        sparse=False,
+        knobs=f"lambda2 = 1/9, MNE's default, for an SNR of 3; depth = {DEPTH}, MNE's default.",
+        reference=reference,
+    )(partial(_minimum_norm, method=title))
 
 
 _enter("MNE", AM, "Hämäläinen & Ilmoniemi (1994), Med. Biol. Eng. Comput. 32:35")

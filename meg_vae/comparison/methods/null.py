@@ -9,9 +9,18 @@ import mne
 import numpy as np
 
 from meg_vae.comparison.methods.conversions import from_moments, is_fixed, nothing
-from meg_vae.comparison.methods.registry import AM, N_SOURCES, Method, register
+from meg_vae.comparison.methods.registry import AM, N_SOURCES, register
 
 
+@register(
+    "zeros",
+    "Zeros (null)",
+    family="Null",
+    unit=AM,
+    sparse=True,
+    knobs="Finds nothing, whatever the data are.",
+    reference="A null method: what finding nothing scores.",
+)
 def _zeros(
     evoked: mne.Evoked,
     forward: mne.Forward,
@@ -24,6 +33,19 @@ def _zeros(
     return nothing(forward, loose, evoked)
 
 
+@register(
+    "random",
+    "Random (null)",
+    family="Null",
+    unit=AM,
+    sparse=True,
+    knobs=(
+        "Places drawn evenly, as many as it is told, at least one, with noise of about 10 nAm; "
+        "seeded by the data."
+    ),
+    reference="A null method: what guessing scores.",
+    oracle=N_SOURCES,
+)
 def _random(
     evoked: mne.Evoked,
     forward: mne.Forward,
@@ -39,33 +61,3 @@ def _random(
     n_orient = 1 if is_fixed(forward, loose) else 3
     moments = 1e-8 * rng.standard_normal((len(index), n_orient, len(evoked.times)))
     return from_moments(forward, index, moments, evoked)
-
-
-register(
-    Method(
-        name="zeros",
-        title="Zeros (null)",
-        family="Null",
-        unit=AM,
-        sparse=True,
-        knobs="Finds nothing, whatever the data are.",
-        reference="A null method: what finding nothing scores.",
-        run=_zeros,
-    )
-)
-register(
-    Method(
-        name="random",
-        title="Random (null)",
-        family="Null",
-        unit=AM,
-        sparse=True,
-        knobs=(
-            "Places drawn evenly, as many as it is told, at least one, with noise of about 10 nAm; "
-            "seeded by the data."
-        ),
-        reference="A null method: what guessing scores.",
-        run=_random,
-        oracle=N_SOURCES,
-    )
-)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import mne
 import numpy as np
@@ -36,6 +37,9 @@ class Sources:
     extents_mm: NDArray[np.float64]
     estimate: mne.SourceEstimate
     fitted: mne.Evoked
+
+
+Run = Callable[..., mne.SourceEstimate | list[mne.Dipole] | Sources]
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,21 @@ class Method:
     sparse: bool
     knobs: str
     reference: str
-    run: Callable[..., mne.SourceEstimate | list[mne.Dipole] | Sources]
+    run: Run
     oracle: str = ""
     by_trial: bool = False
     weighted: bool = False
     package: str = ""
     module: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse words that are not known."""
+        if self.unit not in (AM, DIMENSIONLESS):
+            raise ValueError(f"unit={self.unit!r} must be {AM!r} or {DIMENSIONLESS!r}.")
+        if self.family not in FAMILIES:
+            raise ValueError(f"family={self.family!r} must be one of {', '.join(FAMILIES)}.")
+        if self.oracle not in ("", N_SOURCES):
+            raise ValueError(f"oracle={self.oracle!r} must be '' or {N_SOURCES!r}.")
 
     def missing(self) -> str:
         """Tell why the method cannot run here.
@@ -114,31 +127,43 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def register(method: Method) -> Method:
-    """Enter a method in the registry, from where `compare` and benchmarks take it.
+def register(name: str, title: str, **about: Any) -> Callable[[Run], Run]:
+    """Enter a function in the registry as a method, from where `compare` and benchmarks take it.
+
+    A decorator. Functions of whitened arrays take `array_method` beneath it.
 
     Parameters
     ----------
-    method : Method
-        The method.
+    name, title : str
+        The method's name in `METHODS`, and in tables and figures.
+    **about : Any
+        What else `Method` asks for.
 
     Returns
     -------
-    method : Method
-        The same.
+    enter : callable
+        Enters the function that it is given, and gives it back.
 
     Raises
     ------
     ValueError
-        If its name or title is taken, or a field is none of the words known.
+        If the name or title is taken, or a field is none of the words known.
+
+    Examples
+    --------
+    >>> @register(
+    ...     "nothing", "Nothing", family="Null", unit="A·m", sparse=True, knobs="", reference=""
+    ... )
+    ... @array_method()
+    ... def nothing(Phi, X, n_orient):
+    ...     return np.zeros((0, X.shape[1])), np.zeros(Phi.shape[1], bool)
     """
-    if method.name in METHODS or method.title in {one.title for one in METHODS.values()}:
-        raise ValueError(f"the name {method.name!r} or title {method.title!r} is taken.")
-    if method.unit not in (AM, DIMENSIONLESS):
-        raise ValueError(f"unit={method.unit!r} must be {AM!r} or {DIMENSIONLESS!r}.")
-    if method.family not in FAMILIES:
-        raise ValueError(f"family={method.family!r} must be one of {', '.join(FAMILIES)}.")
-    if method.oracle not in ("", N_SOURCES):
-        raise ValueError(f"oracle={method.oracle!r} must be '' or {N_SOURCES!r}.")
-    METHODS[method.name] = method
-    return method
+
+    def enter(run: Run) -> Run:
+        method = Method(name=name, title=title, run=run, **about)
+        if name in METHODS or title in {one.title for one in METHODS.values()}:
+            raise ValueError(f"the name {name!r} or title {title!r} is taken.")
+        METHODS[name] = method
+        return run
+
+    return enter

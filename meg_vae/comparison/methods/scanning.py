@@ -10,11 +10,26 @@ import mne
 from mne.beamformer import apply_lcmv, make_lcmv, rap_music, trap_music
 
 from meg_vae.comparison.methods.conversions import at_nearest_positions, is_fixed, oriented
-from meg_vae.comparison.methods.registry import AM, DIMENSIONLESS, N_SOURCES, Method, register
+from meg_vae.comparison.methods.registry import AM, DIMENSIONLESS, N_SOURCES, register
 
 REG = 0.05  # of the beamformer: share of the data's power that its covariance is loaded with
 
 
+@register(
+    "lcmv",
+    "LCMV",
+    family="Scanning",
+    unit=DIMENSIONLESS,
+    sparse=False,
+    knobs=(
+        "Unit noise gain, invariant to rotation of the axes. The data covariance is that of "
+        "the average in its window, plus the noise that single trials have beyond it; "
+        f"reg = {REG:g}, MNE's default."
+    ),
+    reference="Van Veen et al. (1997), IEEE Trans. Biomed. Eng. 44:867; "
+    "Sekihara & Nagarajan (2008), Adaptive Spatial Filters, Springer",
+    by_trial=True,
+)
 def _lcmv(
     evoked: mne.Evoked,
     forward: mne.Forward,
@@ -68,24 +83,6 @@ def _music(
     return at_nearest_positions(dipoles, forward, evoked)  # a position can be named twice
 
 
-register(
-    Method(
-        name="lcmv",
-        title="LCMV",
-        family="Scanning",
-        unit=DIMENSIONLESS,
-        sparse=False,
-        knobs=(
-            "Unit noise gain, invariant to rotation of the axes. The data covariance is that of "
-            "the average in its window, plus the noise that single trials have beyond it; "
-            f"reg = {REG:g}, MNE's default."
-        ),
-        reference="Van Veen et al. (1997), IEEE Trans. Biomed. Eng. 44:867; "
-        "Sekihara & Nagarajan (2008), Adaptive Spatial Filters, Springer",
-        run=_lcmv,
-        by_trial=True,
-    )
-)
 for _name, _title, _scan, _reference in (
     (
         "rap_music",
@@ -101,15 +98,12 @@ for _name, _title, _scan, _reference in (
     ),
 ):
     register(
-        Method(
-            name=_name,
-            title=_title,
-            family="Scanning",
-            unit=AM,
-            sparse=True,
-            knobs="As many dipoles as it is told, at least one, each of fixed orientation.",
-            reference=_reference,
-            run=partial(_music, _scan),
-            oracle=N_SOURCES,
-        )
-    )
+        _name,
+        _title,
+        family="Scanning",
+        unit=AM,
+        sparse=True,
+        knobs="As many dipoles as it is told, at least one, each of fixed orientation.",
+        reference=_reference,
+        oracle=N_SOURCES,
+    )(partial(_music, _scan))

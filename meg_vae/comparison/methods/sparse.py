@@ -10,7 +10,7 @@ import mne
 from mne.inverse_sparse import gamma_map, mixed_norm, tf_mixed_norm
 
 from meg_vae.comparison.methods.conversions import is_fixed, nothing
-from meg_vae.comparison.methods.registry import AM, Method, register
+from meg_vae.comparison.methods.registry import AM, register
 
 ALPHA = 55.0  # of mixed norms: percent of the smallest alpha that finds nothing
 TF_ALPHA, TF_RATIO = 40.0, 0.03  # of the time-frequency mixed norm: as in MNE's example
@@ -56,17 +56,14 @@ _DELEDALLE = "Deledalle, Vaiter, Fadili & Peyré (2014), SIAM J. Imaging Sci. 7:
 
 def _enter(name: str, title: str, knobs: str, reference: str, run: Any) -> None:
     register(
-        Method(
-            name=name,
-            title=title,
-            family="Bayesian" if name == "gamma_map" else "Sparse",
-            unit=AM,
-            sparse=True,
-            knobs=knobs,
-            reference=reference,
-            run=run,
-        )
-    )
+        name,
+        title,
+        family="Bayesian" if name == "gamma_map" else "Sparse",
+        unit=AM,
+        sparse=True,
+        knobs=knobs,
+        reference=reference,
+    )(run)
 
 
 _enter(

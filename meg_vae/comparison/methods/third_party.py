@@ -13,22 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from meg_vae.comparison.methods.arrays import whitened
 from meg_vae.comparison.methods.conversions import along_normals, from_moments, is_fixed
-from meg_vae.comparison.methods.registry import AM, Method, register
-from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
+from meg_vae.comparison.methods.registry import AM, register
+from meg_vae.meg.leadfield import LeadField
 
 NAM = 1e-9  # A·m in one nAm: foreign thresholds expect numbers about one
 SEED = 0
 NEIGHBOURS = 6
-
-
-def _whitened(
-    evoked: mne.Evoked, forward: mne.Forward, noise_cov: mne.Covariance, rank: Any, *, fixed: bool
-) -> tuple[LeadField, NDArray[np.float64]]:
-    """Whiten for packages that know no covariance of reduced rank."""
-    loose = 0.0 if fixed else 1.0
-    leadfield = make_leadfield(forward, evoked.info, noise_cov, loose=loose, rank=rank)
-    return leadfield, whiten(evoked, leadfield.whitener, leadfield.ch_names, leadfield.nave)
 
 
 def _champagne(
@@ -43,7 +35,7 @@ def _champagne(
     """Run a solver of invertmeeg on whitened data, along the cortical normals."""
     from invert import Solver
 
-    leadfield, X = _whitened(evoked, forward, noise_cov, rank, fixed=True)
+    leadfield, X = whitened(evoked, forward, noise_cov, loose=0.0, rank=rank)
     data, model, noise = _pseudo_channels(leadfield, X, evoked)
     ratio: float | str = "auto"  # of those that know patches, which choose it themselves
     if not solver.startswith("flex"):
@@ -85,6 +77,20 @@ def _quiet() -> Any:
         logging.disable(level)
 
 
+@register(
+    "sesame",
+    "SESAME",
+    family="Dipoles",
+    unit=AM,
+    sparse=True,
+    knobs=(
+        "On whitened data of noise variance 1; 100 particles and the rest of the package's "
+        f"defaults; seed {SEED}. The number of dipoles is sampled, at most 10."
+    ),
+    reference="Sommariva & Sorrentino (2014), Inverse Problems 30:114020; sesameeg",
+    package="sesameeg",
+    module="sesameeg",
+)
 def _sesame(
     evoked: mne.Evoked,
     forward: mne.Forward,
@@ -97,7 +103,8 @@ def _sesame(
     from sesameeg import Sesame
 
     fixed = is_fixed(forward, loose)
-    leadfield, X = _whitened(evoked, forward, noise_cov, rank, fixed=fixed)
+    own = 0.0 if fixed else 1.0
+    leadfield, X = whitened(evoked, forward, noise_cov, loose=own, rank=rank)
     state = np.random.get_state()  # noqa: NPY002 (SESAME draws from numpy's global generator)
     np.random.seed(SEED)  # noqa: NPY002
     try:
@@ -177,33 +184,13 @@ for _name, _title, _solver, _noise, _reference in (
     ),
 ):
     register(
-        Method(
-            name=_name,
-            title=_title,
-            family="Bayesian",
-            unit=AM,
-            sparse=True,
-            knobs=_CHAMPAGNE_KNOBS.format(_noise),
-            reference=f"{_reference}; invertmeeg",
-            run=partial(_champagne, solver=_solver),
-            package="invertmeeg",
-            module="invert",
-        )
-    )
-register(
-    Method(
-        name="sesame",
-        title="SESAME",
-        family="Dipoles",
+        _name,
+        _title,
+        family="Bayesian",
         unit=AM,
         sparse=True,
-        knobs=(
-            "On whitened data of noise variance 1; 100 particles and the rest of the package's "
-            f"defaults; seed {SEED}. The number of dipoles is sampled, at most 10."
-        ),
-        reference="Sommariva & Sorrentino (2014), Inverse Problems 30:114020; sesameeg",
-        run=_sesame,
-        package="sesameeg",
-        module="sesameeg",
-    )
-)
+        knobs=_CHAMPAGNE_KNOBS.format(_noise),
+        reference=f"{_reference}; invertmeeg",
+        package="invertmeeg",
+        module="invert",
+    )(partial(_champagne, solver=_solver))

@@ -8,7 +8,7 @@ import mne
 
 import meg_vae.model.sparse_vae  # noqa: F401 (here, so that loading torch is not timed as solving)
 from meg_vae.comparison.methods.conversions import along_normals, is_fixed
-from meg_vae.comparison.methods.registry import AM, Method, Sources, register
+from meg_vae.comparison.methods.registry import AM, Sources, register
 from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.inverse import VAEInverse
 from meg_vae.meg.weights import Weights
@@ -68,18 +68,15 @@ def _on_grid(prior: float | str | None = None, orientation: str | None = None) -
 
 def _enter(name: str, title: str, knobs: str, run: Any) -> None:
     register(
-        Method(
-            name=name,
-            title=title,
-            family="VAE",
-            unit=AM,
-            sparse=True,
-            knobs=_KNOBS + knobs,
-            reference=_WIPF,
-            run=run,
-            weighted=True,
-        )
-    )
+        name,
+        title,
+        family="VAE",
+        unit=AM,
+        sparse=True,
+        knobs=_KNOBS + knobs,
+        reference=_WIPF,
+        weighted=True,
+    )(run)
 
 
 _enter(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from meg_vae.comparison.metrics.case import Scored
 from meg_vae.comparison.metrics.pairing import dipole_moments, dipole_places, positions_of
 from meg_vae.meg.field import ContinuousField
-from meg_vae.meg.leadfield import LeadField, whiten
+from meg_vae.meg.leadfield import LeadField
 
 
 def whitened_field(
@@ -92,8 +92,7 @@ def whitened_dipole_field(
 
 
 def _data(scored: Scored) -> NDArray[np.float64]:
-    used = scored.leadfield
-    return whiten(scored.evoked, used.whitener, used.ch_names, used.nave)
+    return scored.leadfield.whiten(scored.evoked)
 
 
 def explained_variance(scored: Scored) -> float:
