@@ -17,6 +17,7 @@ _HOMES = {
     "read_vae_inverse": "meg.shortcuts",
     "SparseVAE": "model.sparse_vae",
     "SlidingVAE": "model.sliding_vae",
+    "NonlinearVAE": "model.nonlinear_vae",
     "SparseAutoencoder": "model.sparse_autoencoder",
     "compare": "comparison.comparison",
     "study": "studies.run",

@@ -22,8 +22,9 @@ from talk_common import (
 )
 from torch import nn
 
-from meg_vae.model.decoders import HiddenDecoder, RowScaleDecoder, WarpedDecoder
+from meg_vae.model.decoders import RowScaleDecoder
 from meg_vae.model.encoders import TrainedEncoder
+from meg_vae.model.nonlinear_decoders import HiddenDecoder, WarpedDecoder
 from meg_vae.model.train import train
 from meg_vae.viz.style import PALETTE
 

@@ -23,14 +23,22 @@ from meg_vae.meg.leadfield import make_leadfield
 
 QUICK = ["vae", "irmxne", "sloreta", "dspm", "vae_grid"]
 SCORES = [name for name, metric in METRICS.items() if metric.needs in ("truth", "peaks")]
-SLOW = ("mxne_sure", "irmxne_sure", "nl_champagne", "vae_full", "champagne_low_snr", "champagne")
+SLOW = (
+    "mxne_sure",
+    "irmxne_sure",
+    "nl_champagne",
+    "vae_full",
+    "vae_tails",
+    "champagne_low_snr",
+    "champagne",
+)
 FIXED = (
     *("vae", "vae_grid", "vae_free", "irmxne", "sloreta"),
     *("lcmv", "trap_music", "sequential_dipoles"),
 )
 NULL = ("zeros", "random")
 EXPECTED = {
-    *("vae", "vae_grid", "vae_fixed", "vae_loose", "vae_free", "vae_full"),
+    *("vae", "vae_grid", "vae_fixed", "vae_loose", "vae_free", "vae_full", "vae_tails"),
     *("mxne", "irmxne", "mxne_sure", "irmxne_sure", "tf_mxne", "gamma_map"),
     *("mne", "dspm", "sloreta", "eloreta", "lcmv", "rap_music", "trap_music"),
     *("dipole", "sequential_dipoles", "zeros", "random"),

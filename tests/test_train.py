@@ -7,10 +7,11 @@ import pytest
 import torch
 from conftest import sparse_problem
 
-from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder, WarpedDecoder
+from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
 from meg_vae.model.encoders import TrainedEncoder
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.networks import NetworkEncoder
+from meg_vae.model.nonlinear_decoders import WarpedDecoder
 from meg_vae.model.solve import solve
 from meg_vae.model.train import _Energy, train
 

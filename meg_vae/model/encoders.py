@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,29 @@ class Independent(Posterior):
         return self.mean + self.std * draw
 
 
+@dataclass(frozen=True)
+class Bent(Posterior):
+    """Latents with a covariance D S Sᵀ D, S common to all samples and D diagonal in each."""
+
+    mean: Tensor
+    S: Tensor
+    slope: Tensor
+
+    def cost(self) -> Tensor:
+        """Sum of the variances and squared means, less n log|S Sᵀ| + 2 log|D|."""
+        power = self.slope.square().sum(1) @ self.S.square().sum(1) + self.mean.square().sum()
+        volume = self.mean.shape[1] * torch.linalg.slogdet(self.S).logabsdet
+        return power - 2 * (volume + self.slope.log().sum())
+
+    def spread_through(self, P: Tensor) -> Tensor:
+        """Sum of ‖P D S‖² over the samples."""
+        return ((P.T @ P) * (self.S @ self.S.T) * (self.slope @ self.slope.T)).sum()
+
+    def at(self, draw: Tensor) -> Tensor:
+        """Mean + D S draw."""
+        return self.mean + self.slope * (self.S @ draw)
+
+
 class Encoder(nn.Module, ABC):
     """An encoder that is trained."""
 
@@ -149,6 +173,42 @@ class TrainedEncoder(Encoder):
         """Lower triangular factor with a positive diagonal, shape (n_dipoles, n_dipoles)."""
         return torch.tril(self._lower, -1) + torch.diag(self._lower.diagonal().exp())
 
+    def start_at(self, W_z: Tensor, covariance: Tensor) -> None:
+        """Begin at a mean map, (n_dipoles, n_channels), and a covariance of the latents."""
+        L = torch.linalg.cholesky(covariance)
+        with torch.no_grad():
+            self.W_z.copy_(W_z)
+            self._lower.copy_(torch.tril(L, -1) + torch.diag(L.diagonal().log()))
+
     def posterior(self, X: Tensor) -> Joint:
         """Encode data by the mean map."""
         return Joint(self.W_z @ X, self.S)
+
+
+class BentEncoder(Encoder):
+    """An encoder of a decoder that bends each latent: what a map encodes, unbent.
+
+    Parameters
+    ----------
+    decoder : nn.Module
+        With ``straighten(u)``, the latent of which u is the bend, and its slope.
+    n_dipoles, n_channels, random_state : int
+        As of `TrainedEncoder`.
+    """
+
+    def __init__(
+        self, decoder: nn.Module, n_dipoles: int, n_channels: int, random_state: int = 0
+    ) -> None:
+        super().__init__()
+        self.straight = TrainedEncoder(n_dipoles, n_channels, random_state)
+        self._of: tuple[Any] = (decoder,)  # in a tuple, its parameters are not this module's
+
+    def start_at(self, W_z: Tensor, covariance: Tensor) -> None:
+        """Begin at a mean map and a covariance, as `TrainedEncoder` does."""
+        self.straight.start_at(W_z, covariance)
+
+    def posterior(self, X: Tensor) -> Bent:
+        """Encode data by the map, and unbend the latents."""
+        bent = self.straight.posterior(X)
+        mean, slope = self._of[0].straighten(bent.mean)
+        return Bent(mean, bent.S, slope)

@@ -48,6 +48,7 @@ def train(
     *,
     encoder: Encoder | None = None,
     noise_variance: float | str = "learn",
+    noise_start: float | None = None,
     optimizer: str = "lbfgs",
     learning_rate: float = 0.05,
     max_iter: int = 1000,
@@ -70,6 +71,8 @@ def train(
         optimal one, in closed form, which needs a linear decoder.
     noise_variance : float | "learn" | "anneal"
         λ held at a number, learnt, or lowered towards zero.
+    noise_start : float | None
+        Where a learnt λ begins; None is the mean power of the data.
     optimizer : "lbfgs" | "adam"
         L-BFGS needs an energy without sampling noise, so a nonlinear decoder needs Adam.
     learning_rate : float
@@ -107,7 +110,8 @@ def train(
     if not _is_linear(decoder) and (encoder is None or optimizer == "lbfgs"):
         raise ValueError("a nonlinear decoder needs an encoder to train and optimizer='adam'")
     power = X.square().mean()
-    log_noise = _start_noise(noise_variance, power)
+    start = power if noise_start is None else power.new_tensor(noise_start)
+    log_noise = _start_noise(noise_variance, start)
     energy = _Energy(decoder, encoder, X, log_noise, n_draws, random_state)
     parameters: list[Tensor] = list(decoder.parameters())
     parameters += [] if encoder is None else list(encoder.parameters())
@@ -146,6 +150,39 @@ def _start_noise(noise_variance: float | str, power: Tensor) -> Tensor:
     if isinstance(noise_variance, str):
         return power.log().clone().requires_grad_(noise_variance == "learn")
     return torch.as_tensor(float(noise_variance), dtype=power.dtype).log()
+
+
+def energy_by_draws(
+    decoder: nn.Module,
+    encoder: Encoder,
+    X: Tensor,
+    noise_variance: Tensor,
+    n_draws: int,
+    random_state: int,
+) -> float:
+    """Estimate the energy per sample of a decoder and an encoder.
+
+    Parameters
+    ----------
+    decoder, encoder : nn.Module, Encoder
+        The pair.
+    X : Tensor, shape (n_channels, n_samples)
+        Whitened data.
+    noise_variance : Tensor, shape ()
+        λ.
+    n_draws : int
+        Draws of the latents; a linear decoder needs none.
+    random_state : int
+        Their seed: equal draws make differences exact.
+
+    Returns
+    -------
+    J : float
+        In nats × 2, comparable to the profile J.
+    """
+    with torch.no_grad():
+        energy = _Energy(decoder, encoder, X, noise_variance.log(), n_draws, random_state)
+        return float(energy())
 
 
 class _Energy:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import mne
+import numpy as np
+from numpy.typing import NDArray
 
 import meg_vae.model.sparse_vae  # noqa: F401 (here, so that loading torch is not timed as solving)
+from meg_vae.comparison.methods.arrays import array_method
 from meg_vae.comparison.methods.conversions import along_normals, is_fixed
 from meg_vae.comparison.methods.registry import AM, Sources, register
 from meg_vae.comparison.metrics.pairing import positions_of
 from meg_vae.meg.inverse import VAEInverse
 from meg_vae.meg.weights import Weights
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
+from meg_vae.model.nonlinear_vae import NonlinearVAE
 
 _KNOBS = (
     f"Its defaults: a source is reported from {MIN_LOG_EVIDENCE:g} nats of log evidence on; the "
@@ -101,3 +105,26 @@ _enter(
     "On the grid, free orientation, a full 3 × 3 prior covariance a position.",
     _on_grid(1.0, "full"),
 )
+
+
+@register(
+    "vae_tails",
+    "VAE (tails)",
+    family="VAE",
+    unit=AM,
+    sparse=True,
+    knobs=(
+        "On the grid, the constraint asked for; a source is reported from "
+        f"{MIN_LOG_EVIDENCE:g} nats on. The tails of its activity are learnt by a nonlinear "
+        "decoder, trained with its encoder."
+    ),
+    reference=_WIPF,
+)
+@array_method()
+def _tails(
+    Phi: NDArray[np.float64], X: NDArray[np.float64], n_orient: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Train from the minimum of the linear model."""
+    model = NonlinearVAE(n_orient=n_orient, min_log_evidence=MIN_LOG_EVIDENCE).fit(Phi, X)
+    active = np.repeat(model.active_, n_orient)
+    return model.U_[active], active
