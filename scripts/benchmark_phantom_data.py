@@ -7,6 +7,7 @@ with the field of the room: homogeneous, 1 pT at 50 Hz and as much that drifts, 
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import mne
@@ -23,12 +24,22 @@ from meg_vae.datasets.phantom_responses import (
     KIT_FREQUENCY,
     KIT_REFERENCES,
 )
-from meg_vae.datasets.phantoms import _ELEKTA, DATASETS, HEAD_RADIUS
+from meg_vae.datasets.phantoms import DATASETS, ELEKTA_FILE, HEAD_RADIUS
 
 DENSITY = 3e-15  # T/√Hz; 100 times that in T/m/√Hz
 ROOM = 1e-12  # T
 TRIAL = 0.95  # s, of the Elekta phantom
 BURST = 20.0  # Hz, of it
+
+
+@cache
+def _array(name: str, sfreq: float) -> mne.Info:
+    return array_info(name, sfreq)
+
+
+def array(name: str, sfreq: float) -> mne.Info:
+    """Give the info of an array, which takes long to make once."""
+    return _array(name, sfreq).copy()
 
 
 def fields(info: mne.Info, pos: np.ndarray, ori: np.ndarray) -> np.ndarray:
@@ -40,8 +51,8 @@ def fields(info: mne.Info, pos: np.ndarray, ori: np.ndarray) -> np.ndarray:
     return forward["sol"]["data"].reshape(len(info.ch_names), len(pos))
 
 
-def noise(info: mne.Info, n_times: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw noise of sensors and room, (n_channels, n_times)."""
+def noise(info: mne.Info, n_times: int, rng: np.random.Generator, room: float = ROOM) -> np.ndarray:
+    """Draw noise of sensors and room (T), (n_channels, n_times)."""
     sfreq, kinds = info["sfreq"], np.array(info.get_channel_types())
     sd = DENSITY * np.sqrt(sfreq / 2) * np.where(kinds == "grad", 100.0, 1.0)
     out = sd[:, None] * rng.standard_normal((len(kinds), n_times))
@@ -50,7 +61,7 @@ def noise(info: mne.Info, n_times: int, rng: np.random.Generator) -> np.ndarray:
     drift = np.cumsum(rng.standard_normal((3, n_times)), axis=1)
     drift /= drift.std(axis=1, keepdims=True)
     phases = rng.uniform(0, 2 * np.pi, (3, 1))
-    return out + along @ (ROOM * (drift + np.sqrt(2) * np.sin(100 * np.pi * times + phases)))
+    return out + along @ (room * (drift + np.sqrt(2) * np.sin(100 * np.pi * times + phases)))
 
 
 def elekta_raw(
@@ -60,22 +71,23 @@ def elekta_raw(
     amplitude: float = 100e-9,
     gain_error: float = 0.0,
     shift: float = 0.0,
+    room: float = ROOM,
     random_state: int = 0,
 ) -> mne.io.RawArray:
     """Simulate the Elekta phantom: 32 dipoles in turn, bursts of two cycles of 20 Hz.
 
     ``amplitude`` (A·m) is that of a peak, ``gain_error`` the standard deviation of the sensors'
     relative calibration errors, ``shift`` (m) how far inward from where they should be the dipoles
-    lie.
+    lie, ``room`` (T) the field of the room.
     """
     rng = np.random.default_rng(random_state)
-    info = array_info("VectorView", sfreq)
+    info = array("VectorView", sfreq)
     info.rename_channels({name: name.replace(" ", "") for name in info.ch_names})
     pos, ori, _ = DATASETS["elekta"].truth()
     pos = pos * (1 - shift / np.linalg.norm(pos, axis=1, keepdims=True))
     gain = fields(info, pos, ori) * (1 + gain_error * rng.standard_normal((len(info.ch_names), 1)))
     length = round(TRIAL * sfreq)
-    data = noise(info, length * trials * len(pos), rng)
+    data = noise(info, length * trials * len(pos), rng, room)
     stim = np.zeros(data.shape[1])
     since = np.arange(length) / sfreq - 0.1 - (ELEKTA_PEAK - 1 / BURST / 4)  # s, from the burst on
     burst = np.sin(2 * np.pi * BURST * since) * ((since >= 0) & (since < 2 / BURST))
@@ -90,14 +102,14 @@ def elekta_raw(
 def write_elekta(folder: Path, **options: float) -> Path:
     """Write the file of the Elekta phantom into a folder as the dataset's."""
     folder.mkdir(parents=True, exist_ok=True)
-    elekta_raw(**options).save(folder / _ELEKTA, overwrite=True, verbose="error")
+    elekta_raw(**options).save(folder / ELEKTA_FILE, overwrite=True, verbose="error")
     return folder
 
 
 def kit_raw(*, rounds: int = 2, random_state: int = 0) -> mne.io.RawArray:
     """Simulate the KIT phantom: rounds of 49 dipoles, bursts of two cycles of 11 Hz, 100 nAm."""
     rng = np.random.default_rng(random_state)
-    info = array_info("KIT 160", 2000.0)
+    info = array("KIT 160", 2000.0)
     turn = np.linalg.inv(KIT_DEVICE_TO_HEAD) @ info["dev_head_t"]["trans"]
     for channel in info["chs"]:  # the model's device is not that of the system
         axes = channel["loc"].reshape(4, 3) @ turn[:3, :3].T
@@ -125,7 +137,7 @@ def kit_raw(*, rounds: int = 2, random_state: int = 0) -> mne.io.RawArray:
 def bti_raw(dipole: int, *, trials: int = 60, random_state: int = 0) -> mne.io.RawArray:
     """Simulate a recording of the 4D phantom: one dipole, half a wave of 140 ms."""
     rng = np.random.default_rng([random_state, dipole])
-    info = array_info("4D 248", 250.0)
+    info = array("4D 248", 250.0)
     info.rename_channels({name: f"A{k + 1}" for k, name in enumerate(info.ch_names)})
     pos = DATASETS["4dbti"].truth()[0][dipole : dipole + 1]
     ori = np.cross(pos, [0.0, 1.0, 0.0])  # tangential
@@ -144,7 +156,7 @@ def bti_raw(dipole: int, *, trials: int = 60, random_state: int = 0) -> mne.io.R
 def ctf_raws(*, seconds: float = 24.0, random_state: int = 0) -> list[mne.io.RawArray]:
     """Simulate the CTF phantom, one dipole of 100 nAm at 23 Hz, and the empty room."""
     rng = np.random.default_rng(random_state)
-    info = array_info("CTF 275", 600.0)
+    info = array("CTF 275", 600.0)
     pos = DATASETS["ctf"].truth()[0]
     gain = fields(info, pos, np.array([[0.0, 1.0, 0.0]]))
     n_times = round(seconds * 600)

@@ -302,21 +302,22 @@ def benchmark(
       meg-vae benchmark data/benchmarks/protocol.toml --jobs 2 -o benchmark
       meg-vae benchmark --phantom elekta --data MNE-brainstorm-data/bst_phantom_elekta -o phantom
     """  # noqa: D301 (a backspace keeps the lines below it apart)
-    run = {"n_jobs": jobs, "backend": backend, "scheduler": scheduler}
-    written = {"file_format": file_format, "command": ctx.obj}
     if (protocol is None) == (phantom is None):
         raise ValueError("give either PROTOCOL.toml or --phantom (see meg-vae benchmark --help).")
     if phantom is None and (data is not None or overwrite):
         raise ValueError("--data and --overwrite go with --phantom, and not with a protocol.")
+    if phantom is not None and (backend, scheduler) != ("loky", None):
+        raise ValueError("--backend and --scheduler go with a protocol, and not with --phantom.")
+    shared = {"n_jobs": jobs, "file_format": file_format, "command": ctx.obj}
     with _logging(verbose):
         if protocol is not None:
             from meg_vae.cli.benchmark import benchmark as run_protocol
 
-            run_protocol(protocol, out, **run, **written)
+            run_protocol(protocol, out, backend=backend, scheduler=scheduler, **shared)
         else:
             from meg_vae.cli.phantom import phantom as run_phantom
 
-            run_phantom(phantom, data, out, **run, **written, overwrite=overwrite)
+            run_phantom(phantom, data, out, overwrite=overwrite, **shared)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +13,6 @@ from meg_vae.cli.results import PAGE, as_text, print_table
 from meg_vae.comparison import score_phantom, summarize_phantom
 from meg_vae.datasets.phantoms import phantom_folder
 from meg_vae.files import check_format, write_table
-from meg_vae.parallel import check_backend
 from meg_vae.viz.tables import TOLD
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ def phantom(
     out: Path,
     *,
     n_jobs: int,
-    backend: str,
-    scheduler: str | None,
     file_format: str,
     overwrite: bool,
     command: str,
@@ -44,10 +41,6 @@ def phantom(
         The folder to write.
     n_jobs : int
         Number of processes.
-    backend : str
-        Where they are.
-    scheduler : str | None
-        Address of the scheduler of a cluster.
     file_format : str
         Format of the table.
     overwrite : bool
@@ -65,14 +58,13 @@ def phantom(
         If there is no such phantom or format, or the files are not those of the dataset.
     """
     check_format(file_format)
-    check_backend(backend, scheduler)
-    options: dict[str, Any] = {"n_jobs": n_jobs, "backend": backend, "scheduler": scheduler}
     folder_of_data = phantom_folder(kind, data)
+    options = {"n_jobs": n_jobs}
     with new_folder(out, overwrite=overwrite) as folder, Steps("Phantom", 4) as steps:
         steps.start("reading")
         case = datasets.phantom(kind, folder_of_data)
         steps.start("localizing")
-        table = score_phantom(case, verbose=bars(), **options)
+        table = score_phantom(case, n_jobs=n_jobs, verbose=bars())
         steps.start("drawing")
         picture = report.phantom_figure(table, case.title, folder)
         steps.start("writing")

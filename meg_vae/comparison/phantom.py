@@ -23,7 +23,7 @@ from meg_vae.comparison.running import EMPTY, FAILED, OK, joined_notes
 from meg_vae.datasets import Phantom
 from meg_vae.meg.inverse import VAEInverse
 from meg_vae.meg.table import RADIUS
-from meg_vae.parallel import check_backend, workers
+from meg_vae.parallel import workers
 
 SPACING = 10.0  # mm, of the positions that the VAE starts from
 # Heads and phantoms have one frame: there is no MRI.
@@ -68,8 +68,6 @@ def score_phantom(
     phantom: Phantom,
     *,
     n_jobs: int = 1,
-    backend: str = "loky",
-    scheduler: str | None = None,
     verbose: bool | str | int | None = None,
 ) -> pd.DataFrame:
     """Localize every dipole of a phantom, and hold what is found against the truth.
@@ -80,10 +78,6 @@ def score_phantom(
         The responses and the truth.
     n_jobs : int
         Number of processes, each with one thread; -1 takes all cores.
-    backend : "loky" | "dask"
-        Processes of this machine, or a dask.distributed cluster.
-    scheduler : str | None
-        Address of the cluster's scheduler.
     verbose : bool | str | int | None
         Level of MNE's logging. The progress bar is shown at "info" and below.
 
@@ -95,7 +89,8 @@ def score_phantom(
         less true) of the source named first, its place in head coordinates, its
         ``amplitude_nAm``, ``log_evidence`` and ``radius_mm``, whether the ellipsoid of its place
         (probability 0.95) is around the truth (``inside``; missing for the dipole fit, which gives
-        none), seconds, and errors and warnings in ``note``. What was not found, or is not known of the phantom, is missing.
+        none), seconds, and errors and warnings in ``note``. What was not found, or is not known of
+        the phantom, is missing.
 
     Notes
     -----
@@ -103,27 +98,12 @@ def score_phantom(
     as in MNE's tutorials. `VAEInverse`, with its defaults, is given the same, in a volume source
     space of the sphere, and is not told that there is one source.
     """
-    check_backend(backend, scheduler)
-    forwards = _forwards(phantom)
-    cases = [
-        _Case(k + 1, *parts, phantom.sphere)
-        for k, parts in enumerate(
-            zip(
-                phantom.evokeds,
-                phantom.noise_covs,
-                forwards,
-                phantom.pos,
-                phantom.ori,
-                phantom.amplitude,
-                strict=True,
-            )
-        )
-    ]
+    cases = _cases(phantom)
     calls = (joblib.delayed(_row)(case, method) for case in cases for method in TITLES)
     rows = []
     hidden = logger.level > logging.INFO
     total = len(cases) * len(TITLES)
-    with workers(scheduler, n_jobs) as parallel:
+    with workers(None, n_jobs) as parallel:
         with tqdm(total=total, desc="Phantom", unit="fit", disable=hidden) as bar:
             for row in parallel(calls):
                 rows.append(row)
@@ -135,8 +115,8 @@ def score_phantom(
     return table.drop(columns="order").astype(types)
 
 
-def _forwards(phantom: Phantom) -> list[mne.Forward]:
-    """Compute a forward model for each response, once for those of the same sensors."""
+def _cases(phantom: Phantom) -> list[_Case]:
+    """Take a phantom apart; dipoles of the same sensors have one forward model."""
     src = mne.setup_volume_source_space(
         pos=SPACING,
         sphere=phantom.sphere,
@@ -145,8 +125,10 @@ def _forwards(phantom: Phantom) -> list[mne.Forward]:
         verbose="warning",
     )
     made: dict[bytes, mne.Forward] = {}
-    forwards = []
-    for evoked in phantom.evokeds:
+    cases = []
+    truth = zip(phantom.pos, phantom.ori, phantom.amplitude, strict=True)
+    data = zip(phantom.evokeds, phantom.noise_covs, strict=True)
+    for (evoked, noise_cov), (pos, ori, amplitude) in zip(data, truth, strict=True):
         info = evoked.info
         sensors = "".join(info.ch_names).encode() + info["dev_head_t"]["trans"].tobytes()
         if sensors not in made:
@@ -155,8 +137,10 @@ def _forwards(phantom: Phantom) -> list[mne.Forward]:
             made[sensors] = mne.make_forward_solution(
                 info, HEAD_IS_MRI, src, phantom.sphere, **options
             )
-        forwards.append(made[sensors])
-    return forwards
+        forward, number = made[sensors], len(cases) + 1
+        known = {"pos": pos, "ori": ori, "amplitude": amplitude, "sphere": phantom.sphere}
+        cases.append(_Case(number, evoked, noise_cov, forward, **known))
+    return cases
 
 
 def _row(case: _Case, method: str) -> dict[str, Any]:

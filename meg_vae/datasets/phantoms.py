@@ -138,16 +138,16 @@ def phantom_folder(kind: str, folder: str | Path | None = None) -> Path:
 
 
 def _read_elekta(folder: Path) -> tuple[list[mne.Evoked], list[mne.Covariance]]:
-    return _shared(elekta_responses(mne.io.read_raw_fif(folder / _ELEKTA)))
+    return _shared(elekta_responses(mne.io.read_raw_fif(folder / ELEKTA_FILE)))
 
 
 def _read_kit(folder: Path) -> tuple[list[mne.Evoked], list[mne.Covariance]]:
-    return _shared(kit_responses(mne.io.read_raw_kit(folder / _KIT).crop(*KIT_STRETCH)))
+    return _shared(kit_responses(mne.io.read_raw_kit(folder / KIT_FILE).crop(*KIT_STRETCH)))
 
 
 def _read_bti(folder: Path) -> tuple[list[mne.Evoked], list[mne.Covariance]]:
     evokeds, noise_covs = [], []
-    for name in _BTI:
+    for name in BTI_FILES:
         raw = mne.io.read_raw_bti(folder / name, rename_channels=False, preload=True)
         (evoked,), noise_cov = bti_responses(raw)
         evokeds.append(evoked)
@@ -156,7 +156,7 @@ def _read_bti(folder: Path) -> tuple[list[mne.Evoked], list[mne.Covariance]]:
 
 
 def _read_ctf(folder: Path) -> tuple[list[mne.Evoked], list[mne.Covariance]]:
-    raw, empty_room = (mne.io.read_raw_ctf(folder / name) for name in _CTF)
+    raw, empty_room = (mne.io.read_raw_ctf(folder / name) for name in CTF_FILES)
     return _shared(ctf_responses(raw, empty_room))
 
 
@@ -187,24 +187,24 @@ def _ctf_truth() -> tuple[NDArray[np.float64], ...]:
     return np.array([[0.018, 0.0, 0.049]]), np.full((1, 3), np.nan), np.full(1, np.nan)
 
 
-_ELEKTA = "kojak_all_200nAm_pp_no_chpi_no_ms_raw.fif"
-_KIT = "002_phantom_11Hz_100uA.con"
-_BTI = tuple(f"{number}/e,rfhp1.0Hz" for number in range(1, 5))
-_CTF = ("phantom_20uA_20150603_03.ds", "emptyroom_20150709_01.ds")
+ELEKTA_FILE = "kojak_all_200nAm_pp_no_chpi_no_ms_raw.fif"
+KIT_FILE = "002_phantom_11Hz_100uA.con"
+BTI_FILES = tuple(f"{number}/e,rfhp1.0Hz" for number in range(1, 5))
+CTF_FILES = ("phantom_20uA_20150603_03.ds", "emptyroom_20150709_01.ds")
 DATASETS = {
     "elekta": _Dataset(
         "Elekta phantom",
         "mne.datasets.brainstorm.bst_phantom_elekta",
-        (_ELEKTA,),
+        (ELEKTA_FILE,),
         _read_elekta,
         _elekta_truth,
     ),
-    "kit": _Dataset("KIT phantom", "mne.datasets.phantom_kit", (_KIT,), _read_kit, _kit_truth),
-    "4dbti": _Dataset("4D phantom", "mne.datasets.phantom_4dbti", _BTI, _read_bti, _bti_truth),
+    "kit": _Dataset("KIT phantom", "mne.datasets.phantom_kit", (KIT_FILE,), _read_kit, _kit_truth),
+    "4dbti": _Dataset("4D phantom", "mne.datasets.phantom_4dbti", BTI_FILES, _read_bti, _bti_truth),
     "ctf": _Dataset(
         "CTF phantom",
         "mne.datasets.brainstorm.bst_phantom_ctf",
-        _CTF,
+        CTF_FILES,
         _read_ctf,
         _ctf_truth,
     ),

@@ -74,9 +74,7 @@ def plot_phantom(table: pd.DataFrame, *, title: str | None = None) -> np.ndarray
     return axes
 
 
-def _points(
-    ax: Axes, x: np.ndarray, own: pd.DataFrame, name: str, method: str, index: int
-) -> None:
+def _points(ax: Axes, x: np.ndarray, own: pd.DataFrame, name: str, method: str, index: int) -> None:
     """Draw the errors of one method, and their mean."""
     errors, colour = own[name].to_numpy(float), PALETTE[index]
     named = own["n_sources"].to_numpy(float, na_value=np.nan)
