@@ -259,36 +259,65 @@ def compare(
 @app.command()
 def benchmark(
     ctx: Context,
-    protocol: Annotated[Path, Argument(metavar="PROTOCOL.toml", help="What to run.")],
     out: o.Out,
+    protocol: Annotated[
+        Path | None,
+        Argument(metavar="PROTOCOL.toml", help="Simulated recordings and methods to run."),
+    ] = None,
+    phantom: Annotated[
+        str | None,
+        Option(
+            metavar="elekta|kit|4dbti|ctf",
+            help="In place of a protocol: MNE's dataset of a phantom, whose dipoles are known; the "
+            "VAE beside MNE's dipole fit.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="Where the dataset of --phantom lies; else where MNE keeps it. It is never "
+            "downloaded.",
+        ),
+    ] = None,
     jobs: Annotated[int, Option(help="Processes on this machine; -1 for one per core.")] = 1,
     backend: Annotated[str, Option(help="loky (this machine) or dask (a cluster).")] = "loky",
     scheduler: Annotated[
         str | None, Option(metavar="ADDRESS", help="Scheduler of the dask.distributed cluster.")
     ] = None,
     file_format: Annotated[str, Option("--format", help="Tables as csv or parquet.")] = "csv",
+    overwrite: Annotated[
+        bool,
+        Option("--overwrite", help="With --phantom: replace what an earlier run wrote."),
+    ] = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Run inverse methods on many simulated recordings.
+    """Run inverse methods on many simulated recordings, or on a phantom.
 
-    Stopped at any time, the same command goes on where it was.
+    Give a protocol or --phantom. Of a protocol, stopped at any time, the same command goes on
+    where it was.
 
     \b
-    Example:
+    Examples:
       meg-vae benchmark data/benchmarks/protocol.toml --jobs 2 -o benchmark
+      meg-vae benchmark --phantom elekta --data MNE-brainstorm-data/bst_phantom_elekta -o phantom
     """  # noqa: D301 (a backspace keeps the lines below it apart)
-    from meg_vae.cli.benchmark import benchmark as run
-
+    if (protocol is None) == (phantom is None):
+        raise ValueError("give either PROTOCOL.toml or --phantom (see meg-vae benchmark --help).")
+    if phantom is None and (data is not None or overwrite):
+        raise ValueError("--data and --overwrite go with --phantom, and not with a protocol.")
+    if phantom is not None and (backend, scheduler) != ("loky", None):
+        raise ValueError("--backend and --scheduler go with a protocol, and not with --phantom.")
+    shared = {"n_jobs": jobs, "file_format": file_format, "command": ctx.obj}
     with _logging(verbose):
-        run(
-            protocol,
-            out,
-            n_jobs=jobs,
-            backend=backend,
-            scheduler=scheduler,
-            file_format=file_format,
-            command=ctx.obj,
-        )
+        if protocol is not None:
+            from meg_vae.cli.benchmark import benchmark as run_protocol
+
+            run_protocol(protocol, out, backend=backend, scheduler=scheduler, **shared)
+        else:
+            from meg_vae.cli.phantom import phantom as run_phantom
+
+            run_phantom(phantom, data, out, overwrite=overwrite, **shared)
 
 
 @app.command()

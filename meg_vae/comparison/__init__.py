@@ -6,6 +6,7 @@
 - `METRICS`: what the scores mean.
 - `Recipe`, `read_recipe`, `simulate_recording`: recordings whose sources are known.
 - `Protocol`, `read_protocol`, `run_benchmark`: methods × conditions × seeds, in one table.
+- `score_phantom`, `summarize_phantom`: the VAE and MNE's dipole fit on a phantom.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from meg_vae.comparison.benchmark import Benchmark, Protocol, read_protocol, run_benchmark
 from meg_vae.comparison.methods import METHODS, Method, Sources, array_method, register
 from meg_vae.comparison.metrics import METRICS
+from meg_vae.comparison.phantom import score_phantom, summarize_phantom
 from meg_vae.comparison.recipes import Recipe, read_recipe
 from meg_vae.comparison.result import Comparison
 from meg_vae.comparison.simulate import simulate_recording
@@ -31,5 +33,7 @@ __all__ = [
     "read_recipe",
     "register",
     "run_benchmark",
+    "score_phantom",
     "simulate_recording",
+    "summarize_phantom",
 ]

@@ -105,7 +105,7 @@ def run_method(method: Method, inputs: Inputs) -> Run:
             dipoles, extents, field = None, None, None
             error = f"{type(problem).__name__}: {problem}"
     status = FAILED if estimate is None else OK if np.any(estimate.data) else EMPTY
-    return Run(method, status, estimate, _note(error, caught), cost, dipoles, extents, field)
+    return Run(method, status, estimate, joined_notes(error, caught), cost, dipoles, extents, field)
 
 
 def _field(
@@ -139,7 +139,7 @@ def _check(estimate: Any, inputs: Inputs) -> None:
         raise ValueError("the estimate has not the samples of the data")
 
 
-def _note(error: str, caught: list[warnings.WarningMessage]) -> str:
+def joined_notes(error: str, caught: list[warnings.WarningMessage]) -> str:
     """Join an error and what was warned about, each thing once."""
     said = [error] + [
         str(one.message)

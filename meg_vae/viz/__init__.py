@@ -22,6 +22,7 @@ _HOMES = {
     "plot_amplitudes": "study",
     "plot_error_against_snr": "benchmark",
     "plot_hits_against_false_positives": "benchmark",
+    "plot_phantom": "phantom",
     "plot_ranking": "benchmark",
     "plot_time_against_accuracy": "benchmark",
     "dipole_table": "places",
