@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import sparse_problem
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from meg_vae.model import solve as solver
 from meg_vae.model.exact import pulls
@@ -18,7 +19,7 @@ from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.pulls import group_pulls, pulling_rows
 from meg_vae.model.exact.slopes import slopes
-from meg_vae.model.exact.threads import few_threads
+from meg_vae.model.exact.threads import CHOSEN, few_threads, one_thread
 from meg_vae.model.noise_variance import Held, Learnt
 from meg_vae.model.priors import ISOTROPIC
 from meg_vae.model.solve import data_factor, solve
@@ -219,6 +220,37 @@ def test_nearly_singular_covariance(problem, noise):
     assert float(plain.energy) == pytest.approx(17 * np.log(noise), rel=0.15)  # 20 − 3 directions
     found = (solution.gamma > 1e-6 * solution.gamma.max()).nonzero()[:, 0] % 30
     assert set(found.tolist()) <= set(problem.active)
+
+
+def test_a_fit_takes_one_thread_unless_the_user_has_chosen(monkeypatch):
+    """Those of torch and of the library beneath NumPy; both are put back, after an error too."""
+
+    def threads():
+        return [torch.get_num_threads(), *(one["num_threads"] for one in threadpool_info())]
+
+    @one_thread
+    def fails(seen):
+        seen.append(threads())
+        raise RuntimeError("in the middle")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threadpool_limits(2):
+            own, seen = threads(), []
+            for name in CHOSEN:
+                monkeypatch.delenv(name, raising=False)
+            for chosen in (False, True):
+                if chosen:
+                    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+                with pytest.raises(RuntimeError, match="in the middle"):
+                    fails(seen)
+                assert threads() == own
+        assert set(seen[0]) == {1}
+        assert seen[1] == own
+        assert max(own) == 2  # null control
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_users_threads_are_put_back_by_fits_that_overlap():

@@ -32,6 +32,7 @@ from meg_vae.meg.unmixing import separable
 from meg_vae.meg.virtual import VirtualChannels
 from meg_vae.meg.weights import Weights, position_weights
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
+from meg_vae.model.exact.threads import one_thread
 
 
 class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootstrap, SavedInverse):
@@ -242,6 +243,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         self.subjects_dir = subjects_dir
         self.verbose = verbose
 
+    @one_thread
     def fit(
         self,
         evoked: Instance | list[Instance],

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_option, check_swing
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.threads import one_thread
 from meg_vae.model.noise_variance import noise_variance_of
 from meg_vae.model.sliding.field import Extended, Field, Places
 from meg_vae.model.sliding.fit import PlaceFit, fit_places
@@ -115,6 +116,7 @@ class SlidingVAE:
         self.tol = tol
         self.max_iter = max_iter
 
+    @one_thread
     def fit(
         self,
         field: Callable[[Places], tuple[ArrayLike, ArrayLike]],

@@ -21,6 +21,7 @@ from meg_vae.model.decoders import BlockDecoder, RowScaleDecoder
 from meg_vae.model.energy import energy_terms
 from meg_vae.model.evidence import model_log_evidence, source_covariance
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.threads import one_thread
 from meg_vae.model.fit import Fit
 from meg_vae.model.noise import Noise
 from meg_vae.model.noise_variance import noise_variance_of
@@ -138,6 +139,7 @@ class SparseVAE(RowSparseModel):
         self.device = device
         self.progress = progress
 
+    @one_thread
     def fit(
         self,
         Phi: ArrayLike | Dictionary,
