@@ -138,11 +138,11 @@ def test_model_evidence_prefers_the_dictionary_that_made_the_data(problem):
 def test_evidence_of_a_recording(recording, fitted, tmp_path):
     from meg_vae import read_vae_inverse
 
-    np.testing.assert_array_equal(fitted.clusters_, [0, 1])
+    np.testing.assert_array_equal(fitted.sources_["cluster"], [0, 1])
     assert 1 <= fitted.n_effective_ <= len(recording.evoked.times)
     again = read_vae_inverse(fitted.save(tmp_path / "x-vae.h5"))
     assert again.log_evidence_ == fitted.log_evidence_
-    np.testing.assert_array_equal(again.clusters_, fitted.clusters_)
+    np.testing.assert_array_equal(again.sources_["cluster"], fitted.sources_["cluster"])
     wrong = recording.forward.copy()
     error = np.random.default_rng(0).uniform(0.9, 1.1, (306, 1))  # of each sensor's gain
     wrong["sol"]["data"] = error * wrong["sol"]["data"]
@@ -173,7 +173,7 @@ def test_a_source_off_the_grid_is_reported_as_one_cluster(recording):
         random_state=0,
     )
     inverse = VAEInverse(extent="point").fit(evoked, recording.forward, recording.noise_cov)
-    assert len(set(inverse.clusters_)) == 1
+    assert len(set(inverse.sources_["cluster"])) == 1
     found = inverse.filter_.positions.rr_head
     assert np.linalg.norm(found - truth[0].pos[0], axis=1).max() < 0.02
     assert inverse.sources_["log_evidence"].nunique() == 1

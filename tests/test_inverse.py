@@ -54,6 +54,7 @@ def test_finds_the_true_sources(recording, fitted):
         "extent_high_mm",
         "density_pAm_mm2",
         "on_wall",
+        "cluster",
         "onset_s",
         "onset_low_s",
         "onset_high_s",
@@ -223,7 +224,7 @@ def test_files_of_another_version_are_refused(fitted, tmp_path):
     for version, advice in ((99, "update meg_vae"), (1, "the meg_vae that wrote it")):
         changed = state | {"version": version}
         h5io.write_hdf5(str(path), changed, overwrite=True, title="meg_vae")
-        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 7; .*{advice}"):
+        with pytest.raises(ValueError, match=f"version {version}, .* versions 2 to 8; .*{advice}"):
             read_vae_inverse(path)
     other = tmp_path / "other.h5"
     h5io.write_hdf5(str(other), {"kind": "LCMV"}, title="mnepython")
@@ -236,9 +237,22 @@ NEW = {"weights_", "position_weights_", "noise_samples_", "noise_autocorrelation
 SPANS = {"spans", "spans_", "active_", "response_evidence_", "noise_autocorrelation"}  # in format 7
 
 
+def before_8(inverse):
+    """What a file kept until format 7: clusters beside the table."""
+    state = inverse._state()
+    state["results"]["clusters_"] = np.array(state["sources"].pop("cluster"))
+    return state
+
+
+def test_files_with_clusters_beside_the_table_still_open(fitted, tmp_path):
+    path = tmp_path / "old-vae.h5"
+    h5io.write_hdf5(str(path), before_8(fitted) | {"version": 7}, title="meg_vae")
+    assert read_vae_inverse(path).sources_.equals(fitted.sources_)
+
+
 def old_state(inverse):
     """What format 2 kept: rows of the filter in an order of their own, which ``_order`` tells."""
-    state = inverse._state()
+    state = before_8(inverse)
     del state["filters"]
     order = np.arange(len(inverse.sources_))[::-1]
     kept = inverse.filter_.ordered(order)
@@ -278,7 +292,7 @@ def test_files_of_the_format_before_still_open(recording, tmp_path):
 
 def test_files_of_one_run_alone_still_open(fitted, recording, tmp_path):
     """Format 3 held one filter, of white noise with a known covariance, and no weights."""
-    state = fitted._state()
+    state = before_8(fitted)
     (kept,) = state.pop("filters")
     for name in ("options", "results"):
         state[name] = {key: own for key, own in state[name].items() if key not in NEW | SPANS}

@@ -35,10 +35,10 @@ true = 1e3 * mne.transforms.apply_trans(
     to_mri, np.array([dipole.pos[0] for dipole in case.truth])
 )
 found = inverse.sources_[["x_mm", "y_mm", "z_mm"]].to_numpy()
-names = ["hemi", "peak_nAm", "sd_nAm", "log_evidence", "radius_mm"]
+names = ["hemi", "peak_nAm", "sd_nAm", "log_evidence", "radius_mm", "cluster"]
 nearest = np.linalg.norm(found[:, None] - true, axis=2).min(axis=1)
 table = inverse.sources_[names]
-table.assign(cluster=inverse.clusters_, mm_to_truth=nearest).round(1)
+table.assign(mm_to_truth=nearest).round(1)
 
 # %%
 # Four sources went in, between the positions of the source space, and four came out. Sources whose

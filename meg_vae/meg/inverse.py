@@ -102,14 +102,16 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
     sources_ : pandas.DataFrame
         The sources, strongest evidence first: ``hemi, vertno, x_mm, y_mm, z_mm`` (MRI surface RAS),
         ``label, peak_nAm, peak_s, sd_nAm, log_evidence, radius_mm, extent_mm, extent_low_mm,
-        extent_high_mm, density_pAm_mm2, on_wall, onset_s, onset_low_s, onset_high_s, offset_s,
-        offset_low_s, offset_high_s``. The place is that of the source, ``hemi`` and ``vertno`` are
-        of the nearest position; ``radius_mm`` is half the longest axis of the 95 % ellipsoid of the
-        place (NaN on the grid). ``extent_mm`` is the radius of a disc along the cortex, 0 for a
-        point, with its 95 % interval (NaN where sources are taken for points); the place of a disc
-        is its centre, ``peak_nAm`` the moments of all of its dipoles together, and
+        extent_high_mm, density_pAm_mm2, on_wall, cluster, onset_s, onset_low_s, onset_high_s,
+        offset_s, offset_low_s, offset_high_s``. The place is that of the source, ``hemi`` and
+        ``vertno`` are of the nearest position; ``radius_mm`` is half the longest axis of the 95 %
+        ellipsoid of the place (NaN on the grid). ``extent_mm`` is the radius of a disc along the
+        cortex, 0 for a point, with its 95 % interval (NaN where sources are taken for points); the
+        place of a disc is its centre, ``peak_nAm`` the moments of all of its dipoles together, and
         ``density_pAm_mm2`` that by its area. ``on_wall`` says that the place was held by the wall
-        around the source space. ``sd_nAm`` carries how sure the place is. ``onset_s`` and
+        around the source space. Sources of one ``cluster`` cannot be told apart: their ellipsoids
+        overlap, or on the grid they share one generator, and the log evidence of each is what all
+        of them carry together. ``sd_nAm`` carries how sure the place is. ``onset_s`` and
         ``offset_s`` bound the time in which the source is active beyond noise, with their 95 %
         intervals (NaN for data without time). Of several runs the peak is that of the run in which
         the source is strongest. And ``mni_x_mm, mni_y_mm, mni_z_mm`` (MNI305), where the subject is
@@ -130,10 +132,6 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
     response_evidence_ : ndarray, shape (n_sources, n_responses)
         Log evidence in nats that each response has for the activity of each source, all else given;
         negative where it speaks against it. NaN on the grid.
-    clusters_ : ndarray of int, shape (n_sources,)
-        Number of the cluster of each row of ``sources_``. Sources of one cluster cannot be told
-        apart: their ellipsoids overlap. On the grid they share one generator, and the log evidence
-        of each is what all of them carry together.
     filter_ : SourceFilter
         The linear filter from sensors to sources; its rows are those of ``sources_``. Of several
         runs it is that of the first.
@@ -406,7 +404,6 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
         self.certificate_ = found.certificate
         self.growth_ = found.growth
         self.stationarity_ = found.stationarity
-        self.clusters_ = found.cluster
         self.spans_ = _in_seconds(found.spans, runs[0].data.responses)
         self.active_ = found.active
         self.response_evidence_ = found.response_evidence
@@ -430,6 +427,7 @@ class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootst
             found.place_covariance,
             found.extent,
             found.on_wall,
+            found.cluster,
             self._spans(runs),
         )
         self.sources_ = with_mni(sources, self.subject or places.subject, self.subjects_dir)

@@ -25,7 +25,6 @@ RESULTS = (
     "noise_variance_",
     "energy_",
     "log_evidence_",
-    "clusters_",
     "history_",
     "certificate_",
     "n_effective_",
@@ -61,7 +60,16 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
         state = _as_registered(state)
     if state["version"] < 6:
         state = _of_points(state)
-    return _throughout(state) if state["version"] < 7 else state
+    if state["version"] < 7:
+        state = _throughout(state)
+    return _in_one_table(state) if state["version"] < 8 else state
+
+
+def _in_one_table(state: dict[str, Any]) -> dict[str, Any]:
+    """Bring a file of format 7 to format 8: clusters become a column of the sources."""
+    results = dict(state["results"])
+    sources = state["sources"] | {"cluster": list(results.pop("clusters_"))}
+    return state | {"version": 8, "results": results, "sources": sources}
 
 
 def _throughout(state: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +216,7 @@ class SavedInverse(FittedInverse):
             setattr(inverse, name, value)
         more = [name for name in state["sources"] if name not in COLUMNS]
         table = pd.DataFrame(state["sources"], columns=[*COLUMNS, *more])
-        inverse.sources_ = table.astype({"on_wall": bool})
+        inverse.sources_ = table.astype({"on_wall": bool, "cluster": int})
         inverse.responses_ = pd.DataFrame(state["responses"], columns=RESPONSES)
         inverse.filters_ = [_filter(kept) for kept in state["filters"]]
         inverse.background_ = [Background(**kept) for kept in state["background"]]

@@ -11,7 +11,7 @@ import h5py
 from meg_vae.files import whole_file
 
 TITLE = "meg_vae"
-VERSION, OLDEST = 7, 2  # of the format: what is written, and the oldest that is read
+VERSION, OLDEST = 8, 2  # of the format: what is written, and the oldest that is read
 # What h5io may find in the file. It can also rebuild objects of any class and evaluate text, which
 # a file from elsewhere must not make it do.
 PLAIN = {"dict", "list", "tuple", "ndarray", "int", "float", "unicode", "None"}

@@ -33,6 +33,7 @@ COLUMNS = [
     "extent_high_mm",
     "density_pAm_mm2",
     "on_wall",
+    "cluster",
     "onset_s",
     "onset_low_s",
     "onset_high_s",
@@ -168,6 +169,7 @@ def source_table(
     place_covariance: NDArray[np.float64],
     extent: Extent,
     on_wall: NDArray[np.bool_],
+    cluster: NDArray[np.int64],
     spans: Spans,
 ) -> pd.DataFrame:
     """List the sources.
@@ -188,6 +190,8 @@ def source_table(
         How large they are.
     on_wall : ndarray of bool, shape (n_active,)
         Whether a place is held by the wall around the source space.
+    cluster : ndarray of int, shape (n_active,)
+        Number of the sources that cannot be told apart.
     spans : Spans
         When they are active.
 
@@ -195,8 +199,8 @@ def source_table(
     -------
     table : pandas.DataFrame
         Columns ``hemi, vertno, x_mm, y_mm, z_mm, label, peak_nAm, peak_s, sd_nAm, log_evidence,
-        radius_mm, extent_mm, extent_low_mm, extent_high_mm, density_pAm_mm2, on_wall, onset_s,
-        onset_low_s, onset_high_s, offset_s, offset_low_s, offset_high_s``.
+        radius_mm, extent_mm, extent_low_mm, extent_high_mm, density_pAm_mm2, on_wall, cluster,
+        onset_s, onset_low_s, onset_high_s, offset_s, offset_low_s, offset_high_s``.
     """
     unknown = ~np.isfinite(place_covariance).all((1, 2))
     safe = np.where(unknown[:, None, None], 0.0, place_covariance)
@@ -218,6 +222,7 @@ def source_table(
         *1e3 * extent.interval.T,
         1e6 * np.abs(strength.amplitude) / extent.area,  # pA·m in an A·m, mm² in an m²
         on_wall,
+        cluster,
         spans.onset,
         *spans.onset_interval.T,
         spans.offset,
