@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mne
-import numpy as np
 import pandas as pd
 
 from meg_vae import viz
@@ -22,7 +21,7 @@ from .pictures import save_figure
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from meg_vae.comparison import Benchmark
 
@@ -51,9 +50,8 @@ def benchmark_figures(benchmark: Benchmark, folder: str | Path) -> dict[str, Pat
         "ranking": _ranking(summary),
     }
     pictures = {}
-    for name, axes in drawn.items():
-        if axes is not None:
-            figure = np.ravel(axes)[0].figure
+    for name, figure in drawn.items():
+        if figure is not None:
             figure.text(0.995, 0.005, TOLD, ha="right", va="bottom", fontsize=8)
             pictures[name] = save_figure(figure, Path(folder) / f"{name}.png")
     return pictures
@@ -143,7 +141,7 @@ def _marked(summary: pd.DataFrame) -> pd.DataFrame:
     return ordered.assign(title=mark_told(ordered["title"], told))
 
 
-def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> np.ndarray | None:
+def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> Figure | None:
     """Conditions that differ in nothing but their ratio are one curve; the longest is drawn."""
     groups: dict[str, list[tuple[str, float]]] = {}
     for one in benchmark.protocol.conditions:
@@ -161,6 +159,7 @@ def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> np.ndarra
     return viz.plot_error_against_snr(
         chosen.assign(snr_db=chosen["condition"].map(dict(longest))),
         value=METRICS["localization_error_mm"].title,
+        show=False,
     )
 
 
@@ -175,13 +174,15 @@ def _wide(summary: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     return wide
 
 
-def _hits(summary: pd.DataFrame) -> np.ndarray | None:
+def _hits(summary: pd.DataFrame) -> Figure | None:
     wide = _wide(summary, ["hit_rate", "false_positives"])
     wide = wide[wide["condition"] != ALL]
-    return None if wide.empty else viz.plot_hits_against_false_positives(wide, columns=4)
+    return (
+        None if wide.empty else viz.plot_hits_against_false_positives(wide, columns=4, show=False)
+    )
 
 
-def _time(summary: pd.DataFrame) -> Axes | None:
+def _time(summary: pd.DataFrame) -> Figure | None:
     """Of the condition in which most methods ran."""
     wide = _wide(summary, ["cpu_seconds", "f1"])
     wide = wide[(wide["condition"] != ALL) & (wide["family"] != "Null")]
@@ -189,10 +190,10 @@ def _time(summary: pd.DataFrame) -> Axes | None:
         return None
     fullest = wide["condition"].value_counts().index[0]
     chosen = wide[wide["condition"] == fullest]
-    return viz.plot_time_against_accuracy(chosen, title=fullest)
+    return viz.plot_time_against_accuracy(chosen, title=fullest, show=False)
 
 
-def _ranking(summary: pd.DataFrame) -> Axes | None:
+def _ranking(summary: pd.DataFrame) -> Figure | None:
     """Methods that ran everywhere first, then those that ran less often; the null ones last."""
     chosen = summary[summary["metric"] == "f1"]
     if chosen.empty:
@@ -202,4 +203,4 @@ def _ranking(summary: pd.DataFrame) -> Axes | None:
     grid = grid[conditions].rename(columns={ALL: "All"})
     null = chosen.groupby("title")["family"].first()[grid.index] == "Null"
     order = pd.DataFrame({"null": null, "ran": -grid.notna().sum(axis=1), "f1": -grid.mean(axis=1)})
-    return viz.plot_ranking(grid.loc[order.sort_values(["null", "ran", "f1"]).index])
+    return viz.plot_ranking(grid.loc[order.sort_values(["null", "ran", "f1"]).index], show=False)

@@ -72,10 +72,9 @@ def localization_pictures(
             inverse.sources_,
             truth=truth,
             trans=trans,
-            surface="inflated" if on_cortex else "glass",
             size_by="peak_nAm",
             ellipsoids=None if on_cortex or known.empty else known,
-            off_screen=True,
+            look=viz.Look(surface=None if on_cortex else "glass", off_screen=True),
             **head,
         ),
         folder / "sources.png",
@@ -85,14 +84,16 @@ def localization_pictures(
     )
     if len(inverse.responses_) > 1 and inverse.positions == "free":
         sources["responses"] = save_figure(
-            inverse.plot_response_evidence(), folder / "responses.png"
+            inverse.plot_response_evidence(show=False), folder / "responses.png"
         )
     return sources | {
-        "time_courses": save_figure(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
-        "residual": save_figure(inverse.plot_residual(evoked), folder / "residual.png"),
-        "noise": save_figure(inverse.plot_noise(evoked), folder / "noise.png"),
-        "evidence": save_figure(inverse.plot_evidence(), folder / "evidence.png"),
-        "energy": save_figure(inverse.plot_energy(), folder / "energy.png"),
+        "time_courses": save_figure(
+            inverse.plot_time_courses(evoked, show=False), folder / "time_courses.png"
+        ),
+        "residual": save_figure(inverse.plot_residual(evoked, show=False), folder / "residual.png"),
+        "noise": save_figure(inverse.plot_noise(evoked, show=False), folder / "noise.png"),
+        "evidence": save_figure(inverse.plot_evidence(show=False), folder / "evidence.png"),
+        "energy": save_figure(inverse.plot_energy(show=False), folder / "energy.png"),
     }
 
 
@@ -133,7 +134,7 @@ def comparison_pictures(
         _leave_out("comparison.png", "the source space is no cortical surface")
         return {}
     grid = draw_cortex(
-        lambda head: comparison.plot(off_screen=True, **head),
+        lambda head: comparison.plot(look=viz.Look(off_screen=True), **head),
         folder / "comparison.png",
         subject,
         subjects_dir,
@@ -146,7 +147,7 @@ def comparison_pictures(
             color_by="method",
             truth=comparison.truth or None,
             trans=comparison.trans,
-            off_screen=True,
+            look=viz.Look(off_screen=True),
             **head,
         ),
         None,

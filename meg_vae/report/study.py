@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,8 +74,9 @@ def study_pictures(study: Study, folder: str | Path) -> dict[str, Path]:
     """
     folder = Path(folder)
     subject, home = average_surfaces(study.plan.subjects_dir)
+    off_screen = viz.Look(off_screen=True)
     drawn = draw_cortex(
-        lambda head: viz.plot_group(study.sources, study.group, off_screen=True, **head),
+        lambda head: viz.plot_group(study.sources, study.group, look=off_screen, **head),
         folder / "group.png",
         subject,
         home,
@@ -82,16 +84,16 @@ def study_pictures(study: Study, folder: str | Path) -> dict[str, Path]:
     stc = study.occurrence()
     if stc.data.any():
         drawn |= draw_cortex(
-            lambda head: viz.plot_estimate(stc, threshold=10.0, off_screen=True, **head),
+            lambda head: viz.plot_estimate(stc, look=replace(off_screen, threshold=10.0), **head),
             folder / "occurrence.png",
             average_positions(study.plan)[0],
             home,
         )
-    presence = viz.plot_presence(study.presence, study.group)
-    amplitudes = viz.plot_amplitudes(study.amplitudes, study.group)
+    presence = viz.plot_presence(study.presence, study.group, show=False)
+    amplitudes = viz.plot_amplitudes(study.amplitudes, study.group, show=False)
     return drawn | {
-        "presence": save_figure(presence.figure, folder / "presence.png"),
-        "amplitudes": save_figure(amplitudes.flat[0].figure, folder / "amplitudes.png"),
+        "presence": save_figure(presence, folder / "presence.png"),
+        "amplitudes": save_figure(amplitudes, folder / "amplitudes.png"),
     }
 
 
@@ -158,7 +160,7 @@ def subject_pages(study: Study, *, hidden: bool = False) -> list[Path]:
         page.write("Sources", table + _of_group(study, own), ("result",))
         with tempfile.TemporaryDirectory() as folder:
             for k, evoked in enumerate(responses(members[subject].runs[0].evoked, study.plan)):
-                figure = inverse.plot_time_courses(evoked)
+                figure = inverse.plot_time_courses(evoked, show=False)
                 picture = save_figure(figure, Path(folder) / f"{k}.png")
                 title = f"Time courses: {evoked.comment or 'response'}"
                 page.show({"one": picture}, {"one": (title, text.COURSES)}, ("result",))

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import open_axes
-from .style import INK, PALETTE
+from .figures import open_axes, show_figure
+from .style import INK, PALETTE, line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX<>*"
 OTHERS, NAMES = "#C8C8C8", "#767676"
@@ -20,8 +23,12 @@ STRAIGHT = 5.0  # mm: up to here the scale of errors is linear
 
 
 def plot_error_against_snr(
-    table: pd.DataFrame, *, value: str = "Localization error (mm)", columns: int = 3
-) -> np.ndarray:
+    table: pd.DataFrame,
+    *,
+    value: str = "Localization error (mm)",
+    columns: int = 3,
+    show: bool | None = None,
+) -> Figure:
     """Draw a score against the signal-to-noise ratio, a panel per family of methods.
 
     Parameters
@@ -32,10 +39,12 @@ def plot_error_against_snr(
         Name of the score, with its unit.
     columns : int
         Panels in a row.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    axes : ndarray of matplotlib.axes.Axes, shape (n_families,)
+    fig : matplotlib.figure.Figure
         The panels, none for the null methods; all other methods are grey in the background of
         each, and bars are 95 % bootstrap confidence intervals of the mean. The scale is linear up
         to 5 and logarithmic above.
@@ -90,10 +99,12 @@ def plot_error_against_snr(
         ax.legend(fontsize=7.5, frameon=False, loc="lower center", ncols=2)
     axes[0].figure.supxlabel("Signal-to-noise ratio (dB)", fontsize=10)
     axes[0].figure.supylabel(value, fontsize=10)
-    return axes
+    return show_figure(axes, show)
 
 
-def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) -> np.ndarray:
+def plot_hits_against_false_positives(
+    table: pd.DataFrame, *, columns: int = 3, show: bool | None = None
+) -> Figure:
     """Draw hits against false positives, a panel per condition.
 
     Parameters
@@ -103,10 +114,12 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
         ``_low`` and ``_high``: a row per condition and method.
     columns : int
         Panels in a row.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    axes : ndarray of matplotlib.axes.Axes, shape (n_conditions,)
+    fig : matplotlib.figure.Figure
         The panels; the upper left corner is best, bars are 95 % confidence intervals.
     """
     conditions = list(dict.fromkeys(table["condition"]))
@@ -128,7 +141,7 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
     ]
     legend = {"loc": "outside right upper", "fontsize": 8, "frameon": False}
     axes[0].figure.legend(handles=handles, **legend)
-    return axes
+    return show_figure(axes, show)
 
 
 def plot_time_against_accuracy(
@@ -137,7 +150,8 @@ def plot_time_against_accuracy(
     score: str = "f1",
     value: str = "F1 of sources",
     title: str | None = None,
-) -> Axes:
+    show: bool | None = None,
+) -> Figure:
     """Draw a score against the processor time that a method takes.
 
     Parameters
@@ -151,10 +165,12 @@ def plot_time_against_accuracy(
         Name of the score, with its unit.
     title : str | None
         Title of the figure.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    ax : matplotlib.axes.Axes
+    fig : matplotlib.figure.Figure
         The axes; the upper left corner is best, bars are 95 % confidence intervals.
     """
     looks = _looks(table)
@@ -169,10 +185,12 @@ def plot_time_against_accuracy(
     if title is not None:
         ax.set_title(title, fontsize=10, loc="left")
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return ax
+    return show_figure(ax, show)
 
 
-def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
+def plot_ranking(
+    table: pd.DataFrame, *, value: str = "F1 of sources", show: bool | None = None
+) -> Figure:
     """Draw one score of all methods in all conditions, the best method on top.
 
     Parameters
@@ -181,10 +199,12 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
         Means: a row per method, by title, and a column per condition.
     value : str
         Name of the score, with its unit.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    ax : matplotlib.axes.Axes
+    fig : matplotlib.figure.Figure
         The axes; the best of each condition is bold, and what did not run is blank.
     """
     numbers = table.to_numpy(float)
@@ -208,7 +228,64 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
     ax.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=9)
     ax.set_yticks(range(table.shape[0]), table.index, fontsize=9)
     ax.figure.colorbar(image, ax=ax, label=value, fraction=0.03, pad=0.02)
-    return ax
+    return show_figure(ax, show)
+
+
+def plot_hit_curves(
+    table: pd.DataFrame,
+    *,
+    by: str = "method",
+    names: Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+) -> Figure:
+    """Plot the share of true sources found against the number of false ones, as a threshold falls.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row per threshold, with ``hit_rate`` (share of the true sources), ``false_positives``
+        (per recording) and the column that ``by`` names.
+    by : str
+        The column that tells the curves apart.
+    names : mapping | None
+        Name of a curve in the legend, by its value; ``None`` writes the value.
+    ax : matplotlib.axes.Axes | None
+        Where to plot; ``None`` opens a figure.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
+
+    Returns
+    -------
+    fig : matplotlib.figure.Figure
+        A step for each threshold; up and to the left is better.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or a rate is none.
+    """
+    missing = [name for name in ("hit_rate", "false_positives", by) if name not in table]
+    if missing:
+        raise ValueError(f"table lacks the column {' and '.join(missing)}.")
+    if not table["hit_rate"].between(0, 1).all() or (table["false_positives"] < 0).any():
+        raise ValueError("hit_rate must be from 0 to 1, and false_positives not negative.")
+    ax = open_axes(ax, (1, 1), (6.0, 4.0))[0, 0]
+    for k, (name, rows) in enumerate(table.groupby(by, sort=False)):
+        rows = rows.sort_values(["false_positives", "hit_rate"])
+        ax.step(
+            rows["false_positives"],
+            100 * rows["hit_rate"],
+            where="post",
+            marker="o",
+            ms=3,
+            label=(names or {}).get(name, str(name)),
+            **line(k),
+        )
+    ax.set(xlabel="False positives per recording", ylabel="True sources found (%)", ylim=(-3, 103))
+    ax.set_xlim(left=0)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return show_figure(ax, show)
 
 
 def _panels(count: int, columns: int, height: float) -> np.ndarray:

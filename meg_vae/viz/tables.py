@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .evidence import source_names
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -90,6 +88,29 @@ BOX = (
     "border:1px solid #8886;border-radius:6px;padding:.6em 1em;display:inline-block;"
     "color:inherit;background:transparent"
 )
+
+
+def source_names(sources: pd.DataFrame) -> list[str]:
+    """Give each source a short name, for legends.
+
+    Parameters
+    ----------
+    sources : pandas.DataFrame
+        Table with the columns ``hemi``, ``vertno`` and, where known, ``label``.
+
+    Returns
+    -------
+    names : list of str
+        Like "cuneus (left)", or "vertex 123 (left)" where the region is unknown.
+    """
+    names = []
+    labels = sources["label"] if "label" in sources else [None] * len(sources)
+    for hemi, vertno, label in zip(sources["hemi"], sources["vertno"], labels, strict=True):
+        known = isinstance(label, str) and label
+        name = label.removesuffix(f"-{hemi}") if known else f"vertex {vertno}"
+        side = {"lh": "left", "rh": "right"}.get(hemi, hemi)
+        names.append(f"{name} ({side})")
+    return names
 
 
 def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
