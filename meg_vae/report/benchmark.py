@@ -16,6 +16,7 @@ from meg_vae.comparison.metrics import METRICS
 from meg_vae.viz.tables import TOLD, benchmark_table, facts_table, html_table, mark_told
 
 from . import facts, text
+from .pages import INPUT, RESULT, Page
 from .pictures import save_figure
 
 if TYPE_CHECKING:
@@ -83,18 +84,18 @@ def benchmark_report(
         The page.
     """
     protocol = benchmark.protocol
-    page = mne.Report(title=protocol.title, verbose="error")
-    page.add_custom_css(text.STYLE)
-    page.add_html(_overall(benchmark), "All conditions", tags=("result",))
-    for name, (title, caption) in text.BENCHMARK_PICTURES.items():
-        if name in pictures:
-            page.add_image(pictures[name], title, caption=caption, tags=("result",))
+    page = Page(protocol.title, None)
+    page.write("All conditions", _overall(benchmark), RESULT)
+    page.show(pictures, text.BENCHMARK_PICTURES, RESULT)
     for condition in protocol.conditions:
         table = html_table(benchmark_table(ranking(benchmark.summary, condition.name)))
         recipe = facts_table(condition.recipe.changed())
-        page.add_html(f"{table}{recipe}", condition.name, section="Conditions", tags=("condition",))
-    page.add_html(_how(benchmark, options, command), "How it was done", tags=("input",))
-    return page
+        page.report.add_html(
+            f"{table}{recipe}", condition.name, section="Conditions", tags=("condition",)
+        )
+    page.write("How it was done", _how(benchmark, options), INPUT)
+    page.tell_how(command)
+    return page.report
 
 
 def _overall(benchmark: Benchmark) -> str:
@@ -111,24 +112,17 @@ def _overall(benchmark: Benchmark) -> str:
     return "\n".join(parts)
 
 
-def _how(benchmark: Benchmark, options: Mapping[str, object] | None, command: str | None) -> str:
-    methods = [METHODS[name] for name in benchmark.protocol.methods]
-    knobs = {
-        one.title: f"{one.knobs} Told {one.oracle or 'nothing'}. {one.reference}."
-        for one in methods
-    }
+def _how(benchmark: Benchmark, options: Mapping[str, object] | None) -> str:
     scores = {METRICS[name].title: METRICS[name].reference for name in benchmark.protocol.metrics}
-    run = dict(options or {}) | ({"command": command} if command else {})
+    run = dict(options or {})
     run["seeds"] = ", ".join(map(str, benchmark.protocol.seeds))
     return "\n".join(
         [
             facts_table(run),
             "<h5>Settings and references of the methods</h5>",
-            facts_table(knobs),
+            facts_table(facts.method_facts(benchmark.protocol.methods)),
             "<h5>Scores</h5>",
             facts_table(scores),
-            "<h5>Versions</h5>",
-            facts_table(facts.versions()),
         ]
     )
 

@@ -65,20 +65,11 @@ def localization_pictures(
         If the cortex cannot be drawn.
     """
     folder = Path(folder)
-    positions = inverse.filter_.positions
-    on_cortex, known = positions.kind == "surface", inverse.ellipsoids()
+    look = viz.Look(off_screen=True)
     sources = draw_cortex(
-        lambda head: viz.plot_cortex(
-            inverse.sources_,
-            truth=truth,
-            trans=trans,
-            size_by="peak_nAm",
-            ellipsoids=None if on_cortex or known.empty else known,
-            look=viz.Look(surface=None if on_cortex else "glass", off_screen=True),
-            **head,
-        ),
+        lambda head: inverse.plot_sources(truth=truth, trans=trans, look=look, **head),
         folder / "sources.png",
-        inverse.subject or positions.subject,
+        inverse.subject or inverse.filter_.positions.subject,
         inverse.subjects_dir,
         page=folder / "cortex.html",
     )
@@ -158,18 +149,9 @@ def comparison_pictures(
 
 
 def method_places(comparison: Comparison) -> pd.DataFrame:
-    """Give where the methods of a comparison see sources.
+    """Give ``method``, ``hemi`` and ``vertno`` of where up to seven methods see sources.
 
-    Parameters
-    ----------
-    comparison : Comparison
-        The estimates of several methods.
-
-    Returns
-    -------
-    places : pandas.DataFrame
-        ``method``, ``hemi`` and ``vertno``, of up to seven methods: every active position of a
-        sparse estimate, the strongest one of a map.
+    Of a sparse estimate every active position, of a map the strongest one.
     """
     rows = []
     titles = dict(zip(comparison.table["method"], comparison.table["title"], strict=True))
@@ -194,21 +176,8 @@ def draw_cortex(
 ) -> dict[str, Path]:
     """Draw on the cortex where there is one, else warn and go on: the numbers do not need it.
 
-    Parameters
-    ----------
-    draw : callable
-        Draws, given ``subject`` and ``subjects_dir`` by name.
-    path, page : Path | None
-        The PNG file, and the page that turns the brain.
-    subject : str | None
-        Name of the subject.
-    subjects_dir : path-like | None
-        FreeSurfer folder; None takes MNE's setting.
-
-    Returns
-    -------
-    files : dict of Path
-        Those that were written, by the stem of their names.
+    ``draw`` is given ``subject`` and ``subjects_dir`` by name; the PNG file and the page that turns
+    the brain come back by the stems of their names, where they were written.
     """
     name = (path or page).name
     found = get_subjects_dir(subjects_dir, raise_error=False)
@@ -234,20 +203,7 @@ def _leave_out(name: str, why: str) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure and close it.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        The figure.
-    path : Path
-        The file.
-
-    Returns
-    -------
-    path : Path
-        The same.
-    """
+    """Write a figure and close it."""
     from matplotlib import pyplot as plt
 
     figure.savefig(path, dpi=DPI)

@@ -69,27 +69,12 @@ def plot_error_against_snr(
         own = table[table["family"] == family]
         for k, (title, rows) in enumerate(own.groupby("title", sort=False)):
             spread = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-            ax.errorbar(
-                rows["snr_db"],
-                rows["mean"],
-                spread,
-                color=PALETTE[k % len(PALETTE)],
-                marker=MARKERS[k % len(MARKERS)],
-                ms=4.5,
-                lw=1.6,
-                capsize=2,
-                label=title,
-                zorder=3,
-            )
+            look = {"color": PALETTE[k % len(PALETTE)], "marker": MARKERS[k % len(MARKERS)]}
+            look |= {"ms": 4.5, "lw": 1.6, "capsize": 2, "label": title, "zorder": 3}
+            ax.errorbar(rows["snr_db"], rows["mean"], spread, **look)
         for title, rows in table[table["family"] == NULL].groupby("title", sort=False):
-            ax.annotate(
-                title,
-                (rows["snr_db"].max(), rows["mean"].iloc[-1]),
-                ha="right",
-                va="top",
-                fontsize=7,
-                color=NAMES,
-            )
+            end = (rows["snr_db"].max(), rows["mean"].iloc[-1])
+            ax.annotate(title, end, ha="right", va="top", fontsize=7, color=NAMES)
         ax.set_title(family, fontsize=10, loc="left")
         ax.set_yscale("symlog", linthresh=STRAIGHT, linscale=0.8)
         ax.set_ylim(0, None)
@@ -135,10 +120,8 @@ def plot_hits_against_false_positives(
         ax.set_title(condition, fontsize=10, loc="left")
     axes[0].figure.supxlabel("False positives (peaks)", fontsize=10)
     axes[0].figure.supylabel("Hit rate", fontsize=10)
-    handles = [
-        ax.plot([], [], ms=6, ls="none", mec=INK, mew=0.6, label=title, **look)[0]
-        for title, look in looks.items()
-    ]
+    dot = {"ms": 6, "ls": "none", "mec": INK, "mew": 0.6}
+    handles = [ax.plot([], [], label=title, **dot, **look)[0] for title, look in looks.items()]
     legend = {"loc": "outside right upper", "fontsize": 8, "frameon": False}
     axes[0].figure.legend(handles=handles, **legend)
     return show_figure(axes, show)
@@ -215,16 +198,9 @@ def plot_ranking(
     best = np.nanmax(numbers, axis=0)
     for (i, j), number in np.ndenumerate(numbers):
         if np.isfinite(number):
-            ax.text(
-                j,
-                i,
-                f"{number:.2f}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if number < 0.6 else INK,
-                fontweight="bold" if number == best[j] else "normal",
-            )
+            look = {"color": "white" if number < 0.6 else INK, "ha": "center", "va": "center"}
+            weight = "bold" if number == best[j] else "normal"
+            ax.text(j, i, f"{number:.2f}", fontsize=8, fontweight=weight, **look)
     ax.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=9)
     ax.set_yticks(range(table.shape[0]), table.index, fontsize=9)
     ax.figure.colorbar(image, ax=ax, label=value, fraction=0.03, pad=0.02)
@@ -273,15 +249,9 @@ def plot_hit_curves(
     ax = open_axes(ax, (1, 1), (6.0, 4.0))[0, 0]
     for k, (name, rows) in enumerate(table.groupby(by, sort=False)):
         rows = rows.sort_values(["false_positives", "hit_rate"])
-        ax.step(
-            rows["false_positives"],
-            100 * rows["hit_rate"],
-            where="post",
-            marker="o",
-            ms=3,
-            label=(names or {}).get(name, str(name)),
-            **line(k),
-        )
+        curve = {"where": "post", "marker": "o", "ms": 3} | line(k)
+        label = (names or {}).get(name, str(name))
+        ax.step(rows["false_positives"], 100 * rows["hit_rate"], label=label, **curve)
     ax.set(xlabel="False positives per recording", ylabel="True sources found (%)", ylim=(-3, 103))
     ax.set_xlim(left=0)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
@@ -319,16 +289,6 @@ def _looks(table: pd.DataFrame) -> dict[str, dict[str, object]]:
 def _point(ax: Axes, row: dict[str, float], x: str, y: str, look: dict[str, object]) -> None:
     """Draw a mean with its intervals."""
     spread = [[[row[k] - row[f"{k}_low"]], [row[f"{k}_high"] - row[k]]] for k in (x, y)]
-    ax.errorbar(
-        row[x],
-        row[y],
-        np.maximum(spread[1], 0),
-        np.maximum(spread[0], 0),
-        ms=6,
-        lw=0.9,
-        markeredgecolor=INK,
-        markeredgewidth=0.6,
-        linestyle="none",
-        label=row["title"],
-        **look,
-    )
+    xerr, yerr = np.maximum(spread, 0)
+    dot = {"ms": 6, "lw": 0.9, "mec": INK, "mew": 0.6, "ls": "none"}
+    ax.errorbar(row[x], row[y], yerr, xerr, label=row["title"], **dot, **look)
