@@ -28,21 +28,9 @@ HINT = (
 
 
 def open_canvas(window: tuple[int, int], boxes: list[Box], look: Look) -> Canvas | FlatCanvas:
-    """Open a canvas with the whole page as its first panel, and one for each box.
+    """Open a canvas with the whole page as its first panel, and one for each box (pixels).
 
-    Parameters
-    ----------
-    window : tuple of int
-        Width and height (pixels).
-    boxes : list of tuple
-        Left, bottom, width and height (pixels) of each panel.
-    look : Look
-        Background and backend.
-
-    Returns
-    -------
-    canvas : Canvas | FlatCanvas
-        The second where it is asked for, or there is no OpenGL, of which a warning tells.
+    Where the look asks for that, or there is no OpenGL (a warning tells), it is matplotlib's.
     """
     from matplotlib.colors import to_rgb
 

@@ -40,23 +40,7 @@ def can_turn() -> bool:
 
 
 def scene_page(scene: Scene) -> str:
-    """Return a page that shows a scene and turns it by hand.
-
-    Parameters
-    ----------
-    scene : Scene
-        What to show.
-
-    Returns
-    -------
-    html : str
-        The page. It loads nothing.
-
-    Raises
-    ------
-    ImportError
-        If trame-vtk is not installed.
-    """
+    """Return a page that shows a scene and turns it by hand, and loads nothing."""
     if not can_turn():
         raise ImportError(HINT.replace("<code>", "").replace("</code>", ""))
     from matplotlib.colors import to_hex
@@ -86,20 +70,7 @@ def scene_page(scene: Scene) -> str:
 
 
 def frame(page: str, height: int = 560) -> str:
-    """Return a page as an element of another, which shows it in a frame.
-
-    Parameters
-    ----------
-    page : str
-        The page.
-    height : int
-        Height of the frame (pixels).
-
-    Returns
-    -------
-    html : str
-        The frame, which holds the page.
-    """
+    """Return a page as an element of another, which shows it in a frame so high (pixels)."""
     style = f"width:100%;height:{height}px;border:1px solid #ddd;border-radius:4px"
     return (
         f'<iframe title="Sources on the cortex, to turn by hand" style="{style}" '

@@ -22,7 +22,7 @@ BACKENDS = ("pyvista", "matplotlib")
 OPEN = {"surface": "inflated", "views": ALL_VIEWS, "source_size": 5.0}  # what suits most pictures
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """How a picture of the cortex looks.
 
@@ -123,17 +123,20 @@ class Look:
 
 def filled(look: Look | None, **choices: Any) -> Look:
     """Return a look in which nothing is left open: choices of a picture first, then `OPEN`."""
-    if look is not None and not isinstance(look, Look):
-        raise TypeError(f"look must be a meg_vae.viz.Look; got {type(look).__name__}.")
-    look = look or Look()
-    chosen = OPEN | choices
+    look, chosen = _checked(look), OPEN | choices
     return replace(look, **{name: chosen[name] for name in OPEN if getattr(look, name) is None})
 
 
 def with_choices(look: Look | None, **given: Any) -> Look:
     """Return a look with what a caller said beside it, where that is something."""
     said = {name: value for name, value in given.items() if value is not None}
-    return replace(look or Look(), **said)
+    return replace(_checked(look), **said)
+
+
+def _checked(look: Look | None) -> Look:
+    if look is not None and not isinstance(look, Look):
+        raise TypeError(f"look must be a meg_vae.viz.Look; got {type(look).__name__}.")
+    return look or Look()
 
 
 def _as_labels(labels: Any) -> tuple[mne.Label, ...]:

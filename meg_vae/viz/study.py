@@ -38,18 +38,7 @@ def _check(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
 
 
 def group_names(group: pd.DataFrame) -> list[str]:
-    """Name the sources of a group: by number, hemisphere and place.
-
-    Parameters
-    ----------
-    group : pandas.DataFrame
-        As ``Study.group``.
-
-    Returns
-    -------
-    names : list of str
-        Such as "1: left (-42, -22, 8) mm".
-    """
+    """Name the sources of a group, as "1: left (-42, -22, 8) mm"."""
     return [
         f"{row.source + 1}: {'left' if row.x_mm < 0 else 'right'} "
         f"({row.x_mm:.0f}, {row.y_mm:.0f}, {row.z_mm:.0f}) mm"
