@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import subprocess
 import sys
 
@@ -32,7 +33,7 @@ from pictures import (
 from scipy.signal import lfilter
 from small_recordings import ctf_info, eeg_info, meg_info
 
-from meg_vae import viz
+from meg_vae import VAEInverse, viz
 from meg_vae.viz import layers, layout, look, paint, style, surfaces
 from meg_vae.viz.sensors import type_name
 
@@ -643,3 +644,19 @@ def test_importing_viz_is_cheap_and_its_names_exist():
     assert set(viz.__all__) <= set(dir(viz))
     with pytest.raises(AttributeError, match="plot_everything"):
         _ = viz.plot_everything
+
+
+def test_what_draws_takes_few_arguments_and_is_alike():
+    """How the cortex looks is one object; a figure is returned, and shown as one asks."""
+    on_cortex = {"plot_cortex", "plot_estimate", "plot_comparison", "plot_group", "plot_brain"}
+    drawing = {name for name in viz.__all__ if name.startswith("plot_")}
+    for name in drawing | {"save_movie"}:
+        taken = inspect.signature(getattr(viz, name))
+        assert len(taken.parameters) <= 11, name
+        assert ("look" in taken.parameters) == (name in on_cortex | {"save_movie", "plot_slices"})
+        if name in drawing - on_cortex:
+            assert taken.parameters["show"].default is None, name
+            assert taken.return_annotation == "Figure", name
+    curves = {name for name in dir(VAEInverse) if name.startswith("plot_")} & drawing
+    for name in curves - {"plot_slices"}:  # which hands its arguments on
+        assert "show" in inspect.signature(getattr(VAEInverse, name)).parameters, name

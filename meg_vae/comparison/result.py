@@ -11,13 +11,12 @@ import pandas as pd
 
 from meg_vae.comparison.methods import METHODS
 from meg_vae.comparison.metrics import METRICS, active
+from meg_vae.viz.look import Look, with_choices
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pyvista
-
-    from meg_vae.viz.look import Look
 
 #: Columns of the table and their types; all of them can be missing (``pandas.NA``).
 COLUMNS = {
@@ -126,7 +125,6 @@ class Comparison:
             If the subject is not known, or no method has an estimate.
         """
         from meg_vae.viz.estimate import plot_comparison
-        from meg_vae.viz.look import with_choices
 
         subject = subject or self.subject
         if subject is None:

@@ -11,6 +11,7 @@ import pandas as pd
 from meg_vae import viz
 from meg_vae.meg import table
 from meg_vae.meg.fitted import FittedInverse
+from meg_vae.viz.look import Look, filled, with_choices
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meg_vae.meg.bootstrap import Bootstrap
-    from meg_vae.viz.look import Look
 
 
 class SourcePictures(FittedInverse):
@@ -103,8 +103,6 @@ class SourcePictures(FittedInverse):
         plotter : pyvista.Plotter
             The drawing; it shows itself in a notebook, and ``.show()`` opens a window.
         """
-        from meg_vae.viz.look import filled, with_choices
-
         look = with_choices(look, surface=surface, views=views)
         inside = bootstrap is not None or self._fitted().positions.kind != "surface"
         drawn: dict[str, Any] = {"size_by": "peak_nAm"}

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .flat import FlatPicture
-    from .scene import Ground
 
 PATCH = Key("estimate, a patch", "patch", PAINT)
 REGION_KEY = Key("95 % region", "patch", REGION)
@@ -111,14 +110,21 @@ def plot_cortex(
     radius = np.full(len(sources), look.source_size)
     if size_by is not None:
         radius = marks.areas_as(sources[size_by].to_numpy(float), look.source_size)
+    points = marks.centres(sources, ground.cortex, ground.meshes, radius, look.surface)
+    if color_by == "method":  # methods that agree are drawn side by side
+        points = marks.fan_out(points, radius)
     large = are_patches(sources)
-    patches = patch_layers(sources[large], values[large], scale, ground.meshes, **ground.head)
-    spheres = _spheres(sources, ground, radius, values, directions, large, color_by, scale)
+    layers = patch_layers(sources[large], values[large], scale, ground.meshes, **ground.head)
+    for hemi, rows in marks.by_hemisphere(marks.sides(sources)).items():
+        rows = rows[~large[rows]]
+        if len(rows):
+            mesh = _balls(points[rows], radius[rows], values[rows], directions[rows])
+            layers[hemi].append(Layer(mesh, table=scale.table()))
     scene = Scene(
         ground=ground,
         scale=scale,
         scale_title=MEASURES[color_by],
-        layers={hemi: patches[hemi] + spheres[hemi] + regions[hemi] for hemi in HEMIS},
+        layers={hemi: layers[hemi] + regions[hemi] for hemi in HEMIS},
         legend=_keys(scale, sources, large) + [REGION_KEY] * any(regions.values()),
         empty=sources.empty,
         title=title,
@@ -163,32 +169,16 @@ def _keys(scale: ColourScale | Categories, sources: pd.DataFrame, large: np.ndar
     return [*([] if large.all() else [ESTIMATE]), *([PATCH] if large.any() else [])]
 
 
-def _spheres(
-    sources: pd.DataFrame,
-    ground: Ground,
-    radius: np.ndarray,
-    values: np.ndarray,
-    directions: np.ndarray,
-    large: np.ndarray,
-    color_by: str,
-    scale: ColourScale | Categories,
-) -> dict[str, list[Layer]]:
-    """Return spheres where sources are points, with an arrow out of each that has a direction."""
-    points = marks.centres(sources, ground.cortex, ground.meshes, radius, ground.look.surface)
-    if color_by == "method":  # methods that agree are drawn side by side
-        points = marks.fan_out(points, radius)
-    layers: dict[str, list[Layer]] = {hemi: [] for hemi in HEMIS}
-    for hemi, rows in marks.by_hemisphere(marks.sides(sources)).items():
-        rows = rows[~large[rows]]
-        if not len(rows):
-            continue
-        mesh = marks.ball_mesh(points[rows], radius[rows], values[rows])
-        has = rows[np.isfinite(directions[rows]).all(axis=1)]
-        if len(has):
-            arrows = marks.arrow_mesh(points[has], directions[has], radius[has], values[has])
-            mesh = mesh.append_polydata(arrows)
-        layers[hemi].append(Layer(mesh, table=scale.table()))
-    return layers
+def _balls(
+    points: np.ndarray, radius: np.ndarray, values: np.ndarray, directions: np.ndarray
+) -> pyvista.PolyData:
+    """Return spheres, with an arrow out of each that has a direction."""
+    mesh = marks.ball_mesh(points, radius, values)
+    has = np.isfinite(directions).all(axis=1)
+    if has.any():
+        arrows = marks.arrow_mesh(points[has], directions[has], radius[has], values[has])
+        mesh = mesh.append_polydata(arrows)
+    return mesh
 
 
 def _directions(orientations: ArrayLike | None, n_sources: int, surface: str) -> np.ndarray:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .flat import FlatPicture
     from .scene import Scene
 
+URI = "data:image/png;base64,"
+
 
 class CortexPlotter(pv.Plotter):
     """A `pyvista.Plotter` that shows itself in a notebook, and can be turned by hand there.
@@ -45,19 +47,14 @@ class CortexPlotter(pv.Plotter):
         """Give a notebook the still picture, and under it the brain to turn by hand."""
         if self.render_window is None:
             return {"text/plain": "<CortexPlotter, closed>"}
-        png = data_uri(png_of(self.still()))
-        html = f"<img alt='Sources on the cortex' style='max-width:100%' src='{png}'>"
+        png = base64.b64encode(png_of(self.still())).decode()
+        html = f"<img alt='Sources on the cortex' style='max-width:100%' src='{URI}{png}'>"
         if self.scene is not None and interactive.can_turn():
             page = interactive.frame(interactive.scene_page(self.scene))
             html += f"<details><summary>Turn it by hand</summary>{page}</details>"
         elif self.scene is not None:
             html += f"<p><small>{interactive.HINT}</small></p>"
-        return {"text/plain": repr(self), "image/png": png.split(",")[1], "text/html": html}
-
-
-def data_uri(png: bytes) -> str:
-    """Return a PNG as a URI that holds it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+        return {"text/plain": repr(self), "image/png": png, "text/html": html}
 
 
 def picture(plotter: CortexPlotter | FlatPicture) -> np.ndarray:
