@@ -213,12 +213,10 @@ class Page:
         """Add those of some pictures that there are, and pages in frames."""
         for name, (title, caption) in captions.items():
             path = pictures.get(name)
-            if path is None:
-                continue
-            if path.suffix == ".html":
+            if path is not None and path.suffix == ".html":
                 inside = frame(path.read_text(encoding="utf-8"))
                 self.write(title, f"{inside}<p>{escape(caption)}</p>", tags)
-            else:
+            elif path is not None:
                 self.report.add_image(path, title, caption=caption, tags=tags, section=self.section)
 
 
@@ -256,14 +254,13 @@ def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = Fals
 
 def _found(inverse: VAEInverse, evoked: mne.Evoked, truth: list[mne.Dipole] | None) -> str:
     """Say what was found: in words, the sources, the truth beside them, the figures."""
-    parts = [text.summary(inverse, evoked), html_table(sources_table(inverse.sources_))]
-    parts.append(text.sources(inverse))
+    table = html_table(sources_table(inverse.sources_))
+    parts = [text.summary(inverse, evoked), table, text.sources(inverse)]
     if truth is not None:
         parts += ["<h5>Beside the truth</h5>", html_table(facts.truth_table(truth, inverse))]
         parts.append(text.TRUTH)
-    parts += ["<h5>The fit</h5>", facts_table(facts.result_facts(inverse, evoked))]
-    parts.append(text.fit(inverse))
-    return "\n".join(parts)
+    figures = facts_table(facts.result_facts(inverse, evoked))
+    return "\n".join([*parts, "<h5>The fit</h5>", figures, text.fit(inverse)])
 
 
 def _by_response(inverse: VAEInverse) -> str:
