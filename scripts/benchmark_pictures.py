@@ -75,7 +75,10 @@ def measure_still():
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         plotter = viz.plot_cortex(
-            sources, subject=head.subject, subjects_dir=head.subjects_dir, off_screen=True
+            sources,
+            subject=head.subject,
+            subjects_dir=head.subjects_dir,
+            look=viz.Look(off_screen=True),
         )
         viz.save_picture(plotter, Path(folder) / "still.png")
         yield "four-view still of both hemispheres", *clock.read(), "s"
@@ -95,9 +98,8 @@ def measure_page():
                 "fine",
             ),
         ):
-            plotter = viz.plot_cortex(
-                _sources(), subject=subject, subjects_dir=place, views="dorsal", off_screen=True
-            )
+            look = viz.Look(views="dorsal", off_screen=True)
+            plotter = viz.plot_cortex(_sources(), subject=subject, subjects_dir=place, look=look)
             clock = Clock()
             path = viz.save_page(plotter, Path(folder) / "page.html")
             plotter.close()

@@ -7,9 +7,16 @@ import mne
 import numpy as np
 import pandas as pd
 
+from meg_vae.viz import Look
+
 SUBJECT = "fsaverage5"
 SIZE = (420, 500)  # a small window draws fast
 HALVES = {"lh": slice(0, SIZE[0] // 2), "rh": slice(SIZE[0] // 2, SIZE[0])}
+
+
+def small(views="dorsal", **kwargs):
+    """Return how a picture looks that is small, by default from above."""
+    return Look(**{"views": views, "window_size": SIZE, "off_screen": True} | kwargs)
 
 
 def table(*rows, peak=10.0):

@@ -228,7 +228,7 @@ def test_ellipsoids_are_drawn_in_the_glass_brain(case):
     from meg_vae import viz
 
     *_, inverse, result = case
-    options = {"views": "lateral", "off_screen": True}
+    options = {"views": "lateral", "look": viz.Look(off_screen=True)}
     plain = viz.picture(inverse.plot_sources(surface="glass", **options))
     drawn = viz.picture(inverse.plot_sources(bootstrap=result, **options))
     same = min(len(plain), len(drawn))

@@ -17,9 +17,9 @@ import pytest
 from matplotlib.image import imread
 
 from meg_vae.cli import main
-from meg_vae.cli.data_options import DataOptions
 from meg_vae.cli.inputs import read_inputs
 from meg_vae.cli.outputs import new_folder
+from meg_vae.cli.preparation import DataOptions
 from meg_vae.cli.responses import read_responses
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
 

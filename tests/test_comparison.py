@@ -798,7 +798,7 @@ class TestPlot:
         two = dataclasses.replace(
             result, estimates={name: result.estimates[name] for name in ("vae", "dspm")}
         )
-        options = {"views": "dorsal", "window_size": (420, 900), "off_screen": True}
+        options = {"views": "dorsal", "look": viz.Look(window_size=(420, 900), off_screen=True)}
         plotter = two.plot(subjects_dir=case.subjects_dir, **options)
         assert len(plotter.renderers) == 3
         image = viz.picture(plotter).astype(int)

@@ -417,7 +417,7 @@ def test_plots(recording, fitted):
 
 @pytest.mark.rendering
 def test_plot_sources(fitted):
-    image = viz.picture(fitted.plot_sources(off_screen=True))
+    image = viz.picture(fitted.plot_sources(look=viz.Look(off_screen=True)))
     assert image.std() > 10
 
 

@@ -17,8 +17,7 @@ from meg_vae.comparison.simulate import simulate_recording
 from meg_vae.meg.cortex import Cortex, cortex_of
 from meg_vae.meg.discs import Discs
 from meg_vae.meg.interpolation import Vertices
-from meg_vae.viz.labels import source_labels
-from meg_vae.viz.patches import are_patches
+from meg_vae.viz.paint import are_patches, source_labels
 
 NONE = np.zeros(0)
 QUICK = {"spans": "whole", "registration": None}  # when and where the head is are not asked here

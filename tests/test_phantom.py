@@ -332,7 +332,7 @@ def test_the_figure_has_a_panel_for_each_truth_that_is_known():
     row |= {"position_error_mm": 1.0, "orientation_error_deg": 2.0, "amplitude_error_nAm": -3.0}
     table = pd.DataFrame([row | {"dipole": k} for k in range(1, 4)])
     table["n_sources"] = table["n_sources"].astype("Int64")
-    axes = viz.plot_phantom(table, title="three")
+    axes = viz.plot_phantom(table, title="three").axes
     assert [ax.get_ylabel().split("(")[-1] for ax in axes] == ["mm)", "°)", "nAm)"]
     unknown = table.assign(orientation_error_deg=np.nan, amplitude_error_nAm=np.nan)
-    assert len(viz.plot_phantom(unknown)) == 1
+    assert len(viz.plot_phantom(unknown).axes) == 1

@@ -19,7 +19,7 @@ from meg_vae.report import (
     save_report,
     versions,
 )
-from meg_vae.report.truth import truth_table
+from meg_vae.report.facts import truth_table
 from meg_vae.viz.tables import box, facts_table, sources_table
 
 
@@ -365,11 +365,19 @@ def test_the_page_opens_in_a_browser_without_a_complaint(fitted, recording, comp
             session.wait(f"{frame.format(k)}.contentWindow.global?.renderWindow")
         column = "[...document.querySelectorAll('table.numbers')[0].rows].slice(1)"
         column += ".map((row) => row.cells[6].textContent)"
-        first = "document.querySelectorAll('table.numbers')[0].querySelectorAll('th')[6]"
-        session.run(f"{first}.click()")
-        down = [float(text) for text in session.run(f"return {column}")]
+        first = "document.querySelectorAll('table.numbers')[0].querySelectorAll('.th-inner')[6]"
         session.run(f"{first}.click()")
         up = [float(text) for text in session.run(f"return {column}")]
+        session.run(f"{first}.click()")
+        down = [float(text) for text in session.run(f"return {column}")]
+        words = ["–", "1,200.5", "2 of 3", "-7", "b"]
+        assert session.run(f"return {words}.sort(byNumber)") == [
+            "-7",
+            "2 of 3",
+            "1,200.5",
+            "b",
+            "–",
+        ]
         assert session.problems() == []
-    assert down == sorted(down, reverse=True)
     assert up == sorted(up) != down
+    assert down == sorted(down, reverse=True)

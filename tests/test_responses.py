@@ -140,8 +140,9 @@ def test_the_picture_tells_the_events_apart(events):
         viz.plot_response_evidence([[2.0, 1.0]], [[True, False]], names=["a", "b"])
     with pytest.raises(ValueError, match="responses has 1 entries for 2"):
         viz.plot_response_evidence([[2.0, 1.0]], [[True, False]], responses=["a"])
-    few = viz.plot_response_evidence([[5.0, -2.0]], [[True, False]], responses=["left", "right"])
-    assert [text.get_text() for text in few.get_xticklabels()] == ["left", "right"]
+    names = ["left", "right"]
+    few = viz.plot_response_evidence([[5.0, -2.0]], [[True, False]], responses=names).axes[0]
+    assert [text.get_text() for text in few.get_xticklabels()] == names
 
 
 def test_tables_count_them(spikes, events):

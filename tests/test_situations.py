@@ -33,8 +33,8 @@ from small_recordings import (
 
 from meg_vae import VAEInverse, compare, read_vae_inverse
 from meg_vae.cli import main
-from meg_vae.cli.data_options import DataOptions
 from meg_vae.cli.inputs import read_inputs
+from meg_vae.cli.preparation import DataOptions
 from meg_vae.meg.storage import read_state, write_state
 
 TRUE = [17, 41]

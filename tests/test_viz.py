@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import subprocess
 import sys
 
@@ -22,6 +24,7 @@ from pictures import (
     dense,
     estimate,
     outermost,
+    small,
     table,
     take,
     texts,
@@ -30,8 +33,8 @@ from pictures import (
 from scipy.signal import lfilter
 from small_recordings import ctf_info, eeg_info, meg_info
 
-from meg_vae import viz
-from meg_vae.viz import layout, places, scale, spreading, style, surfaces
+from meg_vae import VAEInverse, viz
+from meg_vae.viz import layers, layout, look, paint, style, surfaces
 from meg_vae.viz.sensors import type_name
 
 mpl.use("agg")
@@ -52,7 +55,7 @@ def _close_figures():
 @pytest.mark.parametrize(("hemi", "other"), [("lh", "rh"), ("rh", "lh")])
 def test_a_source_shows_on_its_own_hemisphere_only(where, cortex, hemi, other):
     sources = table((hemi, top(cortex, hemi)))
-    plotter = viz.plot_cortex(sources, views="dorsal", window_size=SIZE, **where)
+    plotter = viz.plot_cortex(sources, look=small(), **where)
     spots = coloured(brains(viz.picture(plotter)))
     assert spots[:, HALVES[hemi]].sum() > 50
     assert spots[:, HALVES[other]].sum() == 0
@@ -61,19 +64,19 @@ def test_a_source_shows_on_its_own_hemisphere_only(where, cortex, hemi, other):
 @pytest.mark.rendering
 def test_from_below_left_is_on_the_right_and_the_top_is_hidden(where, cortex):
     below = int(cortex["lh"].points[:, 2].argmin())
-    plotter = viz.plot_cortex(table(("lh", below)), views="ventral", window_size=SIZE, **where)
+    plotter = viz.plot_cortex(table(("lh", below)), look=small("ventral"), **where)
     spots = coloured(brains(viz.picture(plotter)))
     assert spots[:, HALVES["rh"]].sum() > 50
     assert spots[:, HALVES["lh"]].sum() == 0
     sources = table(("lh", top(cortex, "lh")))
-    plotter = viz.plot_cortex(sources, views="ventral", window_size=SIZE, **where)
+    plotter = viz.plot_cortex(sources, look=small("ventral"), **where)
     assert coloured(brains(viz.picture(plotter))).sum() == 0
 
 
 @pytest.mark.rendering
 def test_lateral_views_show_each_hemisphere_by_itself(where, cortex):
     sources = table(("rh", outermost(cortex, "rh")))
-    image = viz.picture(viz.plot_cortex(sources, views="lateral", window_size=SIZE, **where))
+    image = viz.picture(viz.plot_cortex(sources, look=small("lateral"), **where))
     grey = alike(brains(image), style.GYRUS, 30)
     spots = coloured(brains(image))
     for hemi, columns in HALVES.items():
@@ -84,7 +87,7 @@ def test_lateral_views_show_each_hemisphere_by_itself(where, cortex):
 @pytest.mark.rendering
 def test_no_source_leaves_the_cortex_grey_and_says_so(where):
     empty = table().iloc[:0]
-    plotter = viz.plot_cortex(empty, views="dorsal", window_size=SIZE, **where)
+    plotter = viz.plot_cortex(empty, look=small(), **where)
     assert "no source" in texts(plotter)
     image = viz.picture(plotter)
     assert coloured(image).sum() == 0
@@ -99,9 +102,9 @@ def test_spheres_have_the_colour_bars_colours_where_the_vertices_are(where, cort
     height = cortex["lh"].points[:, 2] - 1e3 * (away(cortex["lh"].points, spots[0][1]) < 40)
     spots.append(("lh", int(height.argmax())))
     points = [cortex[hemi].points[vertex] for hemi, vertex in spots]
-    kwargs = {"views": "dorsal", "window_size": SIZE, "off_screen": True, **where}
+    kwargs = {"look": small(clim=(0, 20)), **where}
     sources = table(*spots, peak=peaks)
-    image, pixels = take(viz.plot_cortex(sources, clim=(0, 20), **kwargs), points)
+    image, pixels = take(viz.plot_cortex(sources, **kwargs), points)
     bare, _ = take(viz.plot_cortex(sources.iloc[:0], **kwargs), points)
     for (row, column), peak in zip(pixels, peaks, strict=True):
         expected = 255 * np.array(mpl.colormaps[style.SEQUENTIAL](peak / 20))[:3]
@@ -116,7 +119,7 @@ def test_size_by_makes_the_stronger_source_larger(where, cortex):
     )
     areas = []
     for size_by in ("log_evidence", None):
-        kwargs = {"views": "dorsal", "window_size": SIZE, "size_by": size_by, **where}
+        kwargs = {"size_by": size_by, "look": small(), **where}
         spots = coloured(brains(viz.picture(viz.plot_cortex(sources, **kwargs))))
         areas.append([spots[:, columns].sum() for columns in HALVES.values()])
     assert areas[0][0] / areas[0][1] == pytest.approx(2, rel=0.25)
@@ -127,7 +130,7 @@ def test_size_by_makes_the_stronger_source_larger(where, cortex):
 def test_true_sources_are_marked_only_when_given(where, cortex):
     sources = table(("lh", top(cortex, "lh")))
     truth = table(("rh", top(cortex, "rh")))[["hemi", "vertno"]]
-    kwargs = {"views": "dorsal", "window_size": SIZE, **where}
+    kwargs = {"look": small(), **where}
     plotter = viz.plot_cortex(sources, truth=truth, **kwargs)
     assert "true source" in texts(plotter)
     marked = alike(brains(viz.picture(plotter)), style.TRUTH)
@@ -141,7 +144,7 @@ def test_true_sources_are_marked_only_when_given(where, cortex):
 @pytest.mark.rendering
 def test_a_hit_shows_both_the_estimate_and_the_truth(where, cortex):
     sources = table(("lh", top(cortex, "lh")))
-    plotter = viz.plot_cortex(sources, truth=sources, views="dorsal", window_size=SIZE, **where)
+    plotter = viz.plot_cortex(sources, truth=sources, look=small(), **where)
     image = brains(viz.picture(plotter))
     assert alike(image, style.TRUTH).sum() > 20
     ball = mpl.colormaps[style.SEQUENTIAL](1.0)[:3]
@@ -157,7 +160,7 @@ def test_a_source_deep_in_a_sulcus_is_drawn_at_its_mouth(where, cortex_dir, surf
     near = np.linalg.norm(folded.points[:, 1:] - middle[1:], axis=1) < 40
     deep = near & (folded.points[:, 0] < middle[0]) & (folded.curvature > 0.15)
     vertex = int(np.flatnonzero(deep)[folded.points[deep, 0].argmax()])
-    kwargs = {"views": "lateral", "window_size": SIZE, "surface": surface, **where}
+    kwargs = {"look": small("lateral", surface=surface), **where}
     spots = coloured(brains(viz.picture(viz.plot_cortex(table(("lh", vertex)), **kwargs))))
     assert spots[:, HALVES["lh"]].sum() > 20
     assert spots[:, HALVES["rh"]].sum() == 0
@@ -179,7 +182,7 @@ def test_default_is_four_views_of_both_hemispheres_with_units(where, cortex):
 @pytest.mark.rendering
 def test_a_picture_is_written_whole_or_not_at_all(where, tmp_path):
     path = tmp_path / "brain.png"
-    plotter = viz.plot_cortex(table(), views="dorsal", window_size=SIZE, **where)
+    plotter = viz.plot_cortex(table(), look=small(), **where)
     with pytest.raises(ValueError, match=r"\.png"):
         viz.save_picture(plotter, tmp_path / "brain.tiff")
     assert viz.save_picture(plotter, path) == path
@@ -204,7 +207,7 @@ def test_comparison_draws_points_and_maps_on_one_relative_scale(where, cortex):
         "map": dense(cortex, "rh", right),
         "nothing": estimate([none, none], np.zeros(0)),
     }
-    kwargs = {"views": "dorsal", "window_size": (500, 1000), **where}
+    kwargs = {"look": small(window_size=(500, 1000)), **where}
     plotter = viz.plot_comparison(estimates, **kwargs)
     rows = [[round(v * 1000) for v in r.GetViewport()[1::2]] for r in plotter.renderers[1:]]
     middle = sum(plotter.renderers[1].GetViewport()[::2]) / 2 * 500
@@ -225,10 +228,10 @@ def test_comparison_draws_points_and_maps_on_one_relative_scale(where, cortex):
 def test_a_higher_threshold_paints_less_and_truth_is_marked(where, cortex):
     estimates = {"map": dense(cortex, "lh", top(cortex, "lh"))}
     truth = table(("rh", top(cortex, "rh")))
-    kwargs = {"views": "dorsal", "window_size": SIZE, **where}
     painted = []
     for threshold in (30.0, 80.0):
-        plotter = viz.plot_comparison(estimates, threshold=threshold, truth=truth, **kwargs)
+        how = {"look": small(threshold=threshold), **where}
+        plotter = viz.plot_comparison(estimates, truth=truth, **how)
         image = brains(viz.picture(plotter))
         truths = alike(image, style.TRUTH)
         assert truths.sum() > 20
@@ -247,13 +250,13 @@ def test_comparison_refuses_what_it_cannot_draw(where):
         viz.plot_comparison({"MxNE": far}, **where)
     with pytest.raises(ValueError, match="not finite"):
         viz.plot_comparison({"MxNE": estimate([np.array([9])] * 2, [1.0, np.nan])}, **where)
-    with pytest.raises(ValueError, match="threshold"):
-        viz.plot_comparison({"MxNE": far}, threshold=100, **where)
+    with pytest.raises(TypeError, match=r"look must be a meg_vae\.viz\.Look; got dict"):
+        viz.plot_comparison({"MxNE": far}, look={"threshold": 50}, **where)
 
 
 def test_spreading_keeps_constants_and_stays_near(cortex):
     vertno = np.flatnonzero(cortex["lh"].white[:, 1] > 0)[::2]  # the front half
-    values = spreading.spread(cortex["lh"], vertno, np.full(len(vertno), 3.0))
+    values = paint.spread(cortex["lh"], vertno, np.full(len(vertno), 3.0))
     known = np.isfinite(values)
     np.testing.assert_allclose(values[known], 3.0)
     assert known[vertno].all()
@@ -265,12 +268,12 @@ def test_spreading_is_local_and_of_nothing_is_nothing(cortex):
     white, vertno = cortex["rh"].white, np.arange(0, 10242, 2)
     bump = np.zeros(len(vertno))
     bump[1000] = 1.0
-    values = spreading.spread(cortex["rh"], vertno, bump)
+    values = paint.spread(cortex["rh"], vertno, bump)
     touched = np.flatnonzero(np.nan_to_num(values))
     assert 0 < len(touched) < 60
     assert away(white, vertno[1000])[touched].max() < 15
-    assert not np.nan_to_num(spreading.spread(cortex["rh"], vertno, 0 * bump)).any()
-    single = spreading.spread(cortex["rh"], vertno[:1], np.ones(1))
+    assert not np.nan_to_num(paint.spread(cortex["rh"], vertno, 0 * bump)).any()
+    single = paint.spread(cortex["rh"], vertno[:1], np.ones(1))
     np.testing.assert_array_equal(np.flatnonzero(np.isfinite(single)), vertno[:1])
 
 
@@ -313,22 +316,18 @@ def test_dipoles_far_from_the_cortex_are_warned_about(where, trans):
 def test_true_dipoles_need_trans(where, cortex, trans):
     dipoles = [dipole(cortex["lh"].white[7], trans)]
     with pytest.raises(ValueError, match="needs trans"):
-        places.true_places(dipoles, cortex, trans=None, **where)
-    found = places.true_places(dipoles, cortex, trans=trans, **where)
+        surfaces.true_places(dipoles, cortex, trans=None, **where)
+    found = surfaces.true_places(dipoles, cortex, trans=trans, **where)
     assert (found["hemi"][0], found["vertno"][0]) == ("lh", 7)
-    assert places.true_places(None, cortex, trans=None, **where).empty
+    assert surfaces.true_places(None, cortex, trans=None, **where).empty
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"surface": "sphere"}, "inflated, white, pial, glass.*'sphere'"),
-        ({"views": ("lateral", "top")}, "lateral, medial, dorsal.*azimuth.*top"),
-        ({"views": ()}, "at least one"),
         ({"color_by": "amplitude"}, "peak_nAm, sd_nAm, log_evidence.*'amplitude'"),
         ({"size_by": "label"}, "size_by must be one of"),
-        ({"clim": (3, 1)}, "clim must be two rising numbers"),
-        ({"window_size": (60, 60)}, "too small"),
+        ({"look": viz.Look(window_size=(60, 60))}, "too small"),
         ({"subjects_dir": None}, "subject and subjects_dir"),
         ({"sources": table(("lh", 10242))}, "10242 is outside the lh surface.*0 to 10241"),
         ({"sources": table(("lh", -1))}, "-1 is outside"),
@@ -346,6 +345,44 @@ def test_bad_input_is_named(where, change, match):
         viz.plot_cortex(**kwargs)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"surface": "sphere"}, "surface must be one of inflated, white, pial, glass.*'sphere'"),
+        ({"shell": "scalp"}, "shell must be one of inner_skull, head, or None; got 'scalp'"),
+        ({"views": ("lateral", "top")}, "views.*lateral, medial, dorsal.*azimuth.*top"),
+        ({"views": ()}, "views.*at least one"),
+        ({"source_size": 0}, "source_size must be a number of mm"),
+        ({"unit": "pAm"}, "unit must be one of percent, nAm, dimensionless; got 'pAm'"),
+        ({"threshold": 100}, "threshold must be from 0 to below 100 percent; got 100"),
+        ({"threshold": np.nan}, "threshold must be from 0"),
+        ({"clim": (3, 1)}, "clim must be two rising numbers"),
+        ({"clim": (0, np.inf)}, "clim must be two rising numbers"),
+        ({"background": "greyish"}, "background must be a colour of matplotlib; got 'greyish'"),
+        ({"window_size": (300.5, 200)}, "window_size must be two numbers of pixels"),
+        ({"backend": "mayavi"}, "backend must be one of pyvista, matplotlib, or None"),
+    ],
+)
+def test_a_look_that_is_none_is_named(wrong, match):
+    with pytest.raises(ValueError, match=match):
+        viz.Look(**wrong)
+
+
+def test_a_look_leaves_open_what_suits_the_picture():
+    open_, own = viz.Look(), viz.Look(surface="pial", views="dorsal", source_size=2.0)
+    assert own.views == ("dorsal",)
+    for given in (None, open_):
+        chosen = look.filled(given, surface="glass")
+        assert (chosen.surface, chosen.views) == ("glass", layout.ALL_VIEWS)
+        assert look.filled(given).surface == "inflated"
+    chosen = look.filled(own, surface="glass", source_size=3.0, views=("lateral",))
+    assert (chosen.surface, chosen.views, chosen.source_size) == ("pial", ("dorsal",), 2.0)
+    said = look.with_choices(own, surface=None, views="ventral")
+    assert (said.surface, said.views) == ("pial", ("ventral",))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        own.surface = "white"
+
+
 def test_sources_must_be_a_table(where):
     with pytest.raises(TypeError, match="sources must be a pandas.DataFrame; got list"):
         viz.plot_cortex([], **where)
@@ -360,7 +397,9 @@ def test_missing_surfaces_are_named(where, cortex_dir, tmp_path):
         if "pial" not in file.name:
             (folder / file.name).symlink_to(file)
     with pytest.raises(FileNotFoundError, match=r"no \S+lh\.pial, \S+rh\.pial\. Choose"):
-        viz.plot_cortex(table(), subject=SUBJECT, subjects_dir=tmp_path, surface="pial")
+        viz.plot_cortex(
+            table(), subject=SUBJECT, subjects_dir=tmp_path, look=viz.Look(surface="pial")
+        )
     (folder / "lh.curv").unlink()
     nibabel.freesurfer.write_morph_data(folder / "lh.curv", np.zeros(5))
     with pytest.raises(ValueError, match="10242 and 5 vertices"):
@@ -394,17 +433,17 @@ def test_panels_show_both_hemispheres_and_do_not_overlap(cortex, views):
 
 def test_scale_has_round_ticks_around_the_values():
     np.testing.assert_allclose(
-        scale.ColourScale.around(np.array([3.0, 19.0]), from_zero=True).ticks, [0, 5, 10, 15, 20]
+        layers.ColourScale.around(np.array([3.0, 19.0]), from_zero=True).ticks, [0, 5, 10, 15, 20]
     )
-    signed = scale.ColourScale.around(np.array([-3.0, 19.0]), from_zero=True)
+    signed = layers.ColourScale.around(np.array([-3.0, 19.0]), from_zero=True)
     assert signed.cmap == style.DIVERGING
     assert signed.ticks[0] == -signed.ticks[-1] <= -19
-    times = scale.ColourScale.around(np.array([0.08, 0.12]), from_zero=False)
+    times = layers.ColourScale.around(np.array([0.08, 0.12]), from_zero=False)
     assert times.cmap == style.SEQUENTIAL
     assert 0.07 < times.ticks[0] <= 0.08
     for values in ([], [0.0], [5.0], [-5.0]):
         for from_zero in (True, False):
-            ticks = scale.ColourScale.around(np.array(values), from_zero=from_zero).ticks
+            ticks = layers.ColourScale.around(np.array(values), from_zero=from_zero).ticks
             assert ticks[0] < ticks[-1]
             assert all(ticks[0] <= value <= ticks[-1] for value in values)
 
@@ -424,7 +463,7 @@ def evoked():
 def test_fit_is_in_the_sensors_units(evoked):
     residual = evoked.copy()
     residual.data[:2] *= 0.5  # three quarters of the sum of squares are explained
-    (grad, grad_fit, grad_left), (mag, mag_fit, mag_left) = viz.plot_fit(evoked, residual)
+    grad, grad_fit, grad_left, mag, mag_fit, mag_left = viz.plot_fit(evoked, residual).axes
     assert "fT/cm" in grad.get_ylabel()
     assert mag.get_ylabel().strip() == "fT"
     assert mag_left.get_xlabel() == "Time (ms)"
@@ -444,12 +483,12 @@ def test_fit_is_in_the_sensors_units(evoked):
 
 def test_fit_leaves_bad_channels_out_and_refuses_other_channels(evoked):
     evoked.info["bads"] = ["MEG 0113"]
-    axes = viz.plot_fit(evoked, evoked)
-    assert len([c for c in axes[0, 0].lines if len(c.get_xdata()) == 50]) == 1
+    axes = viz.plot_fit(evoked, evoked).axes
+    assert len([c for c in axes[0].lines if len(c.get_xdata()) == 50]) == 1
     with pytest.raises(ValueError, match="channels and the times"):
         viz.plot_fit(evoked, evoked.copy().pick("mag"))
     with pytest.raises(ValueError, match=r"axes must have the shape \(2, 3\)"):
-        viz.plot_fit(evoked, evoked, axes=axes[0, :2])
+        viz.plot_fit(evoked, evoked, axes=axes[:2])
 
 
 @pytest.mark.parametrize(
@@ -476,7 +515,7 @@ def test_noise_is_drawn_as_it_is():
     noise = np.sqrt(2 * (1 - 0.8**2)) * lfilter([1], [1, -0.8], white)[:, 200:]
     residual = mne.EvokedArray(1e-15 * noise, info, verbose="error")
     given = {"noise_variance": 2.0, "autocorrelation": r}
-    ((spectrum, channels),) = viz.plot_noise(residual, np.full(40, 1e-15), noise, **given)
+    spectrum, channels = viz.plot_noise(residual, np.full(40, 1e-15), noise, **given).axes
     found, learnt, as_given = spectrum.get_lines()
     there = np.interp(found.get_xdata(), learnt.get_xdata(), learnt.get_ydata())
     assert np.median(np.abs(np.log(found.get_ydata() / there))) < 0.2
@@ -487,7 +526,7 @@ def test_noise_is_drawn_as_it_is():
     assert np.median(points.get_ydata()) == pytest.approx(2**0.5, rel=0.1)
     assert (one.get_ydata()[0], root.get_ydata()[0]) == (1, pytest.approx(2**0.5))
     silent = viz.plot_noise(residual.copy().crop(0, 0), np.ones(40), noise[:, :1], noise_variance=1)
-    assert len(silent[0, 0].get_lines()) == 2  # of one sample there is no spectrum
+    assert len(silent.axes[0].get_lines()) == 2  # of one sample there is no spectrum
     with pytest.raises(ValueError, match="given_sd must have a value for each of 40 channels"):
         viz.plot_noise(residual, np.ones(3), noise, noise_variance=1.0)
 
@@ -497,8 +536,8 @@ def test_topographies_are_at_the_peaks_and_say_their_unit(recording):
     course = np.square(evoked.data).sum(axis=0)
     residual = evoked.copy()
     residual.data[:] = 0
-    (curves,) = viz.plot_fit(evoked, residual)
-    fig = curves[0].figure
+    fig = viz.plot_fit(evoked, residual)
+    curves = fig.axes[:3]
     maps = [ax for ax in fig.axes if ax.get_title().endswith("ms")]
     times = [float(ax.get_title().split()[0]) for ax in maps[: len(maps) // 3]]
     assert len(maps) == 3 * len(times) > 0
@@ -514,14 +553,14 @@ def test_topographies_are_at_the_peaks_and_say_their_unit(recording):
 
 def test_time_courses_are_in_nam_with_bands_of_two_deviations():
     times, U = np.array([0.1, 0.2, 0.3]), np.array([[1.0, 2, 3], [4, 5, 6]]) * 1e-9
-    ax = viz.plot_time_courses(times, U, np.array([1e-9, 2e-9]), names=["V1", "A1"])
+    (ax,) = viz.plot_time_courses(times, U, np.array([1e-9, 2e-9]), names=["V1", "A1"]).axes
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Time (ms)", "Source amplitude (nAm)")
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [100, 200, 300])
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [4, 5, 6])
     heights = [np.ptp(band.get_paths()[0].vertices[:, 1]) for band in ax.collections]
     np.testing.assert_allclose(heights, [3 - 1 + 4, 6 - 4 + 8])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["V1", "A1"]
-    assert not viz.plot_time_courses(times, U).collections
+    assert not viz.plot_time_courses(times, U).axes[0].collections
     with pytest.raises(ValueError, match="3 samples"):
         viz.plot_time_courses(times, U[:, :2])
     with pytest.raises(ValueError, match="names has 1"):
@@ -529,15 +568,16 @@ def test_time_courses_are_in_nam_with_bands_of_two_deviations():
 
 
 def test_time_courses_of_no_source_say_so():
-    ax = viz.plot_time_courses(np.arange(3), np.zeros((0, 3)), np.zeros(0))
+    (ax,) = viz.plot_time_courses(np.arange(3), np.zeros((0, 3)), np.zeros(0)).axes
     assert "no source" in [text.get_text() for text in ax.texts]
     assert len(ax.lines) == 1  # the zero line
     assert not ax.collections
 
 
 def test_energy_is_drawn_against_the_iteration():
-    ax = viz.plot_energy([5.0, 3.0, 2.5], label="a")
-    assert viz.plot_energy([4.0, 1.0], label="b", ax=ax) is ax
+    fig = viz.plot_energy([5.0, 3.0, 2.5], label="a")
+    (ax,) = fig.axes
+    assert viz.plot_energy([4.0, 1.0], label="b", ax=ax) is fig
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Iteration", "Energy $J$ (dimensionless)")
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 5], [2, 3], [3, 2.5]])
     assert ax.lines[0].get_color() != ax.lines[1].get_color()
@@ -552,7 +592,7 @@ def test_evidence_is_sorted_and_named():
     sources = table(("lh", 5), ("rh", 6), ("rh", 7)).assign(
         log_evidence=[12.0, 900.0, 40.0], label=["cuneus-lh", None, "insula-rh"]
     )
-    ax = viz.plot_evidence(sources, threshold=10)
+    (ax,) = viz.plot_evidence(sources, threshold=10).axes
     assert ax.get_xlabel() == "Log evidence (nats)"
     assert ax.get_xscale() == "log"
     named = [text.get_text() for text in ax.get_yticklabels()]
@@ -560,11 +600,34 @@ def test_evidence_is_sorted_and_named():
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [900, 40, 12])
     assert ax.yaxis_inverted()
     assert list(ax.lines[1].get_xdata()) == [10, 10]
-    assert viz.plot_evidence(sources.iloc[[0, 2]]).get_xscale() == "linear"
-    empty = viz.plot_evidence(sources.iloc[:0], threshold=10)
+    assert viz.plot_evidence(sources.iloc[[0, 2]]).axes[0].get_xscale() == "linear"
+    (empty,) = viz.plot_evidence(sources.iloc[:0], threshold=10).axes
     assert "no source" in [text.get_text() for text in empty.texts]
     with pytest.raises(ValueError, match="lacks the column log_evidence"):
         viz.plot_evidence(sources.drop(columns="log_evidence"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "show", "own", "shown"),
+    [
+        ("qtagg", None, True, True),
+        ("qtagg", False, True, False),
+        ("qtagg", None, False, False),  # of a figure that is the caller's
+        ("qtagg", True, False, True),
+        ("module://matplotlib_inline.backend_inline", None, True, False),  # it shows itself
+        ("agg", True, True, False),  # there is nothing to show it in
+    ],
+)
+def test_a_figure_is_shown_once_as_mne_shows_it(monkeypatch, backend, show, own, shown):
+    import matplotlib.pyplot as plt
+
+    times = []
+    monkeypatch.setattr(plt, "show", lambda: times.append(1))
+    ax = None if own else plt.figure().add_subplot()
+    monkeypatch.setattr(mpl, "get_backend", lambda: backend)
+    fig = viz.plot_energy([2.0, 1.0], ax=ax, show=show)
+    assert bool(times) == shown
+    assert own or fig is ax.figure
 
 
 # --- the package ------------------------------------------------------------------------------
@@ -581,3 +644,19 @@ def test_importing_viz_is_cheap_and_its_names_exist():
     assert set(viz.__all__) <= set(dir(viz))
     with pytest.raises(AttributeError, match="plot_everything"):
         _ = viz.plot_everything
+
+
+def test_what_draws_takes_few_arguments_and_is_alike():
+    """How the cortex looks is one object; a figure is returned, and shown as one asks."""
+    on_cortex = {"plot_cortex", "plot_estimate", "plot_comparison", "plot_group", "plot_brain"}
+    drawing = {name for name in viz.__all__ if name.startswith("plot_")}
+    for name in drawing | {"save_movie"}:
+        taken = inspect.signature(getattr(viz, name))
+        assert len(taken.parameters) <= 11, name
+        assert ("look" in taken.parameters) == (name in on_cortex | {"save_movie", "plot_slices"})
+        if name in drawing - on_cortex:
+            assert taken.parameters["show"].default is None, name
+            assert taken.return_annotation == "Figure", name
+    curves = {name for name in dir(VAEInverse) if name.startswith("plot_")} & drawing
+    for name in curves - {"plot_slices"}:  # which hands its arguments on
+        assert "show" in inspect.signature(getattr(VAEInverse, name)).parameters, name

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import pyvista as pv
 from browser import browser
-from pictures import SIZE, alike, coloured, outermost, table, top
+from pictures import alike, coloured, outermost, small, table, top
 
 from meg_vae import viz
 from meg_vae.viz import interactive, style, surfaces
@@ -25,9 +25,7 @@ needs_trame = pytest.mark.skipif(not interactive.can_turn(), reason="needs trame
 def plotter(where, cortex):
     sources = table(("lh", outermost(cortex, "lh")), ("rh", top(cortex, "rh")), peak=[10.0, 5.0])
     truth = table(("rh", outermost(cortex, "rh")))
-    plotter = viz.plot_cortex(
-        sources, truth=truth, title="<b>", views="dorsal", window_size=SIZE, **where
-    )
+    plotter = viz.plot_cortex(sources, truth=truth, title="<b>", look=small(), **where)
     yield plotter
     plotter.close()
 
@@ -125,7 +123,7 @@ print("a figure in the middle of a cell is shown too")
 ---
 viz.plot_energy(inverse.history_)
 ---
-inverse.plot_sources(views="dorsal", window_size=(420, 500))
+inverse.plot_sources(views="dorsal", look=viz.Look(window_size=(420, 500)))
 ---
 compare(case.evoked, case.forward, case.noise_cov, ["vae", "dspm"], verbose="info")
 """

@@ -17,6 +17,7 @@ from pictures import (
     brains,
     coloured,
     outermost,
+    small,
     table,
     take,
     texts,
@@ -25,10 +26,10 @@ from pictures import (
 from scipy.stats import chi2
 
 from meg_vae import VAEInverse, read_vae_inverse, viz
-from meg_vae.viz import brain, graphics, layout, marks, outlines, scale, style, surfaces
+from meg_vae.viz import brain, canvas, layers, layout, marks, paint, style, surfaces
 
 mpl.use("agg")
-DORSAL = {"views": "dorsal", "window_size": SIZE, "off_screen": True}
+DORSAL = {"look": small()}
 COVARIANCE = ("cov_xx", "cov_xy", "cov_xz", "cov_yy", "cov_yz", "cov_zz")
 
 
@@ -51,7 +52,7 @@ def regions(places, covariance):
 def test_glass_shows_sources_in_the_depth_in_their_colour_at_their_place(where):
     places, peaks = [(-25.0, -20.0, 10.0), (30.0, 10.0, 5.0)], np.array([5.0, 20.0])
     sources = deep(*places, peak=peaks)
-    kwargs = {"surface": "glass", "clim": (0, 20), **DORSAL, **where}
+    kwargs = {"look": small(surface="glass", clim=(0, 20)), **where}
     image, pixels = take(viz.plot_cortex(sources, **kwargs), places)
     bare, _ = take(viz.plot_cortex(sources.iloc[:0], **kwargs), places)
     for (row, column), peak in zip(pixels, peaks, strict=True):
@@ -68,7 +69,8 @@ def test_the_head_goes_around_the_brain(where, tmp_path):
     sources = deep((0.0, 0.0, 0.0))
     ink = []
     for shell in (None, "head"):
-        plotter = viz.plot_cortex(sources, surface="glass", shell=shell, **DORSAL, **where)
+        look = small(surface="glass", shell=shell)
+        plotter = viz.plot_cortex(sources, look=look, **where)
         scale_mm = plotter.renderers[1].camera.parallel_scale
         image = brains(viz.picture(plotter))
         ink.append((scale_mm, (image < 250).any(axis=2).sum()))
@@ -76,17 +78,15 @@ def test_the_head_goes_around_the_brain(where, tmp_path):
     points, triangles = surfaces.load_shell(shell="head", **where)
     assert np.ptp(points[:, 0]) > 130
     assert triangles.max() < len(points)
-    with pytest.raises(ValueError, match="inner_skull, head, or None; got 'scalp'"):
-        viz.plot_cortex(sources, surface="glass", shell="scalp", **where)
     with pytest.raises(FileNotFoundError, match=r"inner_skull\.surf.*datasets\.template"):
-        viz.plot_cortex(sources, surface="glass", shell="inner_skull", **where)
+        viz.plot_cortex(sources, look=small(shell="inner_skull"), **where)
 
 
 def test_a_source_beside_its_vertex_is_drawn_at_the_nearest_of_the_white_surface(cortex):
     """Whatever position names it: a place between has no point of its own on such a surface."""
     vertex, far = 4000, 9000
     place = cortex["lh"].white[vertex] + 0.4
-    sources = pd.DataFrame([("lh", far, *place)], columns=["hemi", "vertno", *marks.OWN_PLACE])
+    sources = pd.DataFrame([("lh", far, *place)], columns=["hemi", "vertno", *surfaces.OWN_PLACE])
     meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
     radius = np.array([5.0])
 
@@ -95,14 +95,14 @@ def test_a_source_beside_its_vertex_is_drawn_at_the_nearest_of_the_white_surface
 
     at_vertex = drawn(pd.DataFrame({"hemi": ["lh"], "vertno": [vertex]}))
     np.testing.assert_array_equal(drawn(sources), at_vertex)
-    named = drawn(sources.drop(columns=list(marks.OWN_PLACE)))  # the control: the position's own
+    named = drawn(sources.drop(columns=list(surfaces.OWN_PLACE)))  # the control: the position's own
     assert np.linalg.norm(named - at_vertex) > 10
     np.testing.assert_array_equal(marks.centres(sources, cortex, meshes, radius, "glass")[0], place)
 
 
 def test_ellipsoids_of_a_fit_are_those_of_its_places_in_the_mri(recording, fitted, tmp_path):
     known = read_vae_inverse(fitted.save(tmp_path / "x-vae.h5")).ellipsoids()
-    axes = list(marks.OWN_PLACE)
+    axes = list(surfaces.OWN_PLACE)
     np.testing.assert_array_equal(known[axes], fitted.sources_[axes])
     turn = recording.forward["mri_head_t"]["trans"][:3, :3].T
     assert abs(turn - np.eye(3)).max() > 0.05  # the control: head and MRI are turned
@@ -116,10 +116,10 @@ def test_ellipsoids_of_a_fit_are_those_of_its_places_in_the_mri(recording, fitte
 
 @pytest.mark.rendering
 def test_a_fit_shows_its_ellipsoids_in_the_glass_brain(recording, fitted):
-    kwargs = {"surface": "glass", "off_screen": True}
+    kwargs = {"surface": "glass", "look": viz.Look(off_screen=True)}
     assert "95 % region" in texts(fitted.plot_sources(**kwargs))
     assert "95 % region" not in texts(fitted.plot_sources(ellipsoids=None, **kwargs))
-    assert "95 % region" not in texts(fitted.plot_sources(off_screen=True))
+    assert "95 % region" not in texts(fitted.plot_sources(look=kwargs["look"]))
     on_grid = VAEInverse(positions="grid", subjects_dir=recording.subjects_dir, verbose="error")
     on_grid.fit(recording.evoked, recording.forward, recording.noise_cov)
     assert on_grid.ellipsoids().empty
@@ -145,7 +145,7 @@ def test_an_ellipsoid_holds_the_share_that_it_says():
 def test_regions_are_as_wide_as_the_covariance(where):
     place = (-40.0, -20.0, 20.0)
     wide = regions([place], np.diag([100.0, 1.0, 1.0]))
-    kwargs = {"surface": "glass", **DORSAL, **where}
+    kwargs = {"look": small(surface="glass"), **where}
     sources = deep(place)
     plotter = viz.plot_cortex(sources, ellipsoids=wide, **kwargs)
     assert "95 % region" in texts(plotter)
@@ -167,7 +167,7 @@ def test_regions_are_as_wide_as_the_covariance(where):
 @pytest.mark.rendering
 def test_arrows_point_where_they_are_told(where):
     place, sources = (-40.0, -20.0, 20.0), deep((-40.0, -20.0, 20.0))
-    kwargs = {"surface": "glass", **DORSAL, **where}
+    kwargs = {"look": small(surface="glass"), **where}
     extents = {}
     for name, direction in (("none", None), ("right", [[5.0, 0, 0]]), ("front", [[0, 2.0, 0]])):
         image, [(row, column)] = take(
@@ -193,9 +193,9 @@ def test_arrows_point_where_they_are_told(where):
 def test_a_label_is_outlined_on_its_hemisphere(where, cortex):
     near = np.linalg.norm(cortex["lh"].points - cortex["lh"].points[top(cortex, "lh")], axis=1) < 25
     label = mne.Label(np.flatnonzero(near), hemi="lh", name="patch-lh")
-    plotter = viz.plot_cortex(table(), labels=[label], **DORSAL, **where)
+    plotter = viz.plot_cortex(table(), look=small(labels=[label]), **where)
     assert "patch-lh" in texts(plotter)
-    green = alike(brains(viz.picture(plotter)), outlines.COLOURS[0], 60)
+    green = alike(brains(viz.picture(plotter)), paint.COLOURS[0], 60)
     assert green[:, HALVES["lh"]].sum() > 60
     assert green[:, HALVES["rh"]].sum() == 0
     rows, columns = np.nonzero(green)
@@ -209,23 +209,23 @@ def test_borders_lie_between_different_labels(where, cortex):
         mne.Label(np.flatnonzero(front), hemi="lh", name="front-lh"),
         mne.Label(np.flatnonzero(~front), hemi="lh", name="back-lh"),
     ]
-    layers, legend = outlines.outline_layers(halves, meshes)
+    drawn, legend = paint.outline_layers(halves, meshes)
     assert [key.text for key in legend] == ["front-lh", "back-lh"]
-    assert not layers["rh"]
-    for layer in layers["lh"]:
+    assert not drawn["rh"]
+    for layer in drawn["lh"]:
         assert np.abs(layer.mesh.points[:, 1]).max() < 6  # within a triangle of the border
     everything = mne.Label(np.arange(len(front)), hemi="lh", name="all")
-    assert outlines.outline_layers([everything], meshes)[0]["lh"] == []
+    assert paint.outline_layers([everything], meshes)[0]["lh"] == []
     far = mne.Label([99_999], hemi="rh", name="far")
     with pytest.raises(ValueError, match="99999, but the surface only 10242"):
-        outlines.outline_layers([far], meshes)
+        paint.outline_layers([far], meshes)
 
 
 def test_labels_that_are_not_there_are_named(where):
     with pytest.raises(FileNotFoundError, match=r"lh\.aparc\.annot.*rh\.aparc\.annot"):
-        viz.plot_cortex(table(), labels="aparc", **where)
+        viz.plot_cortex(table(), look=small(labels="aparc"), **where)
     with pytest.raises(TypeError, match="annotation or mne.Labels; int"):
-        viz.plot_cortex(table(), labels=[1], **where)
+        viz.Look(labels=[1])
 
 
 # --- methods and views --------------------------------------------------------------------------
@@ -255,14 +255,14 @@ def test_marks_at_one_place_are_set_apart():
     np.testing.assert_allclose(gaps, 9.5)
     np.testing.assert_allclose(apart[:3, 2], 50)  # in the plane that faces outwards
     np.testing.assert_array_equal(apart[3], points[3])
-    assert scale.Categories.of("abab").numbers("ba").tolist() == [1, 0]
+    assert layers.Categories.of("abab").numbers("ba").tolist() == [1, 0]
 
 
 @pytest.mark.rendering
 @pytest.mark.parametrize(("azimuth", "seen"), [(180.0, True), (0.0, False)])
 def test_any_camera_sees_what_faces_it(where, cortex, azimuth, seen):
     sources = table(("lh", outermost(cortex, "lh")))
-    kwargs = {"views": [(azimuth, 90.0)], "window_size": SIZE, **where}
+    kwargs = {"look": small([(azimuth, 90.0)]), **where}
     assert (coloured(brains(viz.picture(viz.plot_cortex(sources, **kwargs)))).sum() > 20) == seen
 
 
@@ -280,12 +280,12 @@ def test_a_camera_is_that_of_the_standard_view():
 
 @pytest.fixture
 def no_opengl(monkeypatch):
-    monkeypatch.setattr(graphics, "LIBRARIES", ("libNoSuchThing.so",))
-    graphics.has_opengl.cache_clear()
-    graphics._warn.cache_clear()
+    monkeypatch.setattr(canvas, "LIBRARIES", ("libNoSuchThing.so",))
+    canvas.has_opengl.cache_clear()
+    canvas._warn.cache_clear()
     yield
-    graphics.has_opengl.cache_clear()
-    graphics._warn.cache_clear()
+    canvas.has_opengl.cache_clear()
+    canvas._warn.cache_clear()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lacks OpenGL")
@@ -294,7 +294,7 @@ def test_without_opengl_matplotlib_draws_and_one_warning_says_what_to_install(
 ):
     sources = table(("rh", top(cortex, "rh")))
     with pytest.warns(RuntimeWarning, match="apt install libegl1") as caught:
-        plotter = viz.plot_cortex(sources, clim=(0, 10), **DORSAL, **where)
+        plotter = viz.plot_cortex(sources, look=small(clim=(0, 10)), **where)
     assert len(caught) == 1
     image = viz.picture(plotter)
     assert image.shape == (SIZE[1], SIZE[0], 3)
@@ -309,16 +309,16 @@ def test_without_opengl_matplotlib_draws_and_one_warning_says_what_to_install(
     assert coloured(empty.screenshot()).sum() == 0
     with pytest.raises(RuntimeError, match="no window can be opened"):
         empty.show()
+    with pytest.raises(RuntimeError, match="backend='pyvista': this machine has no OpenGL"):
+        viz.plot_cortex(sources, look=small(backend="pyvista"), **where)
 
 
 @pytest.mark.rendering
-def test_both_canvases_draw_the_same(where, cortex, monkeypatch):
+def test_both_canvases_draw_the_same(where, cortex):
     sources = table(("lh", top(cortex, "lh")))
-    kwargs = {"truth": table(("rh", top(cortex, "rh"))), **DORSAL, **where}
-    images = [viz.picture(viz.plot_cortex(sources, **kwargs))]
-    monkeypatch.setattr(graphics, "has_opengl", lambda: False)
-    monkeypatch.setattr(graphics, "_warn", lambda: None)
-    images.append(viz.picture(viz.plot_cortex(sources, **kwargs)))
+    kwargs = {"truth": table(("rh", top(cortex, "rh"))), **where}
+    looks = [small(backend=backend) for backend in ("pyvista", "matplotlib")]
+    images = [viz.picture(viz.plot_cortex(sources, look=look, **kwargs)) for look in looks]
     for colour in (style.TRUTH, mpl.colormaps[style.SEQUENTIAL](1.0)[:3]):
         centres = [np.mean(np.nonzero(alike(brains(one), colour, 40)), axis=1) for one in images]
         np.testing.assert_allclose(*centres, atol=3)
@@ -362,7 +362,7 @@ def test_a_patch_is_painted_as_large_as_it_is_and_a_point_is_a_sphere(where, cor
     ink = []
     for extent in (0.0, 8.0, 16.0):
         sources = table(("lh", vertex)).assign(extent_mm=extent)
-        sources[list(marks.OWN_PLACE)] = cortex["lh"].white[[vertex]]
+        sources[list(surfaces.OWN_PLACE)] = cortex["lh"].white[[vertex]]
         plotter = viz.plot_cortex(sources, **DORSAL, **where)
         assert ("estimate, a patch" in texts(plotter)) == (extent > 0)
         spots = coloured(brains(viz.picture(plotter)))

@@ -87,8 +87,7 @@ viz.plot_comparison(
     {"sensitivity": sensitivity},
     subject=head.subject,
     subjects_dir=head.subjects_dir,
-    views=("lateral", "medial"),
-    threshold=25,
+    look=viz.Look(views=("lateral", "medial"), threshold=25),
 ).show()
 
 # %%

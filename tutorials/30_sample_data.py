@@ -15,7 +15,7 @@ import mne
 import numpy as np
 import pandas as pd
 
-from meg_vae import VAEInverse, datasets
+from meg_vae import VAEInverse, datasets, viz
 
 mne.set_log_level("warning")
 
@@ -109,8 +109,8 @@ if fits:
     fits["Left visual"].plot_sources(
         color_by="log_evidence",
         size_by="log_evidence",
-        labels=[labels["Left visual"]],
         title="Left visual",
+        look=viz.Look(labels=[labels["Left visual"]]),
     ).show()
 
 # %%

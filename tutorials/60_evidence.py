@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import mne
 import numpy as np
 
-from meg_vae import VAEInverse, datasets
+from meg_vae import VAEInverse, datasets, viz
 
 mne.set_log_level("warning")
 
@@ -103,10 +103,10 @@ inverse.plot_time_courses()
 # smaller.
 inverse.plot_sources(
     surface="glass",
-    source_size=0.7,
     views=("lateral", "dorsal"),
     truth=case.truth,
     trans=case.trans,
+    look=viz.Look(source_size=0.7),
 ).show()
 
 # %%

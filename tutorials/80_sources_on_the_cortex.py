@@ -53,13 +53,11 @@ inverse.plot_sources(
 ).show()
 
 # %%
-inverse.plot_sources(
-    surface="glass",
-    shell="head",
-    views=("lateral", "dorsal"),
-    truth=case.truth,
-    trans=case.trans,
-).show()
+# All that says how a picture looks (what is around the brain, borders of regions, sizes, limits of
+# the colours, background, window) is one object, a :class:`~meg_vae.viz.Look`, which every function
+# that draws the cortex takes:
+look = viz.Look(surface="glass", shell="head", views=("lateral", "dorsal"))
+inverse.plot_sources(truth=case.truth, trans=case.trans, look=look).show()
 
 # %%
 # Or on slices of an MRI. The template has none of its own, so the MNI152 average stands in for it.
@@ -80,8 +78,7 @@ viz.plot_estimate(
     subject=case.subject,
     subjects_dir=case.subjects_dir,
     time=peak_time,
-    unit="dimensionless",
-    views=("lateral", "medial"),
+    look=viz.Look(unit="dimensionless", views=("lateral", "medial")),
     title=f"sLORETA at {1e3 * peak_time:.0f} ms",
 ).show()
 
@@ -93,8 +90,7 @@ viz.plot_comparison(
     subjects_dir=case.subjects_dir,
     truth=case.truth,
     trans=case.trans,
-    views=("lateral", "medial"),
-    threshold=50,
+    look=viz.Look(views=("lateral", "medial"), threshold=50),
 ).show()
 
 # %%
@@ -107,14 +103,13 @@ with tempfile.TemporaryDirectory() as folder:
         inverse.plot_sources(), Path(folder) / "sources.png"
     )
     page = viz.save_page(inverse.plot_sources(), Path(folder) / "sources.html")
+    stc = inverse.apply(case.evoked).crop(0.05, 0.3)
     movie = viz.save_movie(
-        inverse.apply(case.evoked),
+        stc,
         Path(folder) / "sources.gif",
         subject=case.subject,
         subjects_dir=case.subjects_dir,
-        tmin=0.05,
-        tmax=0.3,
-        decim=5,
+        times=stc.times[::5],
     )
     for fname in (still, page, movie):
         print(f"{fname.name}: {fname.stat().st_size / 2**20:.1f} MiB")

@@ -79,13 +79,8 @@ for row in result.group.itertuples():
 # In the glass brain of fsaverage, every subject's sources, and where the next subject's are
 # predicted to be:
 head = {"subject": "fsaverage5", "subjects_dir": files.subjects_dir}
-plotter = viz.plot_group(
-    result.sources,
-    result.group,
-    views="dorsal",
-    window_size=(700, 620),
-    **head,
-)
+look = viz.Look(views="dorsal", window_size=(700, 620), threshold=20)
+plotter = viz.plot_group(result.sources, result.group, look=look, **head)
 plotter.show()
 
 # %%
@@ -93,7 +88,7 @@ plotter.show()
 # --------------------
 # An empty field is a subject without it. The group is a prior of places: where the others have a
 # source, less evidence is asked of the next.
-ax = viz.plot_presence(result.presence, result.group)
+viz.plot_presence(result.presence, result.group)
 last = result.recordings["subject"].iloc[-1]
 weak = result.presence.query("subject == @last")
 weak[["source", "present", "distance_mm", "log_evidence", "log_odds"]].round(1)
@@ -114,7 +109,7 @@ print("alone:", len(alone.sources_))
 # -------------------------------
 # Amplitudes in both, subject by subject, and the table of contrasts: p is from exchanging the
 # conditions within subjects.
-figures = viz.plot_amplitudes(result.amplitudes, result.group)
+viz.plot_amplitudes(result.amplitudes, result.group)
 columns = ["source", "what", "n_first", "n_second", "difference", "p"]
 result.contrasts[columns].round(3)
 
@@ -125,9 +120,7 @@ result.contrasts[columns].round(3)
 # :meth:`~meg_vae.studies.Study.cluster_test` compares conditions by it with MNE's cluster
 # statistics.
 stc = result.occurrence()
-plotter = viz.plot_estimate(
-    stc, threshold=20, views="dorsal", window_size=(700, 620), **head
-)
+plotter = viz.plot_estimate(stc, look=look, **head)
 plotter.show()
 print(sorted(path.name for path in result.folder.glob("*.csv")))
 

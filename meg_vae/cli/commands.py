@@ -154,8 +154,8 @@ def localize(
       meg-vae localize night_raw.fif X-fwd.fif X-cov.fif --events spikes-eve.fif \\
         --tmin -0.05 --tmax 0.05 -o spikes
     """  # noqa: D301 (a backspace keeps the lines below it apart)
-    from meg_vae.cli.data_options import DataOptions
     from meg_vae.cli.localize import localize as run
+    from meg_vae.cli.preparation import DataOptions
 
     data = DataOptions(
         evoked,
@@ -233,7 +233,7 @@ def compare(
         --tmin 0.08 --tmax 0.15 --methods vae,irmxne,gamma_map,dspm -o methods
     """  # noqa: D301 (a backspace keeps the lines below it apart)
     from meg_vae.cli.compare import compare as run
-    from meg_vae.cli.data_options import DataOptions
+    from meg_vae.cli.preparation import DataOptions
 
     data = DataOptions(
         evoked,

@@ -9,9 +9,16 @@ import typer
 from meg_vae import compare as run_methods
 from meg_vae import report
 from meg_vae.cli.inputs import read_inputs
-from meg_vae.cli.outputs import describe_files, new_folder, write_record
+from meg_vae.cli.outputs import describe_files, new_folder
 from meg_vae.cli.progress import Steps, bars
-from meg_vae.cli.results import PAGE, as_text, print_table, window, write_comparison
+from meg_vae.cli.results import (
+    PAGE,
+    origin_of,
+    print_table,
+    window,
+    write_comparison,
+    write_page,
+)
 from meg_vae.comparison import METHODS
 from meg_vae.viz.tables import comparison_table
 
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from meg_vae.cli.data_options import DataOptions
+    from meg_vae.cli.preparation import DataOptions
 
 
 def compare(
@@ -34,29 +41,7 @@ def compare(
 ) -> None:
     """Run several methods on an evoked response, and write what they find.
 
-    Parameters
-    ----------
-    out : Path
-        The folder to write.
-    data : DataOptions
-        The files, and how to prepare the data.
-    methods : sequence of str
-        Names of methods.
-    options : mapping
-        As for `meg_vae.compare`.
-    head : mapping
-        ``subject`` and ``subjects_dir`` of the pictures.
-    overwrite : bool
-        Whether to replace the folder of an earlier run.
-    command : str
-        The command.
-
-    Raises
-    ------
-    ValueError
-        If a method is not known.
-    RuntimeError
-        If no method gave an estimate.
+    ``options`` are as for `meg_vae.compare`; ``head`` is ``subject`` and ``subjects_dir``.
     """
     _check_methods(methods)
     if options["n_folds"] < 2:
@@ -78,16 +63,9 @@ def compare(
         figures = {"nave": evoked.nave, "methods": write_comparison(comparison, folder)}
         origin = describe_files(data.files)
         asked = data.preparation | dict(options) | {"methods": list(methods)}
-        page = report.comparison_report(
-            comparison,
-            evoked,
-            report.Origin(forward, noise_cov, as_text(origin), as_text(asked), command),
-            title=title,
-            pictures=pictures,
-        )
-        report.save_report(page, folder / PAGE)
-        figures["seconds"] = steps.seconds
-        write_record(folder, command=command, inputs=origin, options=asked, figures=figures)
+        told = origin_of(inputs, origin, asked, command)
+        page = report.comparison_report(comparison, evoked, told, title=title, pictures=pictures)
+        write_page(folder, page, steps, figures, command=command, inputs=origin, options=asked)
     print_table(title, comparison_table(comparison.table))
     typer.echo(f"Report: {out / PAGE}")
 

@@ -12,7 +12,7 @@ from meg_vae.cli.inputs import Inputs
 from meg_vae.cli.outputs import new_folder
 from meg_vae.cli.progress import Steps, bars
 from meg_vae.cli.results import PAGE, print_table, write_localization
-from meg_vae.report.truth import truth_table
+from meg_vae.report.facts import truth_table
 from meg_vae.viz.tables import comparison_table
 
 if TYPE_CHECKING:
@@ -29,16 +29,7 @@ OFF_THE_GRID = (
 def demo(out: Path, simulation: Mapping[str, Any], *, overwrite: bool, command: str) -> None:
     """Simulate sources, find them, compare, and write all of it.
 
-    Parameters
-    ----------
-    out : Path
-        The folder to write.
-    simulation : mapping
-        As for `meg_vae.datasets.template_recording`.
-    overwrite : bool
-        Whether to replace the folder of an earlier run.
-    command : str
-        The command.
+    ``simulation`` is as for `meg_vae.datasets.template_recording`.
     """
     if math.isinf(simulation["snr_db"]):
         raise ValueError(f"--snr {simulation['snr_db']:g} must be a finite number of dB.")

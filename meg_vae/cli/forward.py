@@ -27,32 +27,7 @@ def forward(
     mindist: float = 5.0,
     overwrite: bool = False,
 ) -> None:
-    """Compute a forward solution and write it; the file is whole or not there.
-
-    Parameters
-    ----------
-    info_file, trans_file, src_file : Path
-        Sensors, head to MRI transform and source space.
-    out : Path
-        The file to write.
-    bem_file : Path | None
-        BEM solution.
-    sphere : str | None
-        Sphere model in its place: "auto", or centre and radius in m, with commas.
-    eeg : bool
-        Whether to model EEG too.
-    mindist : float
-        Least distance of a source from the inner skull, in mm.
-    overwrite : bool
-        Whether to replace the file.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and is not to be replaced.
-    ValueError
-        If an input cannot be used.
-    """
+    """Compute a forward solution and write it; the file is whole or not there."""
     out = out.expanduser()
     if not 0 <= mindist < math.inf:
         raise ValueError(f"--mindist {mindist:g} must be a number of mm, 0 or more.")

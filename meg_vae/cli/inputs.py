@@ -11,12 +11,23 @@ import mne
 import numpy as np
 from mne.utils import warn
 
-from meg_vae.cli.data_options import CONTENT, DataOptions
-from meg_vae.cli.events import check_events, responses_to
-from meg_vae.cli.preparation import correct_baseline, crop, prepare, regularize
-from meg_vae.cli.recordings import ENDINGS as RECORDING
-from meg_vae.cli.recordings import read_recording
-from meg_vae.cli.responses import choose, read_responses, tagged
+from meg_vae.cli.preparation import (
+    CONTENT,
+    DataOptions,
+    correct_baseline,
+    crop,
+    prepare,
+    regularize,
+)
+from meg_vae.cli.responses import (
+    RECORDING,
+    check_events,
+    choose,
+    read_recording,
+    read_responses,
+    responses_to,
+    tagged,
+)
 from meg_vae.meg.arguments import as_covariance, as_forward
 from meg_vae.meg.weights import Weights
 
@@ -79,29 +90,7 @@ class Inputs:
 
 
 def read(path: Path, what: str, reader: Callable[[Path], T]) -> T:
-    """Read a file, and name it where it cannot be read.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    what : str
-        What it should hold.
-    reader : callable
-        Reads it.
-
-    Returns
-    -------
-    content : object
-        What the reader gives.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is damaged, or holds something else.
-    """
+    """Read a file, and name it and what it should hold where it cannot be read."""
     _check_there(path, what)
     try:
         # At a lower level MNE also prints, and warns of the file's name before it looks inside.
@@ -122,25 +111,7 @@ def _check_there(path: Path, what: str) -> None:
 
 
 def read_inputs(options: DataOptions) -> Inputs:
-    """Read and prepare what an inverse takes.
-
-    Parameters
-    ----------
-    options : DataOptions
-        The files, and how to prepare the data.
-
-    Returns
-    -------
-    inputs : Inputs
-        Ready for an inverse.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If a file or an option cannot be used.
-    """
+    """Read and prepare what an inverse takes."""
     for name, path in options.files.items():  # all of them before the first is read
         _check_there(path, CONTENT[name])
     check_events(options, recorded=options.evoked.name.endswith(RECORDING))
@@ -183,18 +154,7 @@ def read_inputs(options: DataOptions) -> Inputs:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read prior weights: an array of NumPy, or a source estimate of MNE.
-
-    Parameters
-    ----------
-    path : Path
-        The file, ``.npy`` for an array.
-
-    Returns
-    -------
-    weights : ndarray | SourceEstimate
-        What it holds; an inverse holds it against its positions.
-    """
+    """Read prior weights: an array of NumPy (``.npy``), or a source estimate of MNE."""
     if path.suffix == ".npy":
         return np.load(path, allow_pickle=False)
     return mne.read_source_estimate(str(path))

@@ -17,27 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from meg_vae.cli.data_options import DataOptions
+    from meg_vae.cli.preparation import DataOptions
 
 
 def localize(
     out: Path, data: DataOptions, options: Mapping[str, Any], *, overwrite: bool, command: str
 ) -> None:
-    """Find the sources of an evoked response, and write them.
-
-    Parameters
-    ----------
-    out : Path
-        The folder to write.
-    data : DataOptions
-        The files, and how to prepare the data.
-    options : mapping
-        As for `VAEInverse`.
-    overwrite : bool
-        Whether to replace the folder of an earlier run.
-    command : str
-        The command.
-    """
+    """Find the sources of an evoked response, and write them; options are `VAEInverse`'s."""
     with new_folder(out, overwrite=overwrite) as folder, Steps("Localize", 4) as steps:
         steps.start("reading")
         inputs = read_inputs(data)

@@ -126,18 +126,7 @@ Verbose = Annotated[bool, Option("--verbose", help="Log what is done; on an erro
 
 
 def number(text: str) -> float | str:
-    """Take an option as a number if it is one; else as the word that it is.
-
-    Parameters
-    ----------
-    text : str
-        The option.
-
-    Returns
-    -------
-    value : float | str
-        Its value; words are checked where they are used.
-    """
+    """Take an option as a number if it is one; words are checked where they are used."""
     try:
         return float(text)
     except ValueError:
@@ -145,18 +134,7 @@ def number(text: str) -> float | str:
 
 
 def registration(text: str) -> str | tuple[float, ...] | None:
-    """Take a registration as numbers, if it is that.
-
-    Parameters
-    ----------
-    text : str
-        The option.
-
-    Returns
-    -------
-    registration : str | tuple of float | None
-        Its value; words and numbers are checked where they are used.
-    """
+    """Take a registration as numbers, if it is that; the rest is checked where it is used."""
     if text == "none":
         return None
     try:
@@ -166,18 +144,7 @@ def registration(text: str) -> str | tuple[float, ...] | None:
 
 
 def rank(text: str | None) -> str | int | dict[str, int] | None:
-    """Take a rank as a number, or as numbers by kind of channel, if it is that.
-
-    Parameters
-    ----------
-    text : str | None
-        The option.
-
-    Returns
-    -------
-    rank : str | int | dict | None
-        Its value; words are checked where they are used.
-    """
+    """Take a rank as a number, or as numbers by kind of channel, if it is that."""
     if text is None:
         return None
     pairs = [part.partition("=") for part in text.split(",")]

@@ -24,25 +24,7 @@ RECORD = "run.json"
 def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Give a temporary folder to write in, and move it to its place when all went well.
 
-    Parameters
-    ----------
-    path : Path
-        The folder wanted.
-    overwrite : bool
-        Whether to replace the folder of an earlier run.
-
-    Yields
-    ------
-    folder : Path
-        The temporary folder, beside the one wanted.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder is not empty and is not to be replaced, or holds anything that no earlier run
-        wrote.
-    OSError
-        If it cannot be written.
+    A folder that is there must be empty, or hold an earlier run alone that is to be replaced.
     """
     path = path.expanduser().resolve()
     _check_free(path, overwrite=overwrite)
@@ -123,15 +105,7 @@ def _recorded(path: Path) -> set[str]:
 def describe_files(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """Tell which files were read, so that others can check that theirs are the same.
 
-    Parameters
-    ----------
-    files : mapping of Path
-        Files by what they hold.
-
-    Returns
-    -------
-    described : dict
-        For each its absolute path, its size in bytes and its SHA-256 digest.
+    For each its absolute path, its size in bytes and its SHA-256 digest.
     """
     return {
         what: {
@@ -151,21 +125,7 @@ def write_record(
     options: Mapping[str, object],
     figures: Mapping[str, object],
 ) -> None:
-    """Write ``run.json``, the last file of a run: what ran on what, and what came out.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder, with every other file in it.
-    command : str
-        The command.
-    inputs : mapping
-        Where the data came from.
-    options : mapping
-        Values of the options.
-    figures : mapping
-        Figures of the result.
-    """
+    """Write ``run.json``, the last file of a run: what ran on what, and what came out."""
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
     record = {
         "command": command,

@@ -69,8 +69,8 @@ def phantom(
         picture = report.phantom_figure(table, case.title, folder)
         steps.start("writing")
         write_table(table, folder / f"phantom.{file_format}")
-        told = {"command": command, "dataset": folder_of_data, **options}
-        page = report.phantom_report(table, case.title, picture, facts_of=as_text(told))
+        told = as_text({"dataset": folder_of_data, **options})
+        page = report.phantom_report(table, case.title, picture, facts_of=told, command=command)
         report.save_report(page, folder / PAGE)
         summary = summarize_phantom(table)
         figures = {

@@ -1,37 +1,95 @@
-"""How data from files are prepared: bad channels, filter, baseline, window, regularization."""
+"""What a person says of the data of a command, and how they are prepared by it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import mne
 import numpy as np
 
 from meg_vae.meg.channels import check_covariance
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+CONTENT = {
+    "evoked": "evoked responses",
+    "forward": "a forward solution",
+    "noise_cov": "a noise covariance",
+    "epochs": "epochs",
+    "bem": "a BEM solution",
+    "trans": "a transform between head and MRI",
+    "weights": "prior weights",
+    "events": "events",
+}
 
-    from meg_vae.cli.data_options import DataOptions
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which files to read, and how to prepare the data.
+
+    Attributes
+    ----------
+    evoked, forward, noise_cov : Path
+        The files; the first may hold epochs or a recording too, as its name says.
+    condition : str | None
+        Name or number of the response; None takes the only one.
+    tmin, tmax : float | None
+        Window of interest in s; None: from the start, to the end.
+    bads : sequence of str
+        Channels to mark bad, besides those marked in the file.
+    baseline : tuple of float | None
+        Baseline to correct for, in s.
+    lowpass : float | None
+        Low-pass filter in Hz.
+    fmin, fmax : float | None
+        Band of a rhythm in a recording, in Hz.
+    events : Path | None
+        File of events in a recording, each of which is a response.
+    event_id : int | None
+        Which of them; None takes all.
+    reg : float
+        Regularization of the noise covariance, for every channel type.
+    epochs : Path | None
+        File of the epochs that the response is the average of.
+    bem, trans : Path | None
+        Files that the forward solution was computed with.
+    weights : Path | None
+        File of the prior weights of the positions.
+    """
+
+    evoked: Path
+    forward: Path
+    noise_cov: Path
+    condition: str | None = None
+    tmin: float | None = None
+    tmax: float | None = None
+    bads: Sequence[str] = ()
+    baseline: tuple[float, float] | None = None
+    lowpass: float | None = None
+    reg: float = 0.0
+    epochs: Path | None = None
+    bem: Path | None = None
+    trans: Path | None = None
+    weights: Path | None = None
+    fmin: float | None = None
+    fmax: float | None = None
+    events: Path | None = None
+    event_id: int | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files, by what they should hold."""
+        named = {name: getattr(self, name) for name in CONTENT}
+        return {name: path for name, path in named.items() if path is not None}
+
+    @property
+    def preparation(self) -> dict[str, object]:
+        """What is done to the data, by option."""
+        return {name: value for name, value in vars(self).items() if name not in CONTENT}
 
 
 def prepare(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions, known: Sequence[str]) -> None:
-    """Mark channels bad and filter, in place.
-
-    Parameters
-    ----------
-    inst : mne.Evoked | mne.io.BaseRaw
-        The data.
-    options : DataOptions
-        What to do to them.
-    known : sequence of str
-        Channels of the forward model.
-
-    Raises
-    ------
-    ValueError
-        If an option cannot be used, or a channel that counts is not finite.
-    """
+    """Mark channels bad and filter, in place; ``known`` are the channels of the forward model."""
     unknown = [name for name in options.bads if name not in inst.ch_names]
     if unknown:
         raise ValueError(f"--bad {unknown[0]!r} is no channel of {options.evoked}.")
@@ -44,22 +102,7 @@ def prepare(inst: mne.Evoked | mne.io.BaseRaw, options: DataOptions, known: Sequ
 
 
 def correct_baseline(evoked: mne.Evoked, start: float, stop: float, *, recorded: bool) -> None:
-    """Subtract the mean of an interval, in place.
-
-    Parameters
-    ----------
-    evoked : mne.Evoked
-        The response.
-    start, stop : float
-        The interval in s.
-    recorded : bool
-        Whether it is a recording, which has no baseline.
-
-    Raises
-    ------
-    ValueError
-        If there is no such interval.
-    """
+    """Subtract the mean of an interval (s) from a response, in place; a recording has none."""
     if recorded:
         raise ValueError(
             "--baseline is for responses; a recording counts without the mean of each channel."
@@ -74,20 +117,7 @@ def correct_baseline(evoked: mne.Evoked, start: float, stop: float, *, recorded:
 
 
 def crop(evoked: mne.Evoked, tmin: float | None, tmax: float | None) -> None:
-    """Crop to a window that holds at least one sample, in place.
-
-    Parameters
-    ----------
-    evoked : mne.Evoked
-        The response.
-    tmin, tmax : float | None
-        First and last time in s; None: from the start, to the end.
-
-    Raises
-    ------
-    ValueError
-        If the window holds no sample.
-    """
+    """Crop a response to a window (s) that holds at least one sample, in place."""
     times, half = evoked.times, 0.5 / evoked.info["sfreq"]
     first = times[0] if tmin is None else tmin
     last = times[-1] if tmax is None else tmax
@@ -103,28 +133,9 @@ def crop(evoked: mne.Evoked, tmin: float | None, tmax: float | None) -> None:
 def regularize(
     noise_cov: mne.Covariance, info: mne.Info, reg: float, known: Sequence[str]
 ) -> mne.Covariance:
-    """Regularize on the channels of the data, each type by itself.
+    """Regularize on the channels of the data that the forward model knows, each type by itself.
 
-    Parameters
-    ----------
-    noise_cov : mne.Covariance
-        The noise covariance.
-    info : mne.Info
-        Measurement info of the data.
-    reg : float
-        Share of the power, from 0 to 1.
-    known : sequence of str
-        Channels of the forward model.
-
-    Returns
-    -------
-    noise_cov : mne.Covariance
-        Regularized.
-
-    Raises
-    ------
-    ValueError
-        If ``reg`` is out of range, or the covariance is not finite in a channel that counts.
+    ``reg`` is a share of the power, from 0 to 1.
     """
     if not 0 <= reg <= 1:
         raise ValueError(f"--reg {reg:g} must be a number from 0 to 1.")

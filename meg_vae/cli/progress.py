@@ -9,16 +9,7 @@ from tqdm import tqdm
 
 
 class Steps:
-    """Steps of a command, one after the other.
-
-    The bar is shown in a terminal alone, and is gone when the steps are done.
-
-    Parameters
-    ----------
-    title : str
-        What the command does.
-    total : int
-        Number of steps.
+    """Steps of a command, one after the other, on a bar that is shown in a terminal alone.
 
     Attributes
     ----------
@@ -49,13 +40,7 @@ class Steps:
         self._bar.close()
 
     def start(self, name: str) -> None:
-        """Finish the step under way and begin the next.
-
-        Parameters
-        ----------
-        name : str
-            The next step.
-        """
+        """Finish the step under way and begin the next."""
         self._finish()
         self._bar.set_description_str(f"{self._title}: {name}")
         self._name, self._start = name, time.perf_counter()
@@ -70,9 +55,6 @@ class Steps:
 def bars() -> str | None:
     """Give the level of MNE's logging at which the library shows its own bars, in a terminal.
 
-    Returns
-    -------
-    verbose : str | None
-        None leaves the level as it is, which shows no bars unless more is logged.
+    None leaves the level as it is, which shows no bars unless more is logged.
     """
     return "info" if sys.stderr.isatty() else None

@@ -42,28 +42,7 @@ def write_localization(
 ) -> None:
     """Write a localization, and a comparison on the same data where there is one.
 
-    Parameters
-    ----------
-    folder : Path
-        An empty folder.
-    inverse : VAEInverse
-        The fitted inverse.
-    inputs : Inputs
-        What it was fitted to.
-    steps : Steps
-        Progress of the command.
-    title : str
-        Title of the page.
-    command : str
-        The command.
-    origin : mapping
-        Where the data came from.
-    options : mapping
-        Values of the options.
-    truth : list of mne.Dipole | None
-        The true sources, where they are known.
-    comparison : Comparison | None
-        The comparison.
+    ``origin`` says where the data came from; the true sources are told where they are known.
     """
     evoked, trans = inputs.evoked, inputs.forward["mri_head_t"]
     steps.start("drawing")
@@ -85,35 +64,36 @@ def write_localization(
     page = report.localization_report(
         inverse,
         evoked,
-        report.Origin(
-            inputs.forward,
-            inputs.noise_cov,
-            as_text(origin),
-            as_text(options),
-            command,
-        ),
+        origin_of(inputs, origin, options, command),
         title=title,
         truth=truth,
         trans=trans,
         comparison=comparison,
         pictures=pictures,
     )
+    write_page(folder, page, steps, figures, command=command, inputs=origin, options=options)
+
+
+def origin_of(
+    inputs: Inputs, origin: Mapping[str, Any], options: Mapping[str, Any], command: str
+) -> report.Origin:
+    """Tell a page where the data came from, and what was asked."""
+    given = inputs.forward, inputs.noise_cov
+    return report.Origin(*given, as_text(origin), as_text(options), command)
+
+
+def write_page(
+    folder: Path, page: mne.Report, steps: Steps, figures: dict[str, Any], **told: Any
+) -> None:
+    """Write the page, and last of all the record of the run, with the seconds of its steps."""
     report.save_report(page, folder / PAGE)
-    figures["seconds"] = steps.seconds
-    write_record(folder, command=command, inputs=origin, options=options, figures=figures)
+    write_record(folder, figures=figures | {"seconds": steps.seconds}, **told)
 
 
 def write_dipoles(inverse: VAEInverse, evoked: mne.Evoked, path: Path) -> None:
     """Write the sources as MNE's dipole file: each at its peak, in head coordinates.
 
-    Parameters
-    ----------
-    inverse : VAEInverse
-        The fitted inverse. Of no source there is no file.
-    evoked : mne.Evoked
-        The data.
-    path : Path
-        The file, for `mne.read_dipole`; its confidence volume is that of the 95 % ellipsoid.
+    Its confidence volume is that of the 95 % ellipsoid; of no source there is no file.
     """
     dipoles = inverse.dipoles(evoked)
     if not dipoles:
@@ -130,20 +110,7 @@ def write_dipoles(inverse: VAEInverse, evoked: mne.Evoked, path: Path) -> None:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
-    """Write the table and the estimates of a comparison.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        The comparison.
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    rows : list of dict
-        The table as plain values; None for what does not apply.
-    """
+    """Write the table and the estimates of a comparison, and give the table as plain values."""
     table = comparison.table
     table.to_csv(folder / "comparison.csv", index=False)
     comparison.agreement.to_csv(folder / "agreement.csv", index_label="mm")
@@ -153,16 +120,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[dict[str, Any
 
 
 def write_estimate(stc: mne.SourceEstimate, folder: Path, name: str) -> None:
-    """Write a source estimate: ``NAME-lh.stc`` and ``NAME-rh.stc``, or what suits its class.
+    """Write an estimate: ``NAME-lh.stc`` and ``NAME-rh.stc``, or what suits its class.
 
-    Parameters
-    ----------
-    stc : SourceEstimate
-        The estimate; one volume goes to ``NAME-vl.stc``, anything else to ``NAME-stc.h5``.
-    folder : Path
-        The folder.
-    name : str
-        Its name.
+    One volume goes to ``NAME-vl.stc``, anything else to ``NAME-stc.h5``.
     """
     one_volume = isinstance(stc, mne.VolSourceEstimate) and len(stc.vertices) == 1
     kind = "stc" if one_volume or isinstance(stc, mne.SourceEstimate) else "h5"
@@ -170,18 +130,7 @@ def write_estimate(stc: mne.SourceEstimate, folder: Path, name: str) -> None:
 
 
 def as_text(values: Mapping[str, Any]) -> dict[str, str]:
-    """Make values readable, and leave out those that say nothing.
-
-    Parameters
-    ----------
-    values : mapping
-        Values by name; of a file that is described, the path.
-
-    Returns
-    -------
-    words : dict of str
-        Text by name.
-    """
+    """Make values readable, of a file that is described the path; what says nothing is left out."""
     words = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -194,34 +143,13 @@ def as_text(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def window(evoked: mne.Evoked) -> str:
-    """Name a response and its window.
-
-    Parameters
-    ----------
-    evoked : mne.Evoked
-        The data.
-
-    Returns
-    -------
-    name : str
-        Such as "Left visual, 80 to 150 ms".
-    """
+    """Name a response and its window, as "Left visual, 80 to 150 ms"."""
     first, last = 1e3 * evoked.times[[0, -1]]
     return f"{evoked.comment or 'unnamed response'}, {first:.0f} to {last:.0f} ms"
 
 
 def print_table(title: str, table: pd.DataFrame, nothing: str = "none") -> None:
-    """Print a short table.
-
-    Parameters
-    ----------
-    title : str
-        What it shows.
-    table : pandas.DataFrame
-        The table.
-    nothing : str
-        What to print in the place of an empty one.
-    """
+    """Print a short table under its title, or ``nothing`` in the place of an empty one."""
     text = nothing if table.empty else table.to_string(index=False)
     typer.echo(f"{title}\n{text}\n")
 

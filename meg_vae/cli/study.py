@@ -34,29 +34,8 @@ def study(
 ) -> None:
     """Run a study, and write its tables, figures and pages.
 
-    Parameters
-    ----------
-    recordings : Path
-        TOML file of a configuration, CSV file of recordings, or BIDS folder.
-    out : Path
-        The folder to write; what it holds of the same study is kept.
-    choices : mapping
-        What replaces, or adds to, the configuration, as for `meg_vae.study`.
-    n_jobs : int
-        Subjects at a time.
-    scheduler : str | None
-        Address of the scheduler of a cluster.
-    file_format : str
-        Format of the tables.
-    pages : bool
-        Whether to write a page for each subject.
-    command : str
-        The command.
-
-    Raises
-    ------
-    typer.Exit
-        With status 1 where some subjects could not be fitted.
+    ``choices`` replace, or add to, the configuration, as for `meg_vae.study`. The exit status is 1
+    where some subjects could not be fitted.
     """
     plan = make_plan(recordings, **choices)
     run: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "file_format": file_format}

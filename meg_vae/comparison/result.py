@@ -11,6 +11,7 @@ import pandas as pd
 
 from meg_vae.comparison.methods import METHODS
 from meg_vae.comparison.metrics import METRICS, active
+from meg_vae.viz.look import Look, with_choices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +93,9 @@ class Comparison:
         *,
         subject: str | None = None,
         subjects_dir: str | Path | None = None,
-        **kwargs: Any,
+        views: Any = None,
+        title: str | None = None,
+        look: Look | None = None,
     ) -> pyvista.Plotter:
         """Draw the estimates on the cortex, a row per method, with the true sources.
 
@@ -104,8 +107,12 @@ class Comparison:
             Name of the subject's folder; None takes the one that the source space names.
         subjects_dir : path-like | None
             FreeSurfer folder; None takes MNE's setting.
-        **kwargs : dict
-            As in `meg_vae.viz.plot_comparison`.
+        views : str | tuple of float | sequence of them | None
+            From where, as in `meg_vae.viz.Look`; None takes what ``look`` says.
+        title : str | None
+            Title of the picture.
+        look : meg_vae.viz.Look | None
+            How it looks.
 
         Returns
         -------
@@ -117,7 +124,7 @@ class Comparison:
         ValueError
             If the subject is not known, or no method has an estimate.
         """
-        from meg_vae.viz.comparison import plot_comparison
+        from meg_vae.viz.estimate import plot_comparison
 
         subject = subject or self.subject
         if subject is None:
@@ -134,7 +141,8 @@ class Comparison:
             subjects_dir=mne.utils.get_subjects_dir(subjects_dir, raise_error=True),
             truth=self.truth or None,
             trans=self.trans,
-            **kwargs,
+            title=title,
+            look=with_choices(look, views=views),
         )
 
 

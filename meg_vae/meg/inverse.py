@@ -14,6 +14,7 @@ from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
 from meg_vae.meg.arguments import as_forward
 from meg_vae.meg.background import with_backgrounds
+from meg_vae.meg.curves import FitCurves
 from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.extent import check_extent
 from meg_vae.meg.inputs import Instance
@@ -35,7 +36,9 @@ from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
 from meg_vae.model.exact.threads import one_thread
 
 
-class VAEInverse(SourceEstimation, VirtualChannels, SourcePictures, SourceBootstrap, SavedInverse):
+class VAEInverse(
+    SourceEstimation, VirtualChannels, SourcePictures, FitCurves, SourceBootstrap, SavedInverse
+):
     """Sparse source localization by a variational autoencoder.
 
     Parameters

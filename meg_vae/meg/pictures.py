@@ -1,4 +1,4 @@
-"""The pictures of a fitted inverse, drawn by `meg_vae.viz`."""
+"""What a fitted inverse draws of its sources: on the cortex, on slices and in a notebook."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import mne
 import numpy as np
 import pandas as pd
 
+from meg_vae import viz
 from meg_vae.meg import table
 from meg_vae.meg.fitted import FittedInverse
-from meg_vae.meg.spans import active_spans, relative_power, running_evidence
+from meg_vae.viz.look import Look, filled, with_choices
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -64,45 +65,59 @@ class SourcePictures(FittedInverse):
     def plot_sources(
         self,
         *,
+        surface: str | None = None,
+        views: Any = None,
+        truth: pd.DataFrame | list[mne.Dipole] | None = None,
+        trans: mne.Transform | None = None,
         bootstrap: Bootstrap | None = None,
         arrows: bool = False,
-        trans: mne.Transform | None = None,
+        look: Look | None = None,
         **kwargs: Any,
     ) -> pyvista.Plotter:
         """Draw the sources, sized and coloured by their amplitude.
 
         Parameters
         ----------
+        surface : "inflated" | "white" | "pial" | "glass" | None
+            The surface; None takes what ``look`` says, else the inflated one, and the glass brain
+            for a bootstrap and for sources that are not on the cortex.
+        views : str | tuple of float | sequence of them | None
+            From where, as in `meg_vae.viz.Look`; None takes what ``look`` says.
+        truth : pandas.DataFrame | list of mne.Dipole | None
+            True sources to mark.
+        trans : mne.Transform | None
+            The transform between head and MRI coordinates, to mark a truth.
         bootstrap : Bootstrap | None
             What `bootstrap` returned: its 95 % ellipsoids are drawn in the glass brain.
         arrows : bool
             Whether to draw the direction of each source at its peak, for which a surface is needed
             that is not inflated.
-        trans : mne.Transform | None
-            The transform between head and MRI coordinates, to mark a truth.
+        look : meg_vae.viz.Look | None
+            How it looks.
         **kwargs : dict
-            As in `meg_vae.viz.plot_cortex`. Sources that are not on the cortex are drawn in the
-            glass brain, where a source between the positions has its own 95 % ellipsoid, unless
-            ``ellipsoids=None``.
+            As in `meg_vae.viz.plot_cortex`. In the glass brain a source between the positions has
+            its own 95 % ellipsoid, unless ``ellipsoids=None``.
 
         Returns
         -------
         plotter : pyvista.Plotter
             The drawing; it shows itself in a notebook, and ``.show()`` opens a window.
         """
-        from meg_vae import viz
-
+        look = with_choices(look, surface=surface, views=views)
         inside = bootstrap is not None or self._fitted().positions.kind != "surface"
-        look = {"size_by": "peak_nAm", "surface": "glass" if inside else "inflated"}
+        drawn: dict[str, Any] = {"size_by": "peak_nAm"}
+        small = {}
         if bootstrap is not None:
-            look["ellipsoids"] = bootstrap.ellipsoids()
-        elif (look | kwargs)["surface"] == "glass":
+            drawn["ellipsoids"] = bootstrap.ellipsoids()
+        elif (look.surface or ("glass" if inside else "inflated")) == "glass":
             known = self.ellipsoids()
             if len(known):  # small marks, which hide less of the ellipsoids
-                look |= {"ellipsoids": known, "source_size": 3.0}
+                drawn["ellipsoids"], small = known, {"source_size": 3.0}
         if arrows:
-            look["orientations"] = self._directions(trans)
-        return viz.plot_cortex(self.sources_, trans=trans, **self._head() | look | kwargs)
+            drawn["orientations"] = self._directions(trans)
+        look = filled(look, surface="glass" if inside else "inflated", **small)
+        options = self._head() | drawn | kwargs
+        return viz.plot_cortex(self.sources_, truth=truth, trans=trans, look=look, **options)
 
     def labels(self) -> list[mne.Label]:
         """Give each source as a label on the cortex of the subject.
@@ -118,7 +133,7 @@ class SourcePictures(FittedInverse):
         ValueError
             If a source is not on the cortex, or the subject is not known.
         """
-        from meg_vae.viz.labels import source_labels
+        from meg_vae.viz.paint import source_labels
 
         self._fitted()
         return source_labels(self.sources_, **self._head())
@@ -164,203 +179,5 @@ class SourcePictures(FittedInverse):
         fig : matplotlib.figure.Figure
             The figure, a row per source.
         """
-        from meg_vae import viz
-
         self._fitted()
         return viz.plot_slices(self.sources_, **self._head() | kwargs)
-
-    def plot_evidence(self, *, ax: Any = None) -> matplotlib.figure.Figure:
-        """Draw the log evidence of the sources beside the threshold.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure.
-        """
-        from meg_vae import viz
-
-        self._fitted()
-        return viz.plot_evidence(self.sources_, threshold=self.min_log_evidence, ax=ax).figure
-
-    def plot_time_courses(
-        self, evoked: mne.Evoked | None = None, *, ax: Any = None
-    ) -> matplotlib.figure.Figure:
-        """Draw the time courses of the sources with ± 2 posterior standard deviations.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-        ax : matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure; strongest evidence first.
-        """
-        from meg_vae import viz
-
-        evoked, filter_ = self._suited(evoked)
-        course, axis, _ = table.main_axis(filter_.activity(evoked))
-        sd = filter_.spread(filter_.data(evoked), evoked.nave, axis)
-        names = viz.source_names(self.sources_)
-        drawn = viz.plot_time_courses(evoked.times, course, sd, names=names, ax=ax)
-        return drawn.figure
-
-    def plot_evidence_over_time(
-        self, evoked: mne.Evoked | None = None, *, ax: Any = None
-    ) -> matplotlib.figure.Figure:
-        """Draw how the log evidence of the sources adds up while they are active.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-        ax : matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            Nats so far against time, a step for each source from its onset to its offset, with the
-            95 % intervals of both.
-
-        Raises
-        ------
-        ValueError
-            If there is no source, or two of them look the same to the sensors.
-        """
-        from meg_vae import viz
-
-        evoked, filter_ = self._suited(evoked)
-        power = relative_power(filter_, evoked, *self._noise(filter_))
-        spans = active_spans(power, evoked.times)
-        return viz.plot_evidence_over_time(
-            evoked.times,
-            running_evidence(power),
-            onsets=spans.onset_interval,
-            offsets=spans.offset_interval,
-            names=viz.source_names(self.sources_),
-            ax=ax,
-        ).figure
-
-    def plot_response_evidence(self, *, ax: Any = None) -> matplotlib.figure.Figure:
-        """Draw what each response of the fit says for the activity of each source.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            A row per source and a column per response; a dot where the source is active.
-
-        Raises
-        ------
-        ValueError
-            If the fit was on the grid, where responses do not speak by themselves.
-        """
-        from meg_vae import viz
-
-        self._fitted()
-        if self.positions == "grid":
-            raise ValueError(
-                "on the grid responses share the prior of their sources, and none speaks by itself;"
-                " fit VAEInverse(positions='free')."
-            )
-        return viz.plot_response_evidence(
-            self.response_evidence_,
-            self.active_,
-            names=viz.source_names(self.sources_),
-            responses=self.responses_["comment"].tolist() or None,
-            ax=ax,
-        ).figure
-
-    def plot_energy(self, *, ax: Any = None) -> matplotlib.figure.Figure:
-        """Draw the energy against the steps of the solver.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure.
-        """
-        from meg_vae import viz
-
-        self._fitted()
-        ends = {"certificate": self.certificate_, "tol": self.tol}
-        return viz.plot_energy(self.history_, **ends, ax=ax).figure
-
-    def plot_residual(
-        self, evoked: mne.Evoked | None = None, *, axes: Any = None
-    ) -> matplotlib.figure.Figure:
-        """Draw the sensor data beside what the sources leave unexplained.
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-        axes : array of matplotlib.axes.Axes | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure.
-        """
-        from meg_vae import viz
-
-        self._fitted()
-        evoked, filter_ = self._suited(evoked)
-        residual = filter_.residual(evoked)
-        drawn = viz.plot_fit(evoked.copy().pick(residual.ch_names), residual, axes=axes)
-        return drawn[0, 0].figure
-
-    def plot_noise(
-        self, evoked: mne.Evoked | None = None, *, axes: Any = None
-    ) -> matplotlib.figure.Figure:
-        """Draw the noise: as the noise covariance says, as it was learnt, and as the data leave it.
-
-        The covariance is the one that λ refers to: of few samples it is taken larger (ν / L times).
-
-        Parameters
-        ----------
-        evoked : mne.Evoked | None
-            Data of the same sensors; None takes the (first) data of the fit.
-        axes : array of matplotlib.axes.Axes, shape (1, 2) | None
-            Where to draw.
-
-        Returns
-        -------
-        fig : matplotlib.figure.Figure
-            The figure.
-        """
-        from meg_vae import viz
-
-        evoked, filter_ = self._suited(evoked)
-        noise_variance, autocorrelation = self._noise(filter_)
-        residual = filter_.residual(evoked)
-        whitened = filter_.whiten(residual)
-        back = np.sqrt(filter_.nave / evoked.nave) * np.linalg.pinv(filter_.whitener)
-        residual.data = back @ whitened  # in the directions of the fit, as the covariance is
-        drawn = viz.plot_noise(
-            residual,
-            np.linalg.norm(back, axis=1),
-            whitened,
-            noise_variance=noise_variance,
-            autocorrelation=autocorrelation,
-            axes=axes,
-        )
-        return drawn[0, 0].figure

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from .benchmark import benchmark_figures, benchmark_report
 from .facts import versions
-from .origin import Origin
-from .pages import comparison_report, localization_report, save_report
+from .pages import Origin, comparison_report, localization_report, save_report
 from .phantom import phantom_figure, phantom_report, phantom_summary
 from .pictures import comparison_pictures, localization_pictures
 from .study import study_pictures, study_report, subject_pages

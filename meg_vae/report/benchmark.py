@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mne
-import numpy as np
 import pandas as pd
 
 from meg_vae import viz
@@ -17,12 +16,13 @@ from meg_vae.comparison.metrics import METRICS
 from meg_vae.viz.tables import TOLD, benchmark_table, facts_table, html_table, mark_told
 
 from . import facts, text
+from .pages import INPUT, RESULT, Page
 from .pictures import save_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from meg_vae.comparison import Benchmark
 
@@ -51,9 +51,8 @@ def benchmark_figures(benchmark: Benchmark, folder: str | Path) -> dict[str, Pat
         "ranking": _ranking(summary),
     }
     pictures = {}
-    for name, axes in drawn.items():
-        if axes is not None:
-            figure = np.ravel(axes)[0].figure
+    for name, figure in drawn.items():
+        if figure is not None:
             figure.text(0.995, 0.005, TOLD, ha="right", va="bottom", fontsize=8)
             pictures[name] = save_figure(figure, Path(folder) / f"{name}.png")
     return pictures
@@ -85,18 +84,18 @@ def benchmark_report(
         The page.
     """
     protocol = benchmark.protocol
-    page = mne.Report(title=protocol.title, verbose="error")
-    page.add_custom_css(text.STYLE)
-    page.add_html(_overall(benchmark), "All conditions", tags=("result",))
-    for name, (title, caption) in text.BENCHMARK_PICTURES.items():
-        if name in pictures:
-            page.add_image(pictures[name], title, caption=caption, tags=("result",))
+    page = Page(protocol.title, None)
+    page.write("All conditions", _overall(benchmark), RESULT)
+    page.show(pictures, text.BENCHMARK_PICTURES, RESULT)
     for condition in protocol.conditions:
         table = html_table(benchmark_table(ranking(benchmark.summary, condition.name)))
         recipe = facts_table(condition.recipe.changed())
-        page.add_html(f"{table}{recipe}", condition.name, section="Conditions", tags=("condition",))
-    page.add_html(_how(benchmark, options, command), "How it was done", tags=("input",))
-    return page
+        page.report.add_html(
+            f"{table}{recipe}", condition.name, section="Conditions", tags=("condition",)
+        )
+    page.write("How it was done", _how(benchmark, options), INPUT)
+    page.tell_how(command)
+    return page.report
 
 
 def _overall(benchmark: Benchmark) -> str:
@@ -113,24 +112,17 @@ def _overall(benchmark: Benchmark) -> str:
     return "\n".join(parts)
 
 
-def _how(benchmark: Benchmark, options: Mapping[str, object] | None, command: str | None) -> str:
-    methods = [METHODS[name] for name in benchmark.protocol.methods]
-    knobs = {
-        one.title: f"{one.knobs} Told {one.oracle or 'nothing'}. {one.reference}."
-        for one in methods
-    }
+def _how(benchmark: Benchmark, options: Mapping[str, object] | None) -> str:
     scores = {METRICS[name].title: METRICS[name].reference for name in benchmark.protocol.metrics}
-    run = dict(options or {}) | ({"command": command} if command else {})
+    run = dict(options or {})
     run["seeds"] = ", ".join(map(str, benchmark.protocol.seeds))
     return "\n".join(
         [
             facts_table(run),
             "<h5>Settings and references of the methods</h5>",
-            facts_table(knobs),
+            facts_table(facts.method_facts(benchmark.protocol.methods)),
             "<h5>Scores</h5>",
             facts_table(scores),
-            "<h5>Versions</h5>",
-            facts_table(facts.versions()),
         ]
     )
 
@@ -143,7 +135,7 @@ def _marked(summary: pd.DataFrame) -> pd.DataFrame:
     return ordered.assign(title=mark_told(ordered["title"], told))
 
 
-def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> np.ndarray | None:
+def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> Figure | None:
     """Conditions that differ in nothing but their ratio are one curve; the longest is drawn."""
     groups: dict[str, list[tuple[str, float]]] = {}
     for one in benchmark.protocol.conditions:
@@ -161,6 +153,7 @@ def _error_against_snr(benchmark: Benchmark, summary: pd.DataFrame) -> np.ndarra
     return viz.plot_error_against_snr(
         chosen.assign(snr_db=chosen["condition"].map(dict(longest))),
         value=METRICS["localization_error_mm"].title,
+        show=False,
     )
 
 
@@ -175,13 +168,15 @@ def _wide(summary: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     return wide
 
 
-def _hits(summary: pd.DataFrame) -> np.ndarray | None:
+def _hits(summary: pd.DataFrame) -> Figure | None:
     wide = _wide(summary, ["hit_rate", "false_positives"])
     wide = wide[wide["condition"] != ALL]
-    return None if wide.empty else viz.plot_hits_against_false_positives(wide, columns=4)
+    return (
+        None if wide.empty else viz.plot_hits_against_false_positives(wide, columns=4, show=False)
+    )
 
 
-def _time(summary: pd.DataFrame) -> Axes | None:
+def _time(summary: pd.DataFrame) -> Figure | None:
     """Of the condition in which most methods ran."""
     wide = _wide(summary, ["cpu_seconds", "f1"])
     wide = wide[(wide["condition"] != ALL) & (wide["family"] != "Null")]
@@ -189,10 +184,10 @@ def _time(summary: pd.DataFrame) -> Axes | None:
         return None
     fullest = wide["condition"].value_counts().index[0]
     chosen = wide[wide["condition"] == fullest]
-    return viz.plot_time_against_accuracy(chosen, title=fullest)
+    return viz.plot_time_against_accuracy(chosen, title=fullest, show=False)
 
 
-def _ranking(summary: pd.DataFrame) -> Axes | None:
+def _ranking(summary: pd.DataFrame) -> Figure | None:
     """Methods that ran everywhere first, then those that ran less often; the null ones last."""
     chosen = summary[summary["metric"] == "f1"]
     if chosen.empty:
@@ -202,4 +197,4 @@ def _ranking(summary: pd.DataFrame) -> Axes | None:
     grid = grid[conditions].rename(columns={ALL: "All"})
     null = chosen.groupby("title")["family"].first()[grid.index] == "Null"
     order = pd.DataFrame({"null": null, "ran": -grid.notna().sum(axis=1), "f1": -grid.mean(axis=1)})
-    return viz.plot_ranking(grid.loc[order.sort_values(["null", "ran", "f1"]).index])
+    return viz.plot_ranking(grid.loc[order.sort_values(["null", "ran", "f1"]).index], show=False)

@@ -1,4 +1,4 @@
-"""What went into a localization and what came out, as short facts: a name and a text each."""
+"""What went into a localization and what came out, in short: a name and a text each."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 from meg_vae._version import __version__
+from meg_vae.comparison.methods import METHODS
 from meg_vae.meg.bootstrap import learnt_noises
 from meg_vae.meg.localization import VAGUE
 from meg_vae.meg.registration import motion_text
 from meg_vae.meg.saving import kept_options
 from meg_vae.viz.sensors import TYPE_NAMES, type_name
+from meg_vae.viz.tables import NOTHING, source_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import mne
 
     from meg_vae.meg.inverse import VAEInverse
 
+TRUTH = ("True source", "True peak (nAm)", "Found peak (nAm)", "Error (mm)", "Found source")
 LIBRARIES = ("mne", "torch", "numpy", "scipy", "pandas", "matplotlib", "pyvista", "nibabel")
 
 
@@ -38,20 +44,7 @@ def versions() -> dict[str, str]:
 
 
 def data_facts(evoked: mne.Evoked, ch_names: Sequence[str] | None = None) -> dict[str, str]:
-    """Describe an evoked response.
-
-    Parameters
-    ----------
-    evoked : mne.Evoked
-        The data.
-    ch_names : sequence of str | None
-        The channels that were used; None leaves that fact out.
-
-    Returns
-    -------
-    facts : dict of str
-        The facts, in the order to show them.
-    """
+    """Describe an evoked response, and which channels were used where they are told."""
     info, times = evoked.info, evoked.times
     baseline = evoked.baseline
     first, last = 1e3 * times[0], 1e3 * times[-1]
@@ -93,22 +86,7 @@ def _in_a_sentence(name: str) -> str:
 def model_facts(
     forward: mne.Forward | None, noise_cov: mne.Covariance | None, rank: int | None = None
 ) -> dict[str, str]:
-    """Describe a forward model and a noise covariance.
-
-    Parameters
-    ----------
-    forward : mne.Forward | None
-        The forward model.
-    noise_cov : mne.Covariance | None
-        The noise covariance.
-    rank : int | None
-        Rank of the whitened data.
-
-    Returns
-    -------
-    facts : dict of str
-        The facts, in the order to show them; none of what is None.
-    """
+    """Describe what is given of a forward model, a noise covariance and the data's rank."""
     facts = {}
     if forward is not None:
         kind, subject = forward["src"].kind, forward["src"]._subject
@@ -126,37 +104,13 @@ def model_facts(
 
 
 def option_facts(inverse: VAEInverse) -> dict[str, str]:
-    """Give the options of an inverse.
-
-    Parameters
-    ----------
-    inverse : VAEInverse
-        The inverse.
-
-    Returns
-    -------
-    facts : dict of str
-        Value by name.
-    """
+    """Give the options of an inverse."""
     options = kept_options(inverse)
     return {name: str(value) for name, value in options.items() if name != "subject"}
 
 
 def result_facts(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, str]:
-    """Give the figures that a fit ended with.
-
-    Parameters
-    ----------
-    inverse : VAEInverse
-        The fitted inverse.
-    evoked : mne.Evoked
-        The data of the fit.
-
-    Returns
-    -------
-    facts : dict of str
-        The figures with their units.
-    """
+    """Give the figures that a fit ended with, with their units."""
     noise, history = np.atleast_1d(inverse.noise_variance_), inverse.history_
     held = "" if inverse.noise_variance == "learn" else ", held"
     spread = "" if len(noise) == 1 else f" ({noise.min():.3g} to {noise.max():.3g})"
@@ -242,20 +196,46 @@ def _between(inverse: VAEInverse) -> dict[str, str]:
     return facts
 
 
+def method_facts(names: Iterable[str]) -> dict[str, str]:
+    """Give the settings and the references of methods, by their titles."""
+    methods = [METHODS[name] for name in names]
+    return {
+        one.title: f"{one.knobs} Told {one.oracle or 'nothing'}. {one.reference}."
+        for one in methods
+    }
+
+
+def truth_table(truth: list[mne.Dipole], inverse: VAEInverse) -> pd.DataFrame:
+    """Set each true source (a dipole in head coordinates) beside the source found for it.
+
+    They are paired one to one so that the distances add up to as little as possible; sources found
+    that are left over follow.
+    """
+    found = inverse.dipoles()
+    names = np.array(source_names(inverse.sources_))
+    places = ([one.pos[np.abs(one.amplitude).argmax()] for one in some] for some in (truth, found))
+    distance = 1e3 * cdist(*(np.reshape(some, (-1, 3)) for some in places))
+    partner = dict(zip(*linear_sum_assignment(distance), strict=True))
+    rows = []
+    for k, dipole in enumerate(truth):
+        if (j := partner.get(k)) is None:
+            rows.append((str(k + 1), _peak(dipole), NOTHING, "missed", NOTHING))
+        else:
+            error = f"{distance[k, j]:.1f}"
+            rows.append((str(k + 1), _peak(dipole), _peak(found[j]), error, names[j]))
+    extra = sorted(set(range(len(found))) - set(partner.values()))
+    rows += [(NOTHING, NOTHING, _peak(found[j]), "extra", names[j]) for j in extra]
+    return pd.DataFrame(rows, columns=TRUTH)
+
+
+def _peak(dipole: mne.Dipole) -> str:
+    return f"{1e9 * np.abs(dipole.amplitude).max():.1f}"
+
+
 def python_code(inverse: VAEInverse, *, exact: bool = False) -> str:
-    """Write the Python code that does the same again.
+    """Write the Python code that does the same again, its variables named as in the documentation.
 
-    Parameters
-    ----------
-    inverse : VAEInverse
-        The inverse.
-    exact : bool
-        Whether it was fitted with the BEM and the transform.
-
-    Returns
-    -------
-    code : str
-        Lines of Python; the variables are named as in the documentation.
+    ``exact``: it was fitted with the BEM and the transform.
     """
     from inspect import signature
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,7 @@ from meg_vae.viz.tables import (
 )
 
 from . import facts, text
-from .origin import Origin
 from .pictures import comparison_pictures, localization_pictures
-from .truth import truth_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +33,31 @@ if TYPE_CHECKING:
     from meg_vae.meg.inverse import VAEInverse
 
 RESULT, COMPARED, INPUT = ("result",), ("comparison",), ("input",)  # tags of the sections
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What was put in, and how: all of it optional, and told where it is known.
+
+    Attributes
+    ----------
+    forward : mne.Forward | None
+        The forward model, to describe it.
+    noise_cov : mne.Covariance | None
+        The noise covariance, to describe it.
+    inputs : mapping
+        Files or other origins of the data, by what they are.
+    options : mapping
+        Options of the preparation and of the method, by name.
+    command : str | None
+        The command that made the page; the Python code is there in any case.
+    """
+
+    forward: mne.Forward | None = None
+    noise_cov: mne.Covariance | None = None
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+    command: str | None = None
 
 
 def localization_report(
@@ -98,7 +122,7 @@ def localization_report(
         options = dict(origin.options) | facts.option_facts(inverse)
         page.write("What was put in", _went_in(went_in, origin.inputs, options), INPUT)
         code = facts.python_code(inverse, exact="bem" in origin.inputs)
-        page.write("How to do it again", _recipe(origin.command, code), INPUT)
+        page.tell_how(origin.command, code)
     return page.report
 
 
@@ -154,25 +178,12 @@ def comparison_report(
             "from meg_vae import compare\n\n"
             f"compare(evoked, forward, noise_cov, methods={methods!r}).table"
         )
-        page.write("How to do it again", _recipe(origin.command, code), INPUT)
+        page.tell_how(origin.command, code)
     return page.report
 
 
 class Page:
-    """A report, and the section of it that is being written.
-
-    Parameters
-    ----------
-    title : str
-        Title of the page, or of the section of a report that there is.
-    report : mne.Report | None
-        The report to append to.
-
-    Attributes
-    ----------
-    report : mne.Report
-        The report.
-    """
+    """A report, and the section of it that is being written: a new one, or one to append to."""
 
     def __init__(self, title: str, report: mne.Report | None) -> None:
         self.section = None if report is None else title
@@ -184,6 +195,15 @@ class Page:
         """Add text and tables."""
         self.report.add_html(html, title, tags=tags, section=self.section)
 
+    def tell_how(self, command: str | None, code: str | None = None) -> None:
+        """Tell how to do it again, in a shell and in Python, and with which versions."""
+        how = {"tags": INPUT, "section": self.section or "How to do it again"}
+        if command:
+            self.report.add_code(command, "In a shell", language="bash", **how)
+        if code:
+            self.report.add_code(code, "In Python", **how)
+        self.report.add_html(facts_table(facts.versions()), "Versions", **how)
+
     def show(
         self,
         pictures: Mapping[str, Path],
@@ -193,12 +213,10 @@ class Page:
         """Add those of some pictures that there are, and pages in frames."""
         for name, (title, caption) in captions.items():
             path = pictures.get(name)
-            if path is None:
-                continue
-            if path.suffix == ".html":
+            if path is not None and path.suffix == ".html":
                 inside = frame(path.read_text(encoding="utf-8"))
                 self.write(title, f"{inside}<p>{escape(caption)}</p>", tags)
-            else:
+            elif path is not None:
                 self.report.add_image(path, title, caption=caption, tags=tags, section=self.section)
 
 
@@ -236,14 +254,13 @@ def save_report(report: mne.Report, fname: str | Path, *, overwrite: bool = Fals
 
 def _found(inverse: VAEInverse, evoked: mne.Evoked, truth: list[mne.Dipole] | None) -> str:
     """Say what was found: in words, the sources, the truth beside them, the figures."""
-    parts = [text.summary(inverse, evoked), html_table(sources_table(inverse.sources_))]
-    parts.append(text.sources(inverse))
+    table = html_table(sources_table(inverse.sources_))
+    parts = [text.summary(inverse, evoked), table, text.sources(inverse)]
     if truth is not None:
-        parts += ["<h5>Beside the truth</h5>", html_table(truth_table(truth, inverse))]
+        parts += ["<h5>Beside the truth</h5>", html_table(facts.truth_table(truth, inverse))]
         parts.append(text.TRUTH)
-    parts += ["<h5>The fit</h5>", facts_table(facts.result_facts(inverse, evoked))]
-    parts.append(text.fit(inverse))
-    return "\n".join(parts)
+    figures = facts_table(facts.result_facts(inverse, evoked))
+    return "\n".join([*parts, "<h5>The fit</h5>", figures, text.fit(inverse)])
 
 
 def _by_response(inverse: VAEInverse) -> str:
@@ -254,26 +271,20 @@ def _by_response(inverse: VAEInverse) -> str:
 
 
 def _compared(comparison: Comparison) -> str:
-    from meg_vae.comparison.methods import METHODS
-
     parts = [html_table(comparison_table(comparison.table)), text.COMPARED]
     if comparison.truth is not None:
         parts.append(text.SCORES)
     if comparison.table["heldout_error"].notna().any():
         parts.append(text.HELDOUT)
     if len(comparison.agreement) > 1:
-        titles = {name: METHODS[name].title for name in comparison.agreement}
+        titles = dict(zip(comparison.table["method"], comparison.table["title"], strict=True))
         table = html_table(agreement_table(comparison.agreement, titles))
         parts += ["<h5>Distance between the strongest peaks of two methods</h5>", table]
     said = {row.title: row.note for row in comparison.table.itertuples() if row.note}
     if said:
         parts += ["<h5>What the methods warned of</h5>", facts_table(said)]
-    methods = [METHODS[name] for name in comparison.table["method"]]
-    knobs = {
-        one.title: f"{one.knobs} Told {one.oracle or 'nothing'}. {one.reference}."
-        for one in methods
-    }
-    return "\n".join([*parts, "<h5>Settings and references</h5>", facts_table(knobs)])
+    knobs = facts_table(facts.method_facts(comparison.table["method"]))
+    return "\n".join([*parts, "<h5>Settings and references</h5>", knobs])
 
 
 def _went_in(
@@ -285,14 +296,4 @@ def _went_in(
     parts += ["<h5>Data and model</h5>", facts_table(went_in)]
     if options:
         parts += ["<h5>Options</h5>", facts_table(options)]
-    return "\n".join(parts)
-
-
-def _recipe(command: str | None, code: str) -> str:
-    """Say how to do it again, and with which versions."""
-    parts = []
-    if command is not None:
-        parts += ["<h5>In a shell</h5>", f"<pre><code>{escape(command)}</code></pre>"]
-    parts += ["<h5>In Python</h5>", f"<pre><code>{escape(code)}</code></pre>"]
-    parts += ["<h5>Versions</h5>", facts_table(facts.versions())]
     return "\n".join(parts)

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mne
-import numpy as np
 import pandas as pd
 
 from meg_vae import viz
 from meg_vae.comparison import summarize_phantom
 from meg_vae.viz.tables import facts_table, html_table, mark_told, readable
 
-from . import facts, text
+from . import text
+from .pages import INPUT, RESULT, Page
 from .pictures import save_figure
 
 if TYPE_CHECKING:
@@ -88,12 +88,17 @@ def phantom_figure(table: pd.DataFrame, title: str, folder: str | Path) -> Path:
     picture : Path
         The PNG file "phantom".
     """
-    axes = viz.plot_phantom(table, title=title)
-    return save_figure(np.ravel(axes)[0].figure, Path(folder) / "phantom.png")
+    figure = viz.plot_phantom(table, title=title, show=False)
+    return save_figure(figure, Path(folder) / "phantom.png")
 
 
 def phantom_report(
-    table: pd.DataFrame, title: str, picture: Path, *, facts_of: Mapping[str, object]
+    table: pd.DataFrame,
+    title: str,
+    picture: Path,
+    *,
+    facts_of: Mapping[str, object],
+    command: str | None = None,
 ) -> mne.Report:
     """Tell the scores of a phantom on one page.
 
@@ -107,24 +112,24 @@ def phantom_report(
         As `phantom_figure` gives it.
     facts_of : mapping
         What was read and how it was run, by name.
+    command : str | None
+        The shell command, to do it again.
 
     Returns
     -------
     report : mne.Report
         The page.
     """
-    page = mne.Report(title=title, verbose="error")
-    page.add_custom_css(text.STYLE)
+    page = Page(title, None)
     means = f"{text.PHANTOM}{html_table(phantom_summary(table))}"
-    page.add_html(means, "All dipoles", tags=("result",))
-    heading, caption = text.PHANTOM_PICTURE
-    page.add_image(picture, heading, caption=caption, tags=("result",))
+    page.write("All dipoles", means, RESULT)
+    page.show({"phantom": picture}, {"phantom": text.PHANTOM_PICTURE}, RESULT)
     each = table.assign(inside=table["inside"].map({True: "yes", False: "no"}))
     rows = html_table(readable(each.dropna(axis="columns", how="all"), DIPOLES))
-    page.add_html(rows + _notes(table), "Each dipole", tags=("result",))
-    how = f"{facts_table(facts_of)}<h5>Versions</h5>{facts_table(facts.versions())}"
-    page.add_html(how, "How it was done", tags=("input",))
-    return page
+    page.write("Each dipole", rows + _notes(table), RESULT)
+    page.write("How it was done", facts_table(facts_of), INPUT)
+    page.tell_how(command)
+    return page.report
 
 
 def _notes(table: pd.DataFrame) -> str:

@@ -65,34 +65,26 @@ def localization_pictures(
         If the cortex cannot be drawn.
     """
     folder = Path(folder)
-    positions = inverse.filter_.positions
-    on_cortex, known = positions.kind == "surface", inverse.ellipsoids()
+    look = viz.Look(off_screen=True)
     sources = draw_cortex(
-        lambda head: viz.plot_cortex(
-            inverse.sources_,
-            truth=truth,
-            trans=trans,
-            surface="inflated" if on_cortex else "glass",
-            size_by="peak_nAm",
-            ellipsoids=None if on_cortex or known.empty else known,
-            off_screen=True,
-            **head,
-        ),
+        lambda head: inverse.plot_sources(truth=truth, trans=trans, look=look, **head),
         folder / "sources.png",
-        inverse.subject or positions.subject,
+        inverse.subject or inverse.filter_.positions.subject,
         inverse.subjects_dir,
         page=folder / "cortex.html",
     )
     if len(inverse.responses_) > 1 and inverse.positions == "free":
         sources["responses"] = save_figure(
-            inverse.plot_response_evidence(), folder / "responses.png"
+            inverse.plot_response_evidence(show=False), folder / "responses.png"
         )
     return sources | {
-        "time_courses": save_figure(inverse.plot_time_courses(evoked), folder / "time_courses.png"),
-        "residual": save_figure(inverse.plot_residual(evoked), folder / "residual.png"),
-        "noise": save_figure(inverse.plot_noise(evoked), folder / "noise.png"),
-        "evidence": save_figure(inverse.plot_evidence(), folder / "evidence.png"),
-        "energy": save_figure(inverse.plot_energy(), folder / "energy.png"),
+        "time_courses": save_figure(
+            inverse.plot_time_courses(evoked, show=False), folder / "time_courses.png"
+        ),
+        "residual": save_figure(inverse.plot_residual(evoked, show=False), folder / "residual.png"),
+        "noise": save_figure(inverse.plot_noise(evoked, show=False), folder / "noise.png"),
+        "evidence": save_figure(inverse.plot_evidence(show=False), folder / "evidence.png"),
+        "energy": save_figure(inverse.plot_energy(show=False), folder / "energy.png"),
     }
 
 
@@ -133,7 +125,7 @@ def comparison_pictures(
         _leave_out("comparison.png", "the source space is no cortical surface")
         return {}
     grid = draw_cortex(
-        lambda head: comparison.plot(off_screen=True, **head),
+        lambda head: comparison.plot(look=viz.Look(off_screen=True), **head),
         folder / "comparison.png",
         subject,
         subjects_dir,
@@ -146,7 +138,7 @@ def comparison_pictures(
             color_by="method",
             truth=comparison.truth or None,
             trans=comparison.trans,
-            off_screen=True,
+            look=viz.Look(off_screen=True),
             **head,
         ),
         None,
@@ -157,18 +149,9 @@ def comparison_pictures(
 
 
 def method_places(comparison: Comparison) -> pd.DataFrame:
-    """Give where the methods of a comparison see sources.
+    """Give ``method``, ``hemi`` and ``vertno`` of where up to seven methods see sources.
 
-    Parameters
-    ----------
-    comparison : Comparison
-        The estimates of several methods.
-
-    Returns
-    -------
-    places : pandas.DataFrame
-        ``method``, ``hemi`` and ``vertno``, of up to seven methods: every active position of a
-        sparse estimate, the strongest one of a map.
+    Of a sparse estimate every active position, of a map the strongest one.
     """
     rows = []
     titles = dict(zip(comparison.table["method"], comparison.table["title"], strict=True))
@@ -193,21 +176,8 @@ def draw_cortex(
 ) -> dict[str, Path]:
     """Draw on the cortex where there is one, else warn and go on: the numbers do not need it.
 
-    Parameters
-    ----------
-    draw : callable
-        Draws, given ``subject`` and ``subjects_dir`` by name.
-    path, page : Path | None
-        The PNG file, and the page that turns the brain.
-    subject : str | None
-        Name of the subject.
-    subjects_dir : path-like | None
-        FreeSurfer folder; None takes MNE's setting.
-
-    Returns
-    -------
-    files : dict of Path
-        Those that were written, by the stem of their names.
+    ``draw`` is given ``subject`` and ``subjects_dir`` by name; the PNG file and the page that turns
+    the brain come back by the stems of their names, where they were written.
     """
     name = (path or page).name
     found = get_subjects_dir(subjects_dir, raise_error=False)
@@ -233,20 +203,7 @@ def _leave_out(name: str, why: str) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure and close it.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        The figure.
-    path : Path
-        The file.
-
-    Returns
-    -------
-    path : Path
-        The same.
-    """
+    """Write a figure and close it."""
     from matplotlib import pyplot as plt
 
     figure.savefig(path, dpi=DPI)

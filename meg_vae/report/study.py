@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ from meg_vae.studies.space import average_surfaces
 from meg_vae.viz.study import group_names
 from meg_vae.viz.tables import facts_table, html_table, readable, sources_table
 
-from . import facts, text
-from .pages import Page, save_report
+from . import text
+from .pages import INPUT, RESULT, Page, save_report
 from .pictures import draw_cortex, save_figure
 
 if TYPE_CHECKING:
@@ -73,8 +74,9 @@ def study_pictures(study: Study, folder: str | Path) -> dict[str, Path]:
     """
     folder = Path(folder)
     subject, home = average_surfaces(study.plan.subjects_dir)
+    off_screen = viz.Look(off_screen=True)
     drawn = draw_cortex(
-        lambda head: viz.plot_group(study.sources, study.group, off_screen=True, **head),
+        lambda head: viz.plot_group(study.sources, study.group, look=off_screen, **head),
         folder / "group.png",
         subject,
         home,
@@ -82,16 +84,16 @@ def study_pictures(study: Study, folder: str | Path) -> dict[str, Path]:
     stc = study.occurrence()
     if stc.data.any():
         drawn |= draw_cortex(
-            lambda head: viz.plot_estimate(stc, threshold=10.0, off_screen=True, **head),
+            lambda head: viz.plot_estimate(stc, look=replace(off_screen, threshold=10.0), **head),
             folder / "occurrence.png",
             average_positions(study.plan)[0],
             home,
         )
-    presence = viz.plot_presence(study.presence, study.group)
-    amplitudes = viz.plot_amplitudes(study.amplitudes, study.group)
+    presence = viz.plot_presence(study.presence, study.group, show=False)
+    amplitudes = viz.plot_amplitudes(study.amplitudes, study.group, show=False)
     return drawn | {
-        "presence": save_figure(presence.figure, folder / "presence.png"),
-        "amplitudes": save_figure(amplitudes.flat[0].figure, folder / "amplitudes.png"),
+        "presence": save_figure(presence, folder / "presence.png"),
+        "amplitudes": save_figure(amplitudes, folder / "amplitudes.png"),
     }
 
 
@@ -121,12 +123,13 @@ def study_report(
         if pictures is None:
             pictures = study_pictures(study, folder)
         page = Page(study.plan.title, None)
-        page.write("What the subjects have in common", _found(study), ("result",))
-        page.show(pictures, text.STUDY_PICTURES, ("result",))
+        page.write("What the subjects have in common", _found(study), RESULT)
+        page.show(pictures, text.STUDY_PICTURES, RESULT)
         if len(study.contrasts):
-            page.write("What differs", _differs(study), ("result",))
+            page.write("What differs", _differs(study), RESULT)
         page.write("Every subject", _subjects(study), ("subjects",))
-        page.write("How it was done", _how(study, command), ("input",))
+        page.write("How it was done", _how(study), INPUT)
+        page.tell_how(command)
     return page.report
 
 
@@ -155,15 +158,15 @@ def subject_pages(study: Study, *, hidden: bool = False) -> list[Path]:
         page = Page(f"{study.plan.title}: {subject}", None)
         own = study.sources[study.sources["subject"] == subject] if len(study.sources) else None
         table = html_table(sources_table(inverse.sources_))
-        page.write("Sources", table + _of_group(study, own), ("result",))
+        page.write("Sources", table + _of_group(study, own), RESULT)
         with tempfile.TemporaryDirectory() as folder:
             for k, evoked in enumerate(responses(members[subject].runs[0].evoked, study.plan)):
-                figure = inverse.plot_time_courses(evoked)
+                figure = inverse.plot_time_courses(evoked, show=False)
                 picture = save_figure(figure, Path(folder) / f"{k}.png")
                 title = f"Time courses: {evoked.comment or 'response'}"
-                page.show({"one": picture}, {"one": (title, text.COURSES)}, ("result",))
+                page.show({"one": picture}, {"one": (title, text.COURSES)}, RESULT)
         files = {path.name: path for path in members[subject].files}
-        page.write("How it was done", facts_table(files), ("input",))
+        page.write("How it was done", facts_table(files), INPUT)
         path = study.folder / subject / "report.html"
         written.append(save_report(page.report, path, overwrite=True))
     return written
@@ -234,12 +237,9 @@ def _of_group(study: Study, own: pd.DataFrame | None) -> str:
     return "<h5>In the group</h5>" + facts_table(told)
 
 
-def _how(study: Study, command: str | None) -> str:
-    """Tell the options, the command and the versions."""
+def _how(study: Study) -> str:
+    """Tell the options."""
     plan = study.plan
     told = {name: value for name, value in plan.described().items() if name != "members"}
     told |= {"options": dict(plan.options) or "defaults"}
-    parts = [facts_table({name: str(value) for name, value in told.items()})]
-    if command:
-        parts += ["<h5>In a shell</h5>", f"<pre><code>{escape(command)}</code></pre>"]
-    return "\n".join([*parts, "<h5>Versions</h5>", facts_table(facts.versions())])
+    return facts_table({name: str(value) for name, value in told.items()})

@@ -155,18 +155,7 @@ COMPARISON_PICTURES = {
 
 
 def sources(inverse: VAEInverse) -> str:
-    """Say how to read the table of sources.
-
-    Parameters
-    ----------
-    inverse : VAEInverse
-        The fitted inverse.
-
-    Returns
-    -------
-    html : str
-        Paragraphs.
-    """
+    """Say how to read the table of sources, in paragraphs of HTML."""
     if inverse.sources_.empty:
         return NO_SOURCES
     free = inverse.positions == "free"
@@ -178,36 +167,12 @@ def sources(inverse: VAEInverse) -> str:
 
 
 def fit(inverse: VAEInverse) -> str:
-    """Explain the figures that a fit ended with.
-
-    Parameters
-    ----------
-    inverse : VAEInverse
-        The fitted inverse.
-
-    Returns
-    -------
-    html : str
-        A paragraph.
-    """
+    """Explain the figures that a fit ended with, in a paragraph of HTML."""
     return FIT.format(after=BETWEEN if inverse.positions == "free" else TAKEN_OUT)
 
 
 def summary(inverse: VAEInverse, evoked: mne.Evoked) -> str:
-    """Say in one sentence what was found.
-
-    Parameters
-    ----------
-    inverse : VAEInverse
-        The fitted inverse.
-    evoked : mne.Evoked
-        The data of the fit.
-
-    Returns
-    -------
-    html : str
-        A paragraph.
-    """
+    """Say in one sentence what was found, in a paragraph of HTML."""
     n_sources = len(inverse.sources_)
     if not n_sources:
         return "<p class='lead'>No source was found.</p>"
@@ -218,12 +183,12 @@ def summary(inverse: VAEInverse, evoked: mne.Evoked) -> str:
 
 
 STYLE = """
-.numbers th, .numbers td { text-align: right; padding-right: 1em; }
+.numbers th, .numbers td { text-align: right; }
 .numbers th:first-child, .numbers td:first-child { text-align: left; white-space: nowrap; }
-.numbers thead th { cursor: pointer; }
-.numbers thead th::after { content: " \\2195"; opacity: .35; }
-.numbers thead th[aria-sort=ascending]::after { content: " \\2191"; opacity: 1; }
-.numbers thead th[aria-sort=descending]::after { content: " \\2193"; opacity: 1; }
+.bootstrap-table .fixed-table-container .table.numbers thead th .th-inner {
+  white-space: normal; vertical-align: bottom; padding-right: 20px !important;
+  background-position: right -6px bottom; }
+.bootstrap-table { margin-bottom: 1em; }
 .facts th { font-weight: 600; white-space: nowrap; padding-right: 1.5em; }
 """
 
@@ -262,30 +227,11 @@ for several sources by the false discovery rate.</p>"""
 
 COURSES = "Along the direction of its peak."
 
-# A click on a heading, or Enter when it has the focus, sorts the rows; a second one turns them.
+# How MNE's tables sort a column of ours: numbers, with commas or a unit behind, before words.
 SORTING = """
-if (!window.sortsNumbers) {
-  window.sortsNumbers = true;
-  const value = (row, column) => row.cells[column].textContent.trim();
-  const number = (text) => parseFloat(text.replace(/,/g, ''));
-  const sort = (event) => {
-    const head = event.target.closest?.('table.numbers thead th');
-    if (!head || (event.type === 'keydown' && event.key !== 'Enter')) return;
-    const table = head.closest('table'), column = head.cellIndex;
-    const up = head.getAttribute('aria-sort') === 'descending';
-    const rows = [...table.tBodies[0].rows];
-    rows.sort((a, b) => {
-      const [x, y] = [value(a, column), value(b, column)], [p, q] = [number(x), number(y)];
-      if (isNaN(p) !== isNaN(q)) return isNaN(p) ? 1 : -1;
-      return (isNaN(p) ? x.localeCompare(y) : p - q) * (up ? 1 : -1);
-    });
-    table.querySelectorAll('th').forEach((one) => one.removeAttribute('aria-sort'));
-    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
-    rows.forEach((row) => table.tBodies[0].append(row));
-  };
-  document.addEventListener('click', sort);
-  document.addEventListener('keydown', sort);
-  document.addEventListener('DOMContentLoaded', () =>
-    document.querySelectorAll('table.numbers thead th').forEach((one) => { one.tabIndex = 0; }));
-}
+window.byNumber = (a, b) => {
+  const [x, y] = [a, b].map((text) => parseFloat(String(text).replace(/,/g, '')));
+  if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y) || String(a).localeCompare(String(b));
+  return x - y;
+};
 """

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import open_axes
-from .style import INK, PALETTE
+from .figures import open_axes, show_figure
+from .style import INK, PALETTE, line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX<>*"
 OTHERS, NAMES = "#C8C8C8", "#767676"
@@ -20,8 +23,12 @@ STRAIGHT = 5.0  # mm: up to here the scale of errors is linear
 
 
 def plot_error_against_snr(
-    table: pd.DataFrame, *, value: str = "Localization error (mm)", columns: int = 3
-) -> np.ndarray:
+    table: pd.DataFrame,
+    *,
+    value: str = "Localization error (mm)",
+    columns: int = 3,
+    show: bool | None = None,
+) -> Figure:
     """Draw a score against the signal-to-noise ratio, a panel per family of methods.
 
     Parameters
@@ -32,10 +39,12 @@ def plot_error_against_snr(
         Name of the score, with its unit.
     columns : int
         Panels in a row.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    axes : ndarray of matplotlib.axes.Axes, shape (n_families,)
+    fig : matplotlib.figure.Figure
         The panels, none for the null methods; all other methods are grey in the background of
         each, and bars are 95 % bootstrap confidence intervals of the mean. The scale is linear up
         to 5 and logarithmic above.
@@ -60,27 +69,12 @@ def plot_error_against_snr(
         own = table[table["family"] == family]
         for k, (title, rows) in enumerate(own.groupby("title", sort=False)):
             spread = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-            ax.errorbar(
-                rows["snr_db"],
-                rows["mean"],
-                spread,
-                color=PALETTE[k % len(PALETTE)],
-                marker=MARKERS[k % len(MARKERS)],
-                ms=4.5,
-                lw=1.6,
-                capsize=2,
-                label=title,
-                zorder=3,
-            )
+            look = {"color": PALETTE[k % len(PALETTE)], "marker": MARKERS[k % len(MARKERS)]}
+            look |= {"ms": 4.5, "lw": 1.6, "capsize": 2, "label": title, "zorder": 3}
+            ax.errorbar(rows["snr_db"], rows["mean"], spread, **look)
         for title, rows in table[table["family"] == NULL].groupby("title", sort=False):
-            ax.annotate(
-                title,
-                (rows["snr_db"].max(), rows["mean"].iloc[-1]),
-                ha="right",
-                va="top",
-                fontsize=7,
-                color=NAMES,
-            )
+            end = (rows["snr_db"].max(), rows["mean"].iloc[-1])
+            ax.annotate(title, end, ha="right", va="top", fontsize=7, color=NAMES)
         ax.set_title(family, fontsize=10, loc="left")
         ax.set_yscale("symlog", linthresh=STRAIGHT, linscale=0.8)
         ax.set_ylim(0, None)
@@ -90,10 +84,12 @@ def plot_error_against_snr(
         ax.legend(fontsize=7.5, frameon=False, loc="lower center", ncols=2)
     axes[0].figure.supxlabel("Signal-to-noise ratio (dB)", fontsize=10)
     axes[0].figure.supylabel(value, fontsize=10)
-    return axes
+    return show_figure(axes, show)
 
 
-def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) -> np.ndarray:
+def plot_hits_against_false_positives(
+    table: pd.DataFrame, *, columns: int = 3, show: bool | None = None
+) -> Figure:
     """Draw hits against false positives, a panel per condition.
 
     Parameters
@@ -103,10 +99,12 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
         ``_low`` and ``_high``: a row per condition and method.
     columns : int
         Panels in a row.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    axes : ndarray of matplotlib.axes.Axes, shape (n_conditions,)
+    fig : matplotlib.figure.Figure
         The panels; the upper left corner is best, bars are 95 % confidence intervals.
     """
     conditions = list(dict.fromkeys(table["condition"]))
@@ -122,13 +120,11 @@ def plot_hits_against_false_positives(table: pd.DataFrame, *, columns: int = 3) 
         ax.set_title(condition, fontsize=10, loc="left")
     axes[0].figure.supxlabel("False positives (peaks)", fontsize=10)
     axes[0].figure.supylabel("Hit rate", fontsize=10)
-    handles = [
-        ax.plot([], [], ms=6, ls="none", mec=INK, mew=0.6, label=title, **look)[0]
-        for title, look in looks.items()
-    ]
+    dot = {"ms": 6, "ls": "none", "mec": INK, "mew": 0.6}
+    handles = [ax.plot([], [], label=title, **dot, **look)[0] for title, look in looks.items()]
     legend = {"loc": "outside right upper", "fontsize": 8, "frameon": False}
     axes[0].figure.legend(handles=handles, **legend)
-    return axes
+    return show_figure(axes, show)
 
 
 def plot_time_against_accuracy(
@@ -137,7 +133,8 @@ def plot_time_against_accuracy(
     score: str = "f1",
     value: str = "F1 of sources",
     title: str | None = None,
-) -> Axes:
+    show: bool | None = None,
+) -> Figure:
     """Draw a score against the processor time that a method takes.
 
     Parameters
@@ -151,10 +148,12 @@ def plot_time_against_accuracy(
         Name of the score, with its unit.
     title : str | None
         Title of the figure.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    ax : matplotlib.axes.Axes
+    fig : matplotlib.figure.Figure
         The axes; the upper left corner is best, bars are 95 % confidence intervals.
     """
     looks = _looks(table)
@@ -169,10 +168,12 @@ def plot_time_against_accuracy(
     if title is not None:
         ax.set_title(title, fontsize=10, loc="left")
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return ax
+    return show_figure(ax, show)
 
 
-def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
+def plot_ranking(
+    table: pd.DataFrame, *, value: str = "F1 of sources", show: bool | None = None
+) -> Figure:
     """Draw one score of all methods in all conditions, the best method on top.
 
     Parameters
@@ -181,10 +182,12 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
         Means: a row per method, by title, and a column per condition.
     value : str
         Name of the score, with its unit.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    ax : matplotlib.axes.Axes
+    fig : matplotlib.figure.Figure
         The axes; the best of each condition is bold, and what did not run is blank.
     """
     numbers = table.to_numpy(float)
@@ -195,20 +198,64 @@ def plot_ranking(table: pd.DataFrame, *, value: str = "F1 of sources") -> Axes:
     best = np.nanmax(numbers, axis=0)
     for (i, j), number in np.ndenumerate(numbers):
         if np.isfinite(number):
-            ax.text(
-                j,
-                i,
-                f"{number:.2f}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if number < 0.6 else INK,
-                fontweight="bold" if number == best[j] else "normal",
-            )
+            look = {"color": "white" if number < 0.6 else INK, "ha": "center", "va": "center"}
+            weight = "bold" if number == best[j] else "normal"
+            ax.text(j, i, f"{number:.2f}", fontsize=8, fontweight=weight, **look)
     ax.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=9)
     ax.set_yticks(range(table.shape[0]), table.index, fontsize=9)
     ax.figure.colorbar(image, ax=ax, label=value, fraction=0.03, pad=0.02)
-    return ax
+    return show_figure(ax, show)
+
+
+def plot_hit_curves(
+    table: pd.DataFrame,
+    *,
+    by: str = "method",
+    names: Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+) -> Figure:
+    """Plot the share of true sources found against the number of false ones, as a threshold falls.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row per threshold, with ``hit_rate`` (share of the true sources), ``false_positives``
+        (per recording) and the column that ``by`` names.
+    by : str
+        The column that tells the curves apart.
+    names : mapping | None
+        Name of a curve in the legend, by its value; ``None`` writes the value.
+    ax : matplotlib.axes.Axes | None
+        Where to plot; ``None`` opens a figure.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
+
+    Returns
+    -------
+    fig : matplotlib.figure.Figure
+        A step for each threshold; up and to the left is better.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or a rate is none.
+    """
+    missing = [name for name in ("hit_rate", "false_positives", by) if name not in table]
+    if missing:
+        raise ValueError(f"table lacks the column {' and '.join(missing)}.")
+    if not table["hit_rate"].between(0, 1).all() or (table["false_positives"] < 0).any():
+        raise ValueError("hit_rate must be from 0 to 1, and false_positives not negative.")
+    ax = open_axes(ax, (1, 1), (6.0, 4.0))[0, 0]
+    for k, (name, rows) in enumerate(table.groupby(by, sort=False)):
+        rows = rows.sort_values(["false_positives", "hit_rate"])
+        curve = {"where": "post", "marker": "o", "ms": 3} | line(k)
+        label = (names or {}).get(name, str(name))
+        ax.step(rows["false_positives"], 100 * rows["hit_rate"], label=label, **curve)
+    ax.set(xlabel="False positives per recording", ylabel="True sources found (%)", ylim=(-3, 103))
+    ax.set_xlim(left=0)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return show_figure(ax, show)
 
 
 def _panels(count: int, columns: int, height: float) -> np.ndarray:
@@ -242,16 +289,6 @@ def _looks(table: pd.DataFrame) -> dict[str, dict[str, object]]:
 def _point(ax: Axes, row: dict[str, float], x: str, y: str, look: dict[str, object]) -> None:
     """Draw a mean with its intervals."""
     spread = [[[row[k] - row[f"{k}_low"]], [row[f"{k}_high"] - row[k]]] for k in (x, y)]
-    ax.errorbar(
-        row[x],
-        row[y],
-        np.maximum(spread[1], 0),
-        np.maximum(spread[0], 0),
-        ms=6,
-        lw=0.9,
-        markeredgecolor=INK,
-        markeredgewidth=0.6,
-        linestyle="none",
-        label=row["title"],
-        **look,
-    )
+    xerr, yerr = np.maximum(spread, 0)
+    dot = {"ms": 6, "lw": 0.9, "mec": INK, "mew": 0.6, "ls": "none"}
+    ax.errorbar(row[x], row[y], yerr, xerr, label=row["title"], **dot, **look)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from .places import check_places, true_places
-from .scale import Categories
-from .sources import check_measure, colour_scale
+from .cortex import check_measure, colour_scale
+from .layers import Categories
+from .look import Look, filled
 from .style import TRUTH
-from .surfaces import load_cortex
+from .surfaces import check_places, load_cortex, true_places
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -34,11 +34,10 @@ def plot_brain(
     *,
     subject: str,
     subjects_dir: str | PathLike,
-    surface: str = "inflated",
     truth: pd.DataFrame | list[mne.Dipole] | None = None,
     trans: mne.Transform | None = None,
     color_by: str = "peak_nAm",
-    source_size: float = 5.0,
+    look: Look | None = None,
     **kwargs: Any,
 ) -> mne.viz.Brain:
     """Open the sources in an `mne.viz.Brain`, to which all that MNE offers can be added.
@@ -51,16 +50,14 @@ def plot_brain(
         Name of the subject's folder.
     subjects_dir : path-like
         The FreeSurfer folder that holds it.
-    surface : "inflated" | "white" | "pial"
-        The surface.
     truth : pandas.DataFrame | list of mne.Dipole | None
         True sources to mark.
     trans : mne.Transform | None
         The transform between head and MRI coordinates, which dipoles need.
     color_by : "peak_nAm" | "sd_nAm" | "log_evidence" | "peak_s" | "method"
         The column that colours the spheres.
-    source_size : float
-        Radius of the spheres (mm).
+    look : Look | None
+        How it looks: surface, size of the spheres, colours, background and window.
     **kwargs : dict
         Further arguments of `mne.viz.Brain`.
 
@@ -82,19 +79,23 @@ def plot_brain(
             f"mne.viz.Brain needs Qt: pip install {' '.join(missing)}. plot_cortex draws without."
         )
     check_measure("color_by", color_by, sources)
-    if surface == "glass":
+    look = filled(look)
+    if look.surface == "glass":
         raise ValueError("surface='glass' is for plot_cortex; use 'inflated', 'white' or 'pial'.")
     head: dict[str, Any] = {"subject": subject, "subjects_dir": subjects_dir}
-    cortex = load_cortex(surface=surface, **head)
+    cortex = load_cortex(surface=look.surface, **head)
     check_places(sources, cortex, "sources")
     true = true_places(truth, cortex, trans=trans, **head)
-    scale, values = colour_scale(sources, color_by, None)
+    scale, values = colour_scale(sources, color_by, look)
+    window: dict[str, Any] = {"background": look.background}
+    if look.window_size is not None:
+        window["size"] = look.window_size
 
     from mne.viz import Brain, use_3d_backend
 
     with use_3d_backend("pyvistaqt"):
-        brain = Brain(surf=surface, hemi="both", **head, **({"background": "white"} | kwargs))
-    size = source_size / 10  # MNE's unit sphere has a radius of 10 mm
+        brain = Brain(surf=look.surface, hemi="both", **head, **window | kwargs)
+    size = look.source_size / 10  # MNE's unit sphere has a radius of 10 mm
     for hemi, vertno, value in zip(sources["hemi"], sources["vertno"], values, strict=True):
         number = int(value) if isinstance(scale, Categories) else value
         brain.add_foci(

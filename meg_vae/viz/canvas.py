@@ -1,53 +1,46 @@
-"""Where a page is drawn: in PyVista, or by matplotlib where there is no OpenGL."""
+"""Where a page is drawn: in PyVista, or by matplotlib where this machine has no OpenGL."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .graphics import warn_without_opengl
+from .flat import FlatCanvas
 from .marks import diamond_mesh
+from .style import INK
 
 if TYPE_CHECKING:
-    from .flat import FlatCanvas
+    from .layers import ColourScale, Layer
     from .layout import Box
-    from .scale import ColourScale
-    from .scene import Layer
+    from .look import Look
+
+# What VTK opens on Linux: with a display, without one, and in software.
+LIBRARIES = ("libGL.so.1", "libEGL.so.1", "libOSMesa.so.8", "libOSMesa.so")
+HINT = (
+    "this machine has no OpenGL, so the cortex is drawn flat by matplotlib. For the full picture "
+    "install it: on Debian or Ubuntu `apt install libegl1 libgl1`, with conda `conda install -c "
+    "conda-forge mesalib libegl libgl`."
+)
 
 
-def open_canvas(
-    window: tuple[int, int],
-    boxes: list[Box],
-    *,
-    background: str,
-    ink: str,
-    off_screen: bool | None,
-) -> Canvas | FlatCanvas:
-    """Open a canvas with the whole page as its first panel, and one for each box.
+def open_canvas(window: tuple[int, int], boxes: list[Box], look: Look) -> Canvas | FlatCanvas:
+    """Open a canvas with the whole page as its first panel, and one for each box (pixels).
 
-    Parameters
-    ----------
-    window : tuple of int
-        Width and height (pixels).
-    boxes : list of tuple
-        Left, bottom, width and height (pixels) of each panel.
-    background, ink : color
-        Colours of the page and of its text.
-    off_screen : bool | None
-        As for `pyvista.Plotter`.
-
-    Returns
-    -------
-    canvas : Canvas | FlatCanvas
-        The second where there is no OpenGL, of which a warning tells.
+    Where the look asks for that, or there is no OpenGL (a warning tells), it is matplotlib's.
     """
-    views = [(0.0, 0.0, *map(float, window)), *boxes]
-    if warn_without_opengl():
-        from .flat import FlatCanvas
+    from matplotlib.colors import to_rgb
 
-        return FlatCanvas(window, views, background=background, ink=ink)
-    return Canvas(window, views, background=background, ink=ink, off_screen=off_screen)
+    views = [(0.0, 0.0, *map(float, window)), *boxes]
+    ink = INK if np.mean(to_rgb(look.background)) > 0.5 else "white"
+    if look.backend == "matplotlib" or (look.backend is None and _warn_without_opengl()):
+        return FlatCanvas(window, views, background=look.background, ink=ink)
+    if not has_opengl():
+        raise RuntimeError(f"backend='pyvista': {HINT}")
+    return Canvas(window, views, look, ink)
 
 
 class Canvas:
@@ -57,10 +50,8 @@ class Canvas:
         self,
         window: tuple[int, int],
         views: list[Box],
-        *,
-        background: str,
+        look: Look,
         ink: str,
-        off_screen: bool | None,
     ) -> None:
         import pyvista as pv
 
@@ -72,10 +63,10 @@ class Canvas:
                 shape=(1, len(views)),
                 border=False,
                 window_size=list(window),
-                off_screen=off_screen,
+                off_screen=look.off_screen,
                 lighting=None,
             )
-        self.plotter.set_background(background, all_renderers=True)
+        self.plotter.set_background(look.background, all_renderers=True)
         for renderer, box in zip(self.plotter.renderers, views, strict=True):
             left, bottom, width, height = box
             corners = (left, bottom, left + width, bottom + height)
@@ -99,7 +90,7 @@ class Canvas:
 
     def draw(self, layer: Layer) -> Any:
         """Draw a mesh in the active panel, and return the actor."""
-        return self.plotter.add_mesh(layer.mesh, **layer.look())
+        return self.plotter.add_mesh(layer.mesh, **layer.options())
 
     def draw_diamonds(self, centres: np.ndarray, radius: float) -> None:
         """Draw open diamonds in the active panel, which face the eye and mark true sources."""
@@ -162,3 +153,34 @@ class Canvas:
             vertical=False,
             interactive=False,
         )
+
+
+@functools.cache
+def has_opengl() -> bool:
+    """Tell whether VTK finds an OpenGL library; only Linux machines come without one."""
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(map(_opens, LIBRARIES))
+
+
+def _warn_without_opengl() -> bool:
+    """Tell whether there is no OpenGL, and say so the first time."""
+    missing = not has_opengl()
+    if missing:
+        _warn()
+    return missing
+
+
+@functools.cache
+def _warn() -> None:
+    import mne
+
+    mne.utils.warn(HINT, RuntimeWarning)
+
+
+def _opens(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -1,13 +1,19 @@
-"""Sources on the cortex."""
+"""A table of sources on the cortex: spheres, patches, arrows and the regions where they may be."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .drawing import Stage
-from .ground import Extras
-from .layout import ALL_VIEWS, arrange, check_views, sheet
-from .sources import source_scene
+import numpy as np
+
+from . import marks
+from .drawing import draw_page
+from .layers import ESTIMATE, Categories, ColourScale, Key, Layer
+from .look import Look, filled
+from .paint import are_patches, patch_layers
+from .scene import Scene, read_ground
+from .style import FROM_ZERO, MEASURES, PAINT, REGION
+from .surfaces import HEMIS, OWN_PLACE, check_places
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -18,7 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .flat import FlatPicture
-    from .layout import View
+
+PATCH = Key("estimate, a patch", "patch", PAINT)
+REGION_KEY = Key("95 % region", "patch", REGION)
+NAMES = ("method", "group_source")  # measures that are names, each with a colour of its own
+COVARIANCE = ("cov_xx", "cov_xy", "cov_xz", "cov_yy", "cov_yz", "cov_zz")
 
 
 def plot_cortex(
@@ -26,22 +36,14 @@ def plot_cortex(
     *,
     subject: str,
     subjects_dir: str | PathLike,
-    surface: str = "inflated",
-    shell: str | None = None,
-    views: tuple[View, ...] | View = ALL_VIEWS,
-    labels: str | list[mne.Label] | None = None,
     truth: pd.DataFrame | list[mne.Dipole] | None = None,
     trans: mne.Transform | None = None,
     orientations: ArrayLike | None = None,
     ellipsoids: pd.DataFrame | None = None,
     color_by: str = "peak_nAm",
     size_by: str | None = None,
-    source_size: float = 5.0,
-    clim: tuple[float, float] | None = None,
     title: str | None = None,
-    background: str = "white",
-    window_size: tuple[int, int] | None = None,
-    off_screen: bool | None = None,
+    look: Look | None = None,
 ) -> pyvista.Plotter | FlatPicture:
     """Draw sources as spheres on both hemispheres, seen from several sides.
 
@@ -55,17 +57,6 @@ def plot_cortex(
         Name of the subject's folder.
     subjects_dir : path-like
         The FreeSurfer folder that holds it.
-    surface : "inflated" | "white" | "pial" | "glass"
-        The surface to draw. On the two folded ones a source in a sulcus is drawn at its mouth; in
-        the glass brain every source is at its own place, in the depth too.
-    shell : "inner_skull" | "head" | None
-        What to draw around the brain, as glass.
-    views : tuple of str or of (float, float)
-        Any of "lateral", "medial", "dorsal", "ventral", "rostral", "caudal", or the azimuth and
-        elevation of a camera (degrees), as MNE has them. The first two show each hemisphere by
-        itself.
-    labels : str | list of mne.Label | None
-        Regions to outline: the name of an annotation, or labels. Up to four have colours.
     truth : pandas.DataFrame | list of mne.Dipole | None
         True sources to mark: a table with ``hemi`` and ``vertno``, or dipoles in head coordinates.
     trans : mne.Transform | None
@@ -81,18 +72,10 @@ def plot_cortex(
         own.
     size_by : str | None
         The column that the area of a sphere follows; ``None`` makes all alike.
-    source_size : float
-        Radius of the (largest) sphere (mm).
-    clim : tuple of float | None
-        Ends of the colour scale; ``None`` takes round numbers around the values.
     title : str | None
         Title of the picture.
-    background : color
-        Colour behind the brains.
-    window_size : tuple of int | None
-        Width and height (pixels); ``None`` fits the views.
-    off_screen : bool | None
-        Whether to draw without a window, as for `pyvista.Plotter`.
+    look : Look | None
+        How it looks: surface, views and all else.
 
     Returns
     -------
@@ -104,7 +87,7 @@ def plot_cortex(
     Raises
     ------
     ValueError
-        If the sources, an option or the scale is not valid.
+        If the sources or an option is not valid.
     TypeError
         If ``sources`` is not a table.
     FileNotFoundError
@@ -115,22 +98,124 @@ def plot_cortex(
     RuntimeWarning
         Once, if there is no OpenGL.
     """
-    rows = sheet(check_views(views))
-    scene = source_scene(
-        sources,
-        Extras(shell, labels, truth, trans, orientations, ellipsoids),
-        subject=subject,
-        subjects_dir=subjects_dir,
-        surface=surface,
-        color_by=color_by,
-        size_by=size_by,
-        source_size=source_size,
-        clim=clim,
+    look = filled(look)
+    for name, column in (("color_by", color_by), ("size_by", size_by)):
+        check_measure(name, column, sources)
+    directions = _directions(orientations, len(sources), look.surface)
+    regions = _regions(ellipsoids, look.surface)
+    ground = read_ground(look, subject=subject, subjects_dir=subjects_dir, truth=truth, trans=trans)
+    if not (look.surface == "glass" and set(OWN_PLACE) <= set(sources)):
+        check_places(sources, ground.cortex, "sources")
+    scale, values = colour_scale(sources, color_by, look)
+    radius = np.full(len(sources), look.source_size)
+    if size_by is not None:
+        radius = marks.areas_as(sources[size_by].to_numpy(float), look.source_size)
+    points = marks.centres(sources, ground.cortex, ground.meshes, radius, look.surface)
+    if color_by == "method":  # methods that agree are drawn side by side
+        points = marks.fan_out(points, radius)
+    large = are_patches(sources)
+    layers = patch_layers(sources[large], values[large], scale, ground.meshes, **ground.head)
+    for hemi, rows in marks.by_hemisphere(marks.sides(sources)).items():
+        rows = rows[~large[rows]]
+        if len(rows):
+            mesh = _balls(points[rows], radius[rows], values[rows], directions[rows])
+            layers[hemi].append(Layer(mesh, table=scale.table()))
+    scene = Scene(
+        ground=ground,
+        scale=scale,
+        scale_title=MEASURES[color_by],
+        layers={hemi: layers[hemi] + regions[hemi] for hemi in HEMIS},
+        legend=_keys(scale, sources, large) + [REGION_KEY] * any(regions.values()),
+        empty=sources.empty,
         title=title,
-        background=background,
     )
-    page = arrange(rows, scene.cortex, window_size=window_size, title=title is not None)
-    stage = Stage(page, background=background, off_screen=off_screen)
-    stage.draw_scene(scene, rows)
-    stage.plotter.scene = scene
-    return stage.plotter
+    return draw_page(scene)
+
+
+def colour_scale(
+    sources: pd.DataFrame, color_by: str, look: Look
+) -> tuple[ColourScale | Categories, np.ndarray]:
+    """Return the colours of the sources, and the value of each."""
+    if color_by in NAMES:
+        names = Categories.of(sources[color_by])
+        return names, names.numbers(sources[color_by])
+    values = sources[color_by].to_numpy(float)
+    return ColourScale.around(values, from_zero=color_by in FROM_ZERO, clim=look.clim), values
+
+
+def check_measure(name: str, column: str | None, sources: pd.DataFrame) -> None:
+    """Raise an error unless a column can colour or size the sources."""
+    import pandas as pd
+
+    if not isinstance(sources, pd.DataFrame):
+        raise TypeError(f"sources must be a pandas.DataFrame; got {type(sources).__name__}.")
+    if column is None and name == "size_by":
+        return
+    known = [key for key in MEASURES if key not in NAMES or name == "color_by"]
+    if column not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {column!r}.")
+    if column not in sources:
+        raise ValueError(f"{name}={column!r}: sources has no such column.")
+    if column not in NAMES and not np.isfinite(sources[column].to_numpy(float)).all():
+        raise ValueError(f"{name}={column!r}: sources has values there that are not finite.")
+
+
+def _keys(scale: ColourScale | Categories, sources: pd.DataFrame, large: np.ndarray) -> list[Key]:
+    """Return the legend of the sources: points and patches, or a line for each name."""
+    if sources.empty:
+        return []
+    if isinstance(scale, Categories):
+        return [Key(name, "ball", scale.colour(k)) for k, name in enumerate(scale.names)]
+    return [*([] if large.all() else [ESTIMATE]), *([PATCH] if large.any() else [])]
+
+
+def _balls(
+    points: np.ndarray, radius: np.ndarray, values: np.ndarray, directions: np.ndarray
+) -> pyvista.PolyData:
+    """Return spheres, with an arrow out of each that has a direction."""
+    mesh = marks.ball_mesh(points, radius, values)
+    has = np.isfinite(directions).all(axis=1)
+    if has.any():
+        arrows = marks.arrow_mesh(points[has], directions[has], radius[has], values[has])
+        mesh = mesh.append_polydata(arrows)
+    return mesh
+
+
+def _directions(orientations: ArrayLike | None, n_sources: int, surface: str) -> np.ndarray:
+    """Return a unit vector per source, not a number where it has none."""
+    if orientations is None:
+        return np.full((n_sources, 3), np.nan)
+    if surface == "inflated":
+        raise ValueError(
+            "orientations cannot be drawn on the inflated surface, which has other directions; "
+            "use surface='white', 'pial' or 'glass'."
+        )
+    directions = np.asarray(orientations, float).reshape(-1, 3)
+    length = np.linalg.norm(directions, axis=1, keepdims=True)
+    if len(directions) != n_sources or not np.isfinite(length).all() or not length.all():
+        raise ValueError(
+            f"orientations must be {n_sources} directions, one per source, of which none is zero; "
+            f"got shape {np.shape(orientations)}."
+        )
+    return directions / length
+
+
+def _regions(ellipsoids: pd.DataFrame | None, surface: str) -> dict[str, list[Layer]]:
+    """Return where sources may be, as transparent ellipsoids."""
+    layers: dict[str, list[Layer]] = {hemi: [] for hemi in HEMIS}
+    if ellipsoids is None:
+        return layers
+    if surface != "glass":
+        raise ValueError("ellipsoids are places in the head; draw them with surface='glass'.")
+    missing = [name for name in (*OWN_PLACE, *COVARIANCE) if name not in ellipsoids]
+    if missing:
+        raise ValueError(f"ellipsoids lacks the column {', '.join(missing)}.")
+    centres = ellipsoids[list(OWN_PLACE)].to_numpy(float)
+    xx, xy, xz, yy, yz, zz = ellipsoids[list(COVARIANCE)].to_numpy(float).T
+    covariances = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]).transpose(2, 0, 1)
+    if not (np.isfinite(centres).all() and np.isfinite(covariances).all()):
+        raise ValueError("ellipsoids has values that are not finite.")
+    for hemi, rows in marks.by_hemisphere(marks.sides(ellipsoids)).items():
+        mesh = marks.ellipsoid_mesh(centres[rows], covariances[rows])
+        layers[hemi].append(Layer(mesh, colour=REGION, opacity=0.45))
+    return layers

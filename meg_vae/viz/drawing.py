@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .canvas import open_canvas
-from .layout import SIDES, VIEWS
+from .layers import Categories, Key, Layer
+from .layout import SIDES, VIEWS, arrange, sheet, strip
 from .marks import ball_mesh
-from .scale import Categories
-from .scene import Layer
-from .style import INK
+from .scene import Scene
 
 if TYPE_CHECKING:
-    from .layout import Page, Panel
-    from .scale import ColourScale
-    from .scene import Key, Scene
+    import pyvista
+
+    from .flat import FlatPicture
+    from .layers import ColourScale
+    from .layout import Panel
     from .surfaces import Hemisphere
 
 ROWS = 3  # of a legend's column
+
+
+def draw_page(scene: Scene) -> pyvista.Plotter | FlatPicture:
+    """Draw a scene from all its views."""
+    rows = sheet(scene.ground.look.views)
+    stage = Stage(rows, scene, title=scene.title is not None)
+    stage.draw([scene] * len(rows))
+    stage.draw_margins(scene)
+    stage.plotter.scene = scene
+    return stage.plotter
+
+
+def draw_rows(scenes: list[Scene], names: list[str], whole: Scene) -> pyvista.Plotter | FlatPicture:
+    """Draw scenes on one ground, a row each with its name, and around them what explains all."""
+    panels = strip(whole.ground.look.views)
+    letters = max(len(line) for name in names for line in name.splitlines()) + 2
+    stage = Stage([panels] * len(scenes), whole, title=whole.title is not None, letters=letters)
+    stage.draw(scenes)
+    stage.draw_margins(whole)
+    stage.name_rows(names)
+    return stage.plotter
 
 
 class Stage:
@@ -27,12 +50,14 @@ class Stage:
 
     Parameters
     ----------
-    page : Page
-        Window and boxes.
-    background : color
-        Colour behind the brains; text is dark or white after it.
-    off_screen : bool | None
-        As for `pyvista.Plotter`.
+    rows : list of list of Panel
+        The panels.
+    scene : Scene
+        What the page is for: its cortex and its look.
+    title : bool
+        Whether to keep room for a title.
+    letters : int
+        Room for names of the rows, in letters; rows with names show the same views.
 
     Attributes
     ----------
@@ -40,23 +65,51 @@ class Stage:
         What is drawn; the second where there is no OpenGL.
     """
 
-    def __init__(self, page: Page, *, background: str, off_screen: bool | None) -> None:
-        from matplotlib.colors import to_rgb
-
-        self.page = page
-        self.boxes = [box for row in page.boxes for box in row]
-        ink = INK if np.mean(to_rgb(background)) > 0.5 else "white"
-        self.canvas = open_canvas(
-            page.window, self.boxes, background=background, ink=ink, off_screen=off_screen
+    def __init__(
+        self, rows: list[list[Panel]], scene: Scene, *, title: bool, letters: int = 0
+    ) -> None:
+        look = scene.ground.look
+        self.rows, self.grid = rows, letters > 0
+        self.page = arrange(
+            rows,
+            scene.ground.cortex,
+            window_size=look.window_size,
+            title=title,
+            margin_chars=letters,
+            grid=self.grid,
         )
+        self.boxes = [box for row in self.page.boxes for box in row]
+        self.canvas = open_canvas(self.page.window, self.boxes, look)
         self.plotter = self.canvas.plotter
 
-    def aim(
-        self, index: int, panel: Panel, cortex: dict[str, Hemisphere], *, caption: bool = True
+    def panels(self) -> Iterator[tuple[int, int, Panel]]:
+        """Give each panel with its number on the canvas and its row."""
+        number = 0
+        for row, panels in enumerate(self.rows):
+            for panel in panels:
+                number += 1
+                yield number, row, panel
+
+    def draw(self, scenes: list[Scene]) -> None:
+        """Draw a scene in each row."""
+        for number, row, panel in self.panels():
+            scene = scenes[row]
+            ground = scene.ground
+            self._aim(number, panel, ground.cortex, caption=not (self.grid and row))
+            for hemi in panel.hemis:
+                for layer in scene.drawn(hemi):
+                    self.canvas.draw(layer)
+                if hemi in ground.diamonds:
+                    self.canvas.draw_diamonds(ground.diamonds[hemi], ground.look.source_size)
+            for layer in ground.around:
+                self.canvas.draw(layer)
+
+    def _aim(
+        self, number: int, panel: Panel, cortex: dict[str, Hemisphere], *, caption: bool
     ) -> None:
         """Turn to a panel: aim its camera, and name the view and the hemispheres."""
-        self.canvas.turn_to(1 + index)
-        height = self.boxes[index][3]
+        self.canvas.turn_to(number)
+        height = self.boxes[number - 1][3]
         above = self.page.caption / self.page.scale if caption else 0.0
         focus = panel.frame(cortex)[0] + panel.up * above / 2
         self.canvas.look_at(focus, panel.towards, panel.up, height / self.page.scale)
@@ -65,57 +118,25 @@ class Stage:
         if len(panel.hemis) == 2 and panel.view in VIEWS:
             self._name_sides(panel, cortex)
 
-    def draw_panel(
-        self,
-        panel: Panel,
-        layers: dict[str, list[Layer]],
-        diamonds: dict[str, np.ndarray],
-        radius: float,
-    ) -> None:
-        """Draw the panel's hemispheres, what is drawn on them, and the true sources."""
-        for hemi in panel.hemis:
-            for layer in layers[hemi]:
-                self.canvas.draw(layer)
-            if hemi in diamonds:
-                self.canvas.draw_diamonds(diamonds[hemi], radius)
-
-    def draw_scene(self, scene: Scene, rows: list[list[Panel]]) -> None:
-        """Draw a scene in all panels, and what explains it around them."""
-        for index, panel in enumerate(panel for row in rows for panel in row):
-            self.aim(index, panel, scene.cortex)
-            self.draw_panel(panel, scene.layers, scene.diamonds, scene.source_size)
-            for layer in scene.around:
-                self.canvas.draw(layer)
-        self.draw_margins(
-            title=scene.title,
-            scale=scene.scale,
-            scale_title=scene.scale_title,
-            legend=scene.legend,
-            empty=scene.empty,
-        )
-
-    def draw_margins(
-        self,
-        *,
-        title: str | None,
-        scale: ColourScale | Categories,
-        scale_title: str,
-        legend: list[Key],
-        empty: bool,
-    ) -> None:
+    def draw_margins(self, scene: Scene) -> None:
         """Write title, legend and colour bar around the panels, or that there is no source."""
         width, height = self.page.window
         self.canvas.turn_to(0)
         middle = np.array([width / 2, height / 2, 0.0])
         self.canvas.look_at(middle, np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), height)
-        if title:
-            self.write(title, 0.5, 1 - self.page.header / 2 / height, size=1.25)
-        self._legend(legend, scale)
-        if empty:
+        if scene.title:
+            self.write_title(scene.title)
+        self._legend(scene.keys, scene.scale)
+        if scene.empty:
             self.write("no source", 0.5, self.page.footer / 2 / height, size=1.1)
-        elif not isinstance(scale, Categories):
-            self.write(scale_title, 0.5, 4.4 * self.page.em / height)
-            self.canvas.colour_bar(scale, self.page.em)
+        elif not isinstance(scene.scale, Categories):
+            self.write(scene.scale_title, 0.5, 4.4 * self.page.em / height)
+            self.canvas.colour_bar(scene.scale, self.page.em)
+
+    def write_title(self, text: str) -> Any:
+        """Write a title above the panels, and return the actor."""
+        self.canvas.turn_to(0)
+        return self.write(text, 0.5, 1 - self.page.header / 2 / self.page.window[1], size=1.25)
 
     def name_rows(self, names: list[str]) -> None:
         """Write a name to the left of each row of panels."""

@@ -1,4 +1,4 @@
-"""One source estimate on the cortex: spheres where it is sparse, paint where it is a map."""
+"""Source estimates on the cortex: spheres where they are sparse, paint where they are maps."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import marks
-from .drawing import Stage
-from .ground import Extras, Ground, read_ground
-from .layout import ALL_VIEWS, arrange, check_views, sheet
-from .places import check_places
-from .scale import ColourScale
-from .scene import ESTIMATE, Layer, Scene
-from .spreading import paint
-from .surfaces import HEMIS
+from .drawing import draw_page, draw_rows
+from .layers import ESTIMATE, ColourScale, Layer
+from .look import Look, filled
+from .paint import paint
+from .scene import Ground, Scene, read_ground
+from .style import SEQUENTIAL, UNITS
+from .surfaces import HEMIS, check_places
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -24,14 +23,8 @@ if TYPE_CHECKING:
     import pyvista
 
     from .flat import FlatPicture
-    from .layout import View
 
 FEW = 300  # as many active positions are drawn as spheres; more are painted on the surface
-UNITS = {
-    "percent": ("Magnitude (% of the largest)", None),
-    "nAm": ("Magnitude (nAm)", 1e9),
-    "dimensionless": ("Magnitude (dimensionless)", 1.0),
-}
 
 
 def plot_estimate(
@@ -40,19 +33,10 @@ def plot_estimate(
     subject: str,
     subjects_dir: str | PathLike,
     time: float | None = None,
-    unit: str = "percent",
-    threshold: float = 50.0,
-    surface: str = "inflated",
-    shell: str | None = None,
-    views: tuple[View, ...] | View = ALL_VIEWS,
-    labels: str | list[mne.Label] | None = None,
     truth: pd.DataFrame | list[mne.Dipole] | None = None,
     trans: mne.Transform | None = None,
-    source_size: float = 5.0,
     title: str | None = None,
-    background: str = "white",
-    window_size: tuple[int, int] | None = None,
-    off_screen: bool | None = None,
+    look: Look | None = None,
 ) -> pyvista.Plotter | FlatPicture:
     """Draw a source estimate, sparse or dense, on both hemispheres.
 
@@ -69,23 +53,12 @@ def plot_estimate(
         The FreeSurfer folder that holds it.
     time : float | None
         The time to draw (s); ``None`` takes the largest magnitude over time at each place.
-    unit : "percent" | "nAm" | "dimensionless"
-        Of the colour scale: percent of the estimate's largest magnitude, nAm for an estimate in
-        A·m, or the values as they are, for dSPM and sLORETA.
-    threshold : float
-        A map is painted above this (percent of its largest magnitude over all times).
-    surface, shell, views, labels, truth, trans : optional
-        As in `plot_cortex`.
-    source_size : float
-        Radius of the largest sphere (mm).
+    truth, trans : pandas.DataFrame | list of mne.Dipole | None, mne.Transform | None
+        True sources to mark, as in `plot_cortex`.
     title : str | None
         Title of the picture.
-    background : color
-        Colour behind the brains.
-    window_size : tuple of int | None
-        Width and height (pixels); ``None`` fits the views.
-    off_screen : bool | None
-        Whether to draw without a window, as for `pyvista.Plotter`.
+    look : Look | None
+        How it looks: the unit and the threshold of the estimate, surface, views and all else.
 
     Returns
     -------
@@ -99,51 +72,94 @@ def plot_estimate(
     TypeError
         If the estimate is not one on the cortex.
     """
-    rows = sheet(check_views(views))
-    check_estimate(stc, "stc", subject)
-    values = magnitudes(stc, "stc")
+    look = filled(look)
+    values = magnitudes(stc, "stc", subject)
     largest = values.max(initial=0.0)
     shown = values.max(axis=1) if time is None else values[:, sample_at(stc, time)]
-    ground = read_ground(
-        Extras(shell, labels, truth, trans),
-        subject=subject,
-        subjects_dir=subjects_dir,
-        surface=surface,
-        source_size=source_size,
-    )
-    scale, factor = unit_scale(unit, largest)
-    check_threshold(threshold)
-    layers, kind = value_layers(
-        estimate_table(stc, shown * factor),
-        ground,
-        scale,
-        "stc",
-        threshold=threshold / 100 * largest * factor,
-        source_size=source_size,
-    )
-    note = f"; shown above {threshold:g} % of the largest" if kind == "paint" else ""
-    scene = Scene(
-        cortex=ground.cortex,
-        layers={hemi: ground.layers[hemi] + layers[hemi] for hemi in HEMIS},
-        diamonds=ground.diamonds,
-        source_size=source_size,
+    ground = read_ground(look, subject=subject, subjects_dir=subjects_dir, truth=truth, trans=trans)
+    scale, factor = unit_scale(look, largest)
+    least = look.threshold / 100 * largest * factor
+    scene = estimate_scene(stc, shown * factor, least, ground, scale, title=title)
+    return draw_page(scene)
+
+
+def plot_comparison(
+    estimates: dict[str, mne.SourceEstimate],
+    *,
+    subject: str,
+    subjects_dir: str | PathLike,
+    truth: pd.DataFrame | list[mne.Dipole] | None = None,
+    trans: mne.Transform | None = None,
+    title: str | None = None,
+    look: Look | None = None,
+) -> pyvista.Plotter | FlatPicture:
+    """Draw the estimates of several methods, a row each, on one relative colour scale.
+
+    Of each estimate the largest magnitude over time is shown, in percent of the method's largest,
+    because units differ between methods (nAm, or dimensionless for dSPM and sLORETA). Up to 300
+    active positions are drawn as spheres, whose area follows the magnitude; a denser estimate is
+    painted on the surface.
+
+    Parameters
+    ----------
+    estimates : dict of mne.SourceEstimate
+        The estimate of each method, by the name to write beside it.
+    subject : str
+        Name of the subject's folder.
+    subjects_dir : path-like
+        The FreeSurfer folder that holds it.
+    truth, trans : pandas.DataFrame | list of mne.Dipole | None, mne.Transform | None
+        True sources to mark, as in `plot_cortex`.
+    title : str | None
+        Title of the picture.
+    look : Look | None
+        How it looks: surface, views and all else; the unit is percent.
+
+    Returns
+    -------
+    plotter : pyvista.Plotter | FlatPicture
+        Call its ``show()`` to turn the brains by hand, or `save_picture` to write a PNG.
+
+    Raises
+    ------
+    ValueError
+        If an estimate or an option is not valid.
+    TypeError
+        If an estimate is not one on the cortex.
+    FileNotFoundError
+        If the subject lacks a surface.
+    """
+    if not estimates:
+        raise ValueError("estimates is empty; it must hold an estimate per method.")
+    look = filled(look, source_size=7.0)
+    peaks = {
+        name: magnitudes(stc, f"estimates[{name!r}]", subject).max(axis=1)
+        for name, stc in estimates.items()
+    }
+    ground = read_ground(look, subject=subject, subjects_dir=subjects_dir, truth=truth, trans=trans)
+    scale = ColourScale(SEQUENTIAL, np.linspace(*(look.clim or (0, 100)), 5))
+    scenes = []
+    for name, stc in estimates.items():
+        share = 100 * peaks[name] / max(peaks[name].max(initial=0.0), np.finfo(float).tiny)
+        what = f"estimates[{name!r}]"
+        scenes.append(estimate_scene(stc, share, look.threshold, ground, scale, name=what))
+    maps = any(not scene.empty and not scene.legend for scene in scenes)
+    whole = Scene(
+        ground=ground,
         scale=scale,
-        scale_title=UNITS[unit][0] + note,
-        legend=[*([ESTIMATE] if kind == "spheres" else []), *ground.legend],
-        empty=not shown.any(),
+        scale_title="Peak magnitude (% of each method's largest"
+        + (f"; maps shown above {look.threshold:g} %)" if maps else ")"),
+        legend=[ESTIMATE] * any(scene.legend for scene in scenes),
+        empty=all(scene.empty for scene in scenes),
         title=title,
-        background=background,
-        around=ground.around,
     )
-    page = arrange(rows, scene.cortex, window_size=window_size, title=title is not None)
-    stage = Stage(page, background=background, off_screen=off_screen)
-    stage.draw_scene(scene, rows)
-    stage.plotter.scene = scene
-    return stage.plotter
+    said = zip(estimates, scenes, strict=True)
+    names = [f"{name}\n(no source)" if scene.empty else name for name, scene in said]
+    return draw_rows(scenes, names, whole)
 
 
-def check_estimate(stc: Any, name: str, subject: str) -> None:
-    """Raise an error unless this is an estimate on the cortex of the subject."""
+def magnitudes(stc: Any, name: str, subject: str) -> np.ndarray:
+    """Return the magnitude at each position and time of an estimate on the subject's cortex."""
     import mne
 
     if not isinstance(stc, (mne.SourceEstimate, mne.VectorSourceEstimate)):
@@ -156,17 +172,12 @@ def check_estimate(stc: Any, name: str, subject: str) -> None:
             f"{name} is an estimate of {stc.subject!r}, but subject is {subject!r}. Give "
             f"subject={stc.subject!r}, or carry it over with mne.compute_source_morph."
         )
+    return finite_magnitudes(stc, name)
 
 
-def check_threshold(threshold: float) -> None:
-    """Raise a ValueError unless a threshold is a share of the largest magnitude."""
-    if not 0 <= threshold < 100:
-        raise ValueError(f"threshold must be from 0 to below 100 percent; got {threshold!r}.")
-
-
-def magnitudes(stc: mne.SourceEstimate, name: str) -> np.ndarray:
+def finite_magnitudes(stc: Any, name: str) -> np.ndarray:
     """Return the magnitude at each position and time, or raise an error if it is not finite."""
-    data = np.abs(stc.data) if stc.data.ndim == 2 else np.linalg.norm(stc.data, axis=1)
+    data = np.abs((stc.magnitude() if stc.data.ndim == 3 else stc).data)
     if not np.isfinite(data).all():
         raise ValueError(f"{name} has values that are not finite.")
     return data
@@ -180,49 +191,51 @@ def sample_at(stc: mne.SourceEstimate, time: float) -> int:
     return int(np.abs(stc.times - time).argmin())
 
 
-def unit_scale(unit: str, largest: float) -> tuple[ColourScale, float]:
+def unit_scale(look: Look, largest: float) -> tuple[ColourScale, float]:
     """Return the colour scale from zero to the largest magnitude, and what to multiply by."""
-    if unit not in UNITS:
-        raise ValueError(f"unit must be one of {', '.join(UNITS)}; got {unit!r}.")
-    factor = UNITS[unit][1]
+    factor = UNITS[look.unit][1]
     if factor is None:
         factor = 100 / largest if largest > 0 else 1.0
-    scale = ColourScale.around(np.array([largest * factor]), from_zero=True)
+    scale = ColourScale.around(np.array([largest * factor]), from_zero=True, clim=look.clim)
     return scale, factor
 
 
-def estimate_table(stc: mne.SourceEstimate, values: np.ndarray) -> pd.DataFrame:
-    """Return where the positions of an estimate are, with a value each."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "hemi": np.repeat(HEMIS, [len(vertno) for vertno in stc.vertices]),
-            "vertno": np.concatenate(stc.vertices),
-            "value": values,
-        }
-    )
-
-
-def value_layers(
-    table: pd.DataFrame,
+def estimate_scene(
+    stc: mne.SourceEstimate,
+    values: np.ndarray,
+    threshold: float,
     ground: Ground,
     scale: ColourScale,
-    name: str,
     *,
-    threshold: float,
-    source_size: float,
-) -> tuple[dict[str, list[Layer]], str]:
-    """Return an estimate's values as spheres or as paint, and which of the two."""
+    name: str = "stc",
+    size: float | None = None,
+    title: str | None = None,
+) -> Scene:
+    """Return an estimate with a value at each position: as spheres, or as paint above a threshold.
+
+    The largest of the spheres has the radius ``size`` (mm), else that of the look.
+    """
+    import pandas as pd
+
+    look, where = ground.look, (ground.cortex, ground.meshes)
+    hemis = np.repeat(HEMIS, [len(vertno) for vertno in stc.vertices])
+    table = pd.DataFrame({"hemi": hemis, "vertno": np.concatenate(stc.vertices), "value": values})
     check_places(table, ground.cortex, name)
     active = table[table["value"] > 0].reset_index(drop=True)
-    kind = "spheres" if len(active) <= FEW else "paint"
-    if kind == "spheres":
-        drawn = marks.spheres(
-            active, "value", source_size, ground.cortex, ground.meshes, ground.surface
-        )
+    sparse, note = len(active) <= FEW, ""
+    if sparse:
+        size = look.source_size if size is None else size
+        drawn = marks.spheres(active, size, *where, look.surface)
     else:
-        drawn = paint(table, "value", threshold, ground.cortex, ground.meshes)
+        drawn = paint(table, threshold, *where)
+        note = f"; shown above {look.threshold:g} % of the largest"
     colours = scale.table()
-    layers = {hemi: [Layer(drawn[hemi], table=colours)] if hemi in drawn else [] for hemi in HEMIS}
-    return layers, kind if len(active) else "nothing"
+    return Scene(
+        ground=ground,
+        scale=scale,
+        scale_title=UNITS[look.unit][0] + note,
+        layers={k: [Layer(drawn[k], table=colours)] if k in drawn else [] for k in HEMIS},
+        legend=[ESTIMATE] if sparse and len(active) else [],
+        empty=active.empty,
+        title=title,
+    )

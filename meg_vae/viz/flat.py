@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .marks import diamond_mesh
-from .plotter import png_of
 
 if TYPE_CHECKING:
     import pyvista
     from matplotlib.figure import Figure
 
+    from .layers import ColourScale, Layer
     from .layout import Box
-    from .scale import ColourScale
-    from .scene import Layer, Scene
+    from .scene import Scene
 
 DPI = 100
 AMBIENT, DIFFUSE = 0.35, 0.65  # as in the other canvas
@@ -66,6 +65,17 @@ class FlatPicture:
 
     def _repr_png_(self) -> bytes:
         return png_of(self.still())
+
+
+def png_of(image: np.ndarray) -> bytes:
+    """Return an image as the bytes of a PNG."""
+    import io
+
+    from matplotlib.image import imsave
+
+    buffer = io.BytesIO()
+    imsave(buffer, image, format="png")
+    return buffer.getvalue()
 
 
 class FlatCanvas:

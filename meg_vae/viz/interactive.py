@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .layers import Categories, Layer
 from .layout import ALL_VIEWS, VIEWS
 from .marks import true_mesh
-from .scale import Categories
-from .scene import Layer
 from .style import INK, TRUTH
 from .surfaces import HEMIS
 
 if TYPE_CHECKING:
     import pyvista
 
-    from .scene import Key, Scene
+    from .layers import Key
+    from .scene import Scene
 
 HINT = (
     "To turn the brain by hand in a notebook or a browser, install trame-vtk: "
@@ -40,28 +40,13 @@ def can_turn() -> bool:
 
 
 def scene_page(scene: Scene) -> str:
-    """Return a page that shows a scene and turns it by hand.
-
-    Parameters
-    ----------
-    scene : Scene
-        What to show.
-
-    Returns
-    -------
-    html : str
-        The page. It loads nothing.
-
-    Raises
-    ------
-    ImportError
-        If trame-vtk is not installed.
-    """
+    """Return a page that shows a scene and turns it by hand, and loads nothing."""
     if not can_turn():
         raise ImportError(HINT.replace("<code>", "").replace("</code>", ""))
+    from matplotlib.colors import to_hex
     from trame_vtk.tools import vtksz2html
 
-    shown = np.vstack([scene.cortex[hemi].extent for hemi in HEMIS])
+    shown = np.vstack([scene.ground.cortex[hemi].extent for hemi in HEMIS])
     middle, size = (shown.min(axis=0) + shown.max(axis=0)) / 2, np.ptp(shown, axis=0)
     plotter = _stand(scene, middle, size)
     try:
@@ -76,28 +61,16 @@ def scene_page(scene: Scene) -> str:
         "function loadDataSet() { OfflineLocalView.load(document.querySelector('.content'), "
         f"{{ base64Str: '{data}' }}); }}"
     )
+    background = to_hex(scene.ground.look.background)
     return (
-        f"{head}<style>{STYLE}</style></head><body style='background:{_css(scene.background)}'>"
+        f"{head}<style>{STYLE}</style></head><body style='background:{background}'>"
         f"{_chrome(scene)}{script}<script>{load}</script>"
         f"<script>{_buttons(middle, size)}</script></body></html>"
     )
 
 
 def frame(page: str, height: int = 560) -> str:
-    """Return a page as an element of another, which shows it in a frame.
-
-    Parameters
-    ----------
-    page : str
-        The page.
-    height : int
-        Height of the frame (pixels).
-
-    Returns
-    -------
-    html : str
-        The frame, which holds the page.
-    """
+    """Return a page as an element of another, which shows it in a frame so high (pixels)."""
     style = f"width:100%;height:{height}px;border:1px solid #ddd;border-radius:4px"
     return (
         f'<iframe title="Sources on the cortex, to turn by hand" style="{style}" '
@@ -111,13 +84,13 @@ def _stand(scene: Scene, middle: np.ndarray, size: np.ndarray) -> pyvista.Plotte
 
     with pv.vtk_verbosity("error"):
         plotter = pv.Plotter(off_screen=True, lighting=None, window_size=[900, 600])
-    plotter.set_background(scene.background)
+    plotter.set_background(scene.ground.look.background)
     plotter.add_light(pv.Light(light_type="headlight"))
-    layers = [layer for hemi in HEMIS for layer in scene.layers[hemi]] + scene.around
-    for centres in scene.diamonds.values():
-        layers.append(Layer(true_mesh(centres, scene.source_size), colour=TRUTH))
+    layers = [layer for hemi in HEMIS for layer in scene.drawn(hemi)] + scene.ground.around
+    for centres in scene.ground.diamonds.values():
+        layers.append(Layer(true_mesh(centres, scene.ground.look.source_size), colour=TRUTH))
     for layer in sorted(layers, key=lambda layer: -layer.opacity):
-        plotter.add_mesh(_light(layer.mesh), **layer.look())
+        plotter.add_mesh(_light(layer.mesh), **layer.options())
     camera = plotter.camera
     camera.focal_point, camera.position = middle, middle + np.array([-DEPTH, 0.0, 0.0])
     camera.up, camera.parallel_scale = (0.0, 0.0, 1.0), size[1:].max() / 2
@@ -177,17 +150,11 @@ def _pack(window: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _css(colour: Any) -> str:
-    from matplotlib.colors import to_hex
-
-    return to_hex(colour)
-
-
 def _chrome(scene: Scene) -> str:
     """Return what stands around the brain: title, views, legend and colour bar."""
     from matplotlib.colors import to_rgb
 
-    ink = INK if np.mean(to_rgb(scene.background)) > 0.5 else "white"
+    ink = INK if np.mean(to_rgb(scene.ground.look.background)) > 0.5 else "white"
     buttons = "".join(
         f"<button data-view='{view}'>{name}</button>"
         for view, name in (
@@ -198,7 +165,7 @@ def _chrome(scene: Scene) -> str:
             ("caudal", "Back"),
         )
     )
-    legend = "".join(_key(key, scene) for key in scene.legend)
+    legend = "".join(_key(key, scene) for key in scene.keys)
     if scene.empty:
         foot = "<b>no source</b>"
     elif isinstance(scene.scale, Categories):

@@ -151,25 +151,9 @@ def arrange(
 ) -> Page:
     """Fit rows of panels on a page at one scale.
 
-    Parameters
-    ----------
-    rows : list of list of Panel
-        The panels.
-    cortex : dict of Hemisphere
-        What they show.
-    window_size : tuple of int | None
-        Width and height in pixels; ``None`` chooses a width for the panels and fits the height.
-    title : bool
-        Whether to keep room for a title.
-    margin_chars : int
-        Room for row names on the left, in letters.
-    grid : bool
-        Whether all rows show the same views, so that captions above the first row are enough.
-
-    Returns
-    -------
-    page : Page
-        The page.
+    Without a size of the window (pixels) its width suits the panels, and its height fits them;
+    ``margin_chars`` is room for names of the rows on the left, in letters. In a ``grid`` all rows
+    show the same views, so that captions above the first are enough.
     """
     sizes = [[panel.frame(cortex)[1:] for panel in row] for row in rows]
     wide = max(sum(width for width, _ in row) for row in sizes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .style import INK, TRUTH
-from .surfaces import HEMIS
+from .surfaces import HEMIS, OWN_PLACE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .surfaces import Hemisphere
 
 REACH_MM = 25.0  # how far out the mouth of a sulcus is looked for
-OWN_PLACE = ("x_mm", "y_mm", "z_mm")
 STAND_OFF = 0.35  # share of its radius by which a mark's centre stands off an inflated surface
 
 
@@ -36,23 +35,9 @@ def cortex_mesh(hemisphere: Hemisphere) -> pyvista.PolyData:
 def places(
     mesh: pyvista.PolyData, vertno: np.ndarray, *, radius: np.ndarray, folded: bool
 ) -> np.ndarray:
-    """Return where to draw marks so that the cortex does not swallow them.
+    """Return where to draw marks (mm) so that the cortex does not swallow them.
 
-    Parameters
-    ----------
-    mesh : pyvista.PolyData
-        The surface, from `cortex_mesh`.
-    vertno : ndarray of int, shape (n_marks,)
-        Their vertices.
-    radius : ndarray, shape (n_marks,)
-        Their radii (mm).
-    folded : bool
-        Whether the surface has sulci; a mark is then carried out of its sulcus, to the mouth.
-
-    Returns
-    -------
-    points : ndarray, shape (n_marks, 3)
-        Centres of the marks (mm).
+    On a folded surface a mark is carried out of its sulcus, to the mouth.
     """
     points = np.asarray(mesh.points, float)
     normals = np.asarray(mesh["Normals"], float)
@@ -68,27 +53,10 @@ def centres(
     radius: np.ndarray,
     surface: str,
 ) -> np.ndarray:
-    """Return where to draw the mark of each row of a table.
+    """Return where to draw the mark of each row of a table (mm), given its radius.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Sources with ``hemi`` and ``vertno``, and ``x_mm``, ``y_mm``, ``z_mm`` where they are known,
-        which are enough for a glass brain. On a surface a source is drawn where the vertex of the
-        white surface is that is nearest to its place.
-    cortex : dict of Hemisphere
-        The hemispheres.
-    meshes : dict of pyvista.PolyData
-        Their meshes, from `cortex_mesh`.
-    radius : ndarray, shape (n_marks,)
-        Radii of the marks (mm).
-    surface : str
-        Name of the surface; in a glass brain a mark is at its own place.
-
-    Returns
-    -------
-    points : ndarray, shape (n_marks, 3)
-        Centres of the marks (mm).
+    In a glass brain a mark is at its own place; on a surface where the vertex of the white surface
+    is that is nearest to it.
     """
     if surface == "glass" and set(OWN_PLACE) <= set(table):
         return table[list(OWN_PLACE)].to_numpy(float).reshape(-1, 3)
@@ -105,14 +73,13 @@ def centres(
 
 def spheres(
     table: pd.DataFrame,
-    column: str,
     largest: float,
     cortex: dict[str, Hemisphere],
     meshes: dict[str, pyvista.PolyData],
     surface: str,
 ) -> dict[str, pyvista.PolyData]:
-    """Return spheres of each hemisphere, valued by a column and with their areas after it."""
-    values = table[column].to_numpy(float)
+    """Return spheres of each hemisphere, with areas after the column ``value``."""
+    values = table["value"].to_numpy(float)
     radius = areas_as(values, largest)
     points = centres(table, cortex, meshes, radius, surface)
     found = by_hemisphere(sides(table))
@@ -142,20 +109,7 @@ def sides(table: pd.DataFrame) -> np.ndarray:
 
 
 def fan_out(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Return marks moved aside where several share a place, on a ring that faces outwards.
-
-    Parameters
-    ----------
-    points : ndarray, shape (n_marks, 3)
-        Centres of the marks (mm).
-    radius : ndarray, shape (n_marks,)
-        Their radii (mm).
-
-    Returns
-    -------
-    points : ndarray, shape (n_marks, 3)
-        The same where a mark is alone; else beside the others, none hidden.
-    """
+    """Return marks moved aside where several share a place, on a ring that faces outwards."""
     apart = points.copy()
     for place in np.unique(np.round(points, 3), axis=0):
         same = np.flatnonzero(np.abs(points - place).max(axis=1) < 1e-3)
@@ -204,22 +158,10 @@ def arrow_mesh(
 def ellipsoid_mesh(
     centres: np.ndarray, covariances: np.ndarray, share: float = 0.95
 ) -> pyvista.PolyData:
-    """Return the ellipsoids that hold a share of normal distributions.
+    """Return the ellipsoids that hold a share of normal distributions (mm, mm²), as one mesh.
 
-    Parameters
-    ----------
-    centres : ndarray, shape (n, 3)
-        Means (mm).
-    covariances : ndarray, shape (n, 3, 3)
-        Covariances (mm²).
-    share : float
-        Probability of an ellipsoid: (x − m)ᵀ C⁻¹ (x − m) is at most that quantile of χ² with
-        three degrees of freedom.
-
-    Returns
-    -------
-    mesh : pyvista.PolyData
-        All of them; an axis of less than half a millimetre is drawn that long, to be seen.
+    (x − m)ᵀ C⁻¹ (x − m) is at most that quantile of χ² with three degrees of freedom; an axis of
+    less than half a millimetre is drawn that long, to be seen.
     """
     import pyvista as pv
     from scipy.stats import chi2

@@ -9,21 +9,14 @@ import numpy as np
 
 from meg_vae.files import whole_file
 
+from .canvas import has_opengl
 from .drawing import Stage
-from .estimate import (
-    UNITS,
-    check_estimate,
-    check_threshold,
-    estimate_table,
-    magnitudes,
-    sample_at,
-    unit_scale,
-    value_layers,
-)
-from .files import check_suffix
-from .graphics import has_opengl
-from .ground import Extras, Ground, read_ground
-from .layout import arrange, check_views, sheet
+from .estimate import estimate_scene, magnitudes, sample_at, unit_scale
+from .layout import sheet
+from .look import Look, filled
+from .plotter import check_suffix
+from .scene import Scene, read_ground
+from .style import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +25,7 @@ if TYPE_CHECKING:
 
     import mne
     import pandas as pd
-
-    from .layout import View
-    from .scale import ColourScale
+    from numpy.typing import ArrayLike
 
 MOVIE_VIEWS = ("lateral", "medial")
 
@@ -45,20 +36,12 @@ def save_movie(
     *,
     subject: str,
     subjects_dir: str | PathLike,
-    tmin: float | None = None,
-    tmax: float | None = None,
-    decim: int = 1,
+    times: ArrayLike | None = None,
     fps: float = 12.0,
-    unit: str = "percent",
-    threshold: float = 50.0,
-    surface: str = "inflated",
-    views: tuple[View, ...] | View = MOVIE_VIEWS,
     truth: pd.DataFrame | list[mne.Dipole] | None = None,
     trans: mne.Transform | None = None,
-    source_size: float = 5.0,
     title: str | None = None,
-    background: str = "white",
-    window_size: tuple[int, int] | None = None,
+    look: Look | None = None,
 ) -> Path:
     """Film a source estimate over time; colours and sizes keep one scale throughout.
 
@@ -72,24 +55,16 @@ def save_movie(
         Name of the subject's folder.
     subjects_dir : path-like
         The FreeSurfer folder that holds it.
-    tmin, tmax : float | None
-        First and last time (s); ``None`` takes those of the estimate.
-    decim : int
-        Every so many samples are a frame.
+    times : array_like, shape (n_frames,) | None
+        Times of the frames (s), as ``stc.times[::5]``; ``None`` takes every sample.
     fps : float
         Frames per second.
-    unit, threshold : str, float
-        As in `plot_estimate`.
-    surface, views, truth, trans : optional
-        As in `plot_cortex`.
-    source_size : float
-        Radius of the largest sphere (mm).
+    truth, trans : pandas.DataFrame | list of mne.Dipole | None, mne.Transform | None
+        True sources to mark, as in `plot_cortex`.
     title : str | None
         Title of the picture; the time stands behind it.
-    background : color
-        Colour behind the brains.
-    window_size : tuple of int | None
-        Width and height (pixels); ``None`` fits the views.
+    look : Look | None
+        How it looks; where it says nothing of views, they are the lateral and the medial one.
 
     Returns
     -------
@@ -107,35 +82,17 @@ def save_movie(
     """
     path = check_suffix(path, ".mp4", ".gif")
     _check_parts(path)
-    rows = sheet(check_views(views))
-    check_estimate(stc, "stc", subject)
-    check_threshold(threshold)
-    values = magnitudes(stc, "stc")
+    look = filled(look, views=MOVIE_VIEWS)
+    values = magnitudes(stc, "stc", subject)
+    samples = _samples(stc, times)
+    ground = read_ground(look, subject=subject, subjects_dir=subjects_dir, truth=truth, trans=trans)
     largest = values.max(initial=0.0)
-    scale, factor = unit_scale(unit, largest)
-    samples = _samples(stc, tmin, tmax, decim)
-    ground = read_ground(
-        Extras(truth=truth, trans=trans),
-        subject=subject,
-        subjects_dir=subjects_dir,
-        surface=surface,
-        source_size=source_size,
-    )
-    page = arrange(rows, ground.cortex, window_size=window_size, title=True)
-    stage = Stage(page, background=background, off_screen=True)
-    for index, panel in enumerate(panel for row in rows for panel in row):
-        stage.aim(index, panel, ground.cortex)
-        stage.draw_panel(panel, ground.layers, ground.diamonds, source_size)
-    title = f"{title}, " if title else ""
-    stage.draw_margins(
-        title=None,
-        scale=scale,
-        scale_title=UNITS[unit][0],
-        legend=ground.legend,
-        empty=largest == 0,
-    )
-    look = {"threshold": threshold / 100 * largest * factor, "source_size": source_size}
-    frames = _frames(stage, rows, ground, scale, stc, values * factor, samples, title, look)
+    scale, factor = unit_scale(look, largest)
+    bare = Scene(ground, scale, UNITS[look.unit][0], empty=largest == 0)
+    stage = Stage(sheet(look.views), bare, title=True)
+    stage.draw([bare] * len(stage.rows))
+    stage.draw_margins(bare)
+    frames = _frames(stage, bare, stc, values * factor, samples, f"{title}, " if title else "")
     try:
         with whole_file(path) as part:
             _write(frames, len(samples), part, fps)
@@ -154,60 +111,46 @@ def _check_parts(path: Path) -> None:
         )
 
 
-def _samples(
-    stc: mne.SourceEstimate, tmin: float | None, tmax: float | None, decim: int
-) -> np.ndarray:
+def _samples(stc: mne.SourceEstimate, times: ArrayLike | None) -> np.ndarray:
     """Return the samples to film."""
-    first = 0 if tmin is None else sample_at(stc, tmin)
-    last = len(stc.times) - 1 if tmax is None else sample_at(stc, tmax)
-    if decim != int(decim) or decim < 1 or last < first:
-        raise ValueError(
-            f"tmin={tmin!r}, tmax={tmax!r}, decim={decim!r} leave no frame; decim must be a whole "
-            "number from 1, and tmax not before tmin."
-        )
-    return np.arange(first, last + 1, int(decim))
+    times = np.atleast_1d(np.asarray(stc.times if times is None else times, float))
+    if times.ndim != 1 or not len(times) or (np.diff(times) < 0).any():
+        raise ValueError(f"times must be one time or more (s), none before the last; got {times}.")
+    return np.array([sample_at(stc, float(time)) for time in times])
 
 
 def _frames(
     stage: Stage,
-    rows: list,
-    ground: Ground,
-    scale: ColourScale,
+    bare: Scene,
     stc: mne.SourceEstimate,
     values: np.ndarray,
     samples: np.ndarray,
     title: str,
-    look: dict[str, float],
 ) -> Iterator[np.ndarray]:
     """Draw frame after frame: what changes is taken away and drawn anew."""
-    largest = values.max(initial=0.0)
-    width_height = stage.page.header / 2 / stage.page.window[1]
+    ground, largest = bare.ground, values.max(initial=0.0)
+    threshold = ground.look.threshold / 100 * largest
     for sample in samples:
+        now = values[:, sample]
+        size = float(ground.look.source_size * np.sqrt(now.max(initial=0.0) / (largest or 1.0)))
+        scene = estimate_scene(stc, now, threshold, ground, bare.scale, size=size)
         drawn: list[tuple[int, Any]] = []
-        size = look["source_size"] * np.sqrt(values[:, sample].max(initial=0.0) / (largest or 1.0))
-        layers, _ = value_layers(
-            estimate_table(stc, values[:, sample]),
-            ground,
-            scale,
-            "stc",
-            threshold=look["threshold"],
-            source_size=float(size),
-        )
-        for index, panel in enumerate(panel for row in rows for panel in row):
-            stage.canvas.turn_to(1 + index)
-            new = [layer for hemi in panel.hemis for layer in layers[hemi]]
-            drawn += [(1 + index, stage.canvas.draw(layer)) for layer in new]
-        stage.canvas.turn_to(0)
-        text = f"{title}{1e3 * stc.times[sample]:.0f} ms"
-        drawn.append((0, stage.write(text, 0.5, 1 - width_height, size=1.25)))
+        for number, _, panel in stage.panels():
+            stage.canvas.turn_to(number)
+            new = [layer for hemi in panel.hemis for layer in scene.layers[hemi]]
+            drawn += [(number, stage.canvas.draw(layer)) for layer in new]
+        drawn.append((0, stage.write_title(f"{title}{1e3 * stc.times[sample]:.0f} ms")))
         yield stage.plotter.still()
-        for index, actor in drawn:
-            stage.canvas.turn_to(index)
+        for number, actor in drawn:
+            stage.canvas.turn_to(number)
             stage.plotter.remove_actor(actor, reset_camera=False, render=False)
 
 
 def _write(frames: Iterator[np.ndarray], n_frames: int, part: Path, fps: float) -> None:
-    """Write the frames, with a progress bar."""
+    """Write the frames, with a progress bar.
+
+    PyVista's own writers need imageio beside these two, of which the first comes with matplotlib.
+    """
     from tqdm.auto import tqdm
 
     frames = iter(tqdm(frames, total=n_frames, desc="Filming", disable=None, leave=False))

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import open_axes
+from .figures import open_axes, show_figure
 from .style import INK, PALETTE
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ERRORS = {  # column: axis title
     "position_error_mm": "Error of place (mm)",
@@ -23,7 +24,9 @@ GREY = "#A0A0A0"
 APART = 0.34  # between the methods of a dipole, by the distance of dipoles
 
 
-def plot_phantom(table: pd.DataFrame, *, title: str | None = None) -> np.ndarray:
+def plot_phantom(
+    table: pd.DataFrame, *, title: str | None = None, show: bool | None = None
+) -> Figure:
     """Draw the errors at each dipole of a phantom, a panel for place, orientation and amplitude.
 
     Parameters
@@ -32,11 +35,13 @@ def plot_phantom(table: pd.DataFrame, *, title: str | None = None) -> np.ndarray
         As `meg_vae.comparison.score_phantom` gives it.
     title : str | None
         Title of the figure.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    axes : ndarray of matplotlib.axes.Axes, shape (n_panels,)
-        The panels; the truth of what has none is not known, but there is always that of places.
+    fig : matplotlib.figure.Figure
+        A panel for each truth that is known; there is always that of places.
         Dashed lines are means. Grey dashes are the radii of the ellipsoids that hold the place with
         a probability of 95 %, markers without filling are dipoles that were named as several
         sources, and a cross on the axis is a dipole that was not found.
@@ -71,7 +76,7 @@ def plot_phantom(table: pd.DataFrame, *, title: str | None = None) -> np.ndarray
     )
     if title is not None:
         axes[0].set_title(title, fontsize=10, loc="left")
-    return axes
+    return show_figure(axes, show)
 
 
 def _points(ax: Axes, x: np.ndarray, own: pd.DataFrame, name: str, method: str, index: int) -> None:

@@ -2,117 +2,142 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .style import GLASS, GYRUS, SULCUS
+import numpy as np
+
+from . import marks
+from .layers import TRUE, ColourScale, Key, Layer, cortex_layer
+from .paint import outline_layers, read_labels
+from .style import GLASS
+from .surfaces import HEMIS, Hemisphere, load_cortex, load_shell, true_places
 
 if TYPE_CHECKING:
-    import numpy as np
+    from os import PathLike
+
+    import mne
+    import pandas as pd
     import pyvista
 
-    from .scale import Categories, ColourScale
-    from .surfaces import Hemisphere
-
-
-@dataclass(frozen=True)
-class Key:
-    """An entry of the legend: "ball", "diamond" or "patch", and what it stands for."""
-
-    text: str
-    kind: str
-    colour: str | None = None  # None takes the middle of the colour scale
-
-
-ESTIMATE, TRUE = Key("estimate", "ball"), Key("true source", "diamond")
+    from .layers import Categories
+    from .look import Look
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """A mesh and its colours.
+class Ground:
+    """What is drawn whatever the sources are.
 
     Attributes
     ----------
-    mesh : pyvista.PolyData
-        Triangles.
-    colour : str | None
-        One colour for all of it; ``None`` takes the colours of ``table``.
-    scalars : str
-        The values at the vertices that ``table`` colours.
-    table : pyvista.LookupTable | None
-        Colours of the values.
-    opacity : float
-        From 0 to 1. Of what is not opaque the far side alone is drawn, so that the marks in it
-        keep the colours of the colour bar.
+    look : Look
+        How it looks, with nothing left open.
+    head : dict
+        ``subject`` and ``subjects_dir``.
+    cortex : dict of Hemisphere
+        The hemispheres, with room for the shell.
+    meshes : dict of pyvista.PolyData
+        Their meshes.
+    layers : dict of list of Layer
+        The hemispheres and the borders on them.
+    around : list of Layer
+        The shell.
+    diamonds : dict of ndarray
+        Centres of the true sources (mm).
+    legend : list of Key
+        What the marks mean.
     """
 
-    mesh: pyvista.PolyData
-    colour: str | None = None
-    scalars: str = "value"
-    table: pyvista.LookupTable | None = None
-    opacity: float = 1.0
-
-    def look(self) -> dict[str, Any]:
-        """Return how PyVista draws the mesh.
-
-        One white lamp at the eye: greys stay grey, and what faces the eye has its bar's colour.
-        """
-        colours: dict[str, Any] = {"color": self.colour}
-        if self.colour is None:
-            colours = {"scalars": self.scalars, "cmap": self.table, "show_scalar_bar": False}
-        glass = {} if self.opacity == 1 else {"opacity": self.opacity, "culling": "front"}
-        matt = {"smooth_shading": True, "ambient": 0.35, "diffuse": 0.65, "specular": 0.0}
-        return colours | glass | matt | {"render": False}
+    look: Look
+    head: dict[str, Any]
+    cortex: dict[str, Hemisphere]
+    meshes: dict[str, pyvista.PolyData]
+    layers: dict[str, list[Layer]]
+    around: list[Layer]
+    diamonds: dict[str, np.ndarray]
+    legend: list[Key]
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Everything to draw, by hemisphere.
+    """Everything to draw.
 
     Attributes
     ----------
-    cortex : dict of Hemisphere
-        The hemispheres, for the cameras.
-    layers : dict of list of Layer
-        What is drawn with each hemisphere, the cortex itself first.
-    around : list of Layer
-        What is drawn in every view.
-    diamonds : dict of ndarray, shape (n_true, 3)
-        Centres of the true sources (mm).
-    source_size : float
-        Radius of the largest mark (mm).
+    ground : Ground
+        The cortex and what belongs to it.
     scale : ColourScale | Categories
         Colours of the sources.
     scale_title : str
         What they mean, with the unit.
+    layers : dict of list of Layer
+        The sources, by hemisphere.
     legend : list of Key
-        What the marks mean.
+        What their marks mean.
     empty : bool
         Whether there is no source.
     title : str | None
         Title of the picture.
-    background : color
-        Colour behind the brains.
     """
 
-    cortex: dict[str, Hemisphere]
-    layers: dict[str, list[Layer]]
-    diamonds: dict[str, np.ndarray]
-    source_size: float
+    ground: Ground
     scale: ColourScale | Categories
     scale_title: str
-    legend: list[Key]
-    empty: bool
+    layers: dict[str, list[Layer]] = field(default_factory=lambda: {hemi: [] for hemi in HEMIS})
+    legend: list[Key] = field(default_factory=list)
+    empty: bool = False
     title: str | None = None
-    background: str = "white"
-    around: list[Layer] = field(default_factory=list)
+
+    def drawn(self, hemi: str) -> list[Layer]:
+        """Return what is drawn with a hemisphere, the cortex itself first."""
+        return self.ground.layers[hemi] + self.layers[hemi]
+
+    @property
+    def keys(self) -> list[Key]:
+        """What the legend says."""
+        return self.legend + self.ground.legend
 
 
-def cortex_layer(mesh: pyvista.PolyData, *, glass: bool = False) -> Layer:
-    """Return a cortex to draw: its sulci in dark grey and its gyri in light grey, or as glass."""
+def read_ground(
+    look: Look,
+    *,
+    subject: str,
+    subjects_dir: str | PathLike,
+    truth: pd.DataFrame | list[mne.Dipole] | None = None,
+    trans: mne.Transform | None = None,
+) -> Ground:
+    """Read what a picture stands on: the cortex, the shell, borders and true sources."""
+    glass = look.surface == "glass"
+    head: dict[str, Any] = {"subject": subject, "subjects_dir": subjects_dir}
+    cortex = load_cortex(surface=look.surface, **head)
+    true = true_places(truth, cortex, trans=trans, on_cortex=not glass, **head)
+    cortex, around = _with_shell(cortex, look.shell, **head)
+    meshes = {hemi: marks.cortex_mesh(part) for hemi, part in cortex.items()}
+    borders, named = outline_layers(read_labels(look.labels, **head), meshes)
+    diamonds = marks.true_centres(true, look.source_size, cortex, meshes, look.surface)
+    return Ground(
+        look=look,
+        head=head,
+        cortex=cortex,
+        meshes=meshes,
+        layers={hemi: [cortex_layer(meshes[hemi], glass=glass), *borders[hemi]] for hemi in HEMIS},
+        around=around,
+        diamonds=diamonds,
+        legend=[TRUE, *named] if diamonds else named,
+    )
+
+
+def _with_shell(
+    cortex: dict[str, Hemisphere], shell: str | None, **head: Any
+) -> tuple[dict[str, Hemisphere], list[Layer]]:
+    """Return the cortex with room for the shell around it, and the shell."""
     import pyvista as pv
 
-    if glass:
-        return Layer(mesh, colour=GLASS, opacity=0.25)
-    greys = pv.LookupTable(cmap=[GYRUS, SULCUS], n_values=2, scalar_range=(-1.0, 1.0))
-    return Layer(mesh, scalars="curvature", table=greys)
+    if shell is None:
+        return cortex, []
+    points, triangles = load_shell(shell=shell, **head)
+    room = np.vstack([points, *(part.points for part in cortex.values())])
+    mesh = pv.PolyData.from_regular_faces(points, triangles)
+    mesh = mesh.compute_normals(cell_normals=False, split_vertices=False)
+    spacious = {hemi: replace(part, around=room) for hemi, part in cortex.items()}
+    return spacious, [Layer(mesh, colour=GLASS, opacity=0.2)]

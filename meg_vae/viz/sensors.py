@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figures import in_style, open_axes, open_figure
+from .figures import in_style, open_axes, open_figure, show_figure
 from .style import INK, PALETTE
 
 if TYPE_CHECKING:
     import mne
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TYPE_NAMES = {"grad": "Gradiometers", "mag": "Magnetometers", "eeg": "EEG"}
 # What MNE files under "mag" because it measures a field (T), and is a gradiometer all the same.
@@ -22,8 +23,12 @@ APART_S = 0.02  # peaks nearer than this are one
 
 
 def plot_fit(
-    evoked: mne.Evoked, residual: mne.Evoked, *, axes: np.ndarray | None = None
-) -> np.ndarray:
+    evoked: mne.Evoked,
+    residual: mne.Evoked,
+    *,
+    axes: np.ndarray | None = None,
+    show: bool | None = None,
+) -> Figure:
     """Plot sensor data, what the sources explain of them, and what they leave.
 
     Parameters
@@ -35,10 +40,12 @@ def plot_fit(
     axes : ndarray of matplotlib.axes.Axes, shape (n_channel_types, 3) | None
         Where to plot; ``None`` opens a figure, with topographies at up to three peaks where the
         places of the channels are known.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    axes : ndarray of matplotlib.axes.Axes, shape (n_channel_types, 3)
+    fig : matplotlib.figure.Figure
         Data, fit and residual side by side, a row per channel type, on one scale a row, with the
         share of variance (sum of squares) that the sources explain. The topographies are axes of
         the same figure.
@@ -67,7 +74,7 @@ def plot_fit(
         ax.set_ylabel("")
     for row, kind in zip(maps, kinds, strict=len(maps) > 0):
         _topographies(row, parts, kind, peaks)
-    return axes
+    return show_figure(axes, show)
 
 
 def type_name(info: mne.Info, kind: str) -> str:

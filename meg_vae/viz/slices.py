@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .estimate import UNITS as ESTIMATE_UNITS
-from .estimate import check_threshold, magnitudes, sample_at, unit_scale
-from .figures import in_style, open_figure
-from .places import true_places
-from .scale import ColourScale
-from .sources import check_measure
-from .style import FROM_ZERO, MEASURES, SEQUENTIAL, TRUTH
+from .cortex import check_measure, colour_scale
+from .estimate import finite_magnitudes, sample_at, unit_scale
+from .figures import in_style, open_figure, show_figure
+from .look import Look, filled
+from .style import MEASURES, SEQUENTIAL, TRUTH, UNITS
+from .surfaces import OWN_PLACE, true_places
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from nibabel import Nifti1Image
+
+    from .layers import ColourScale
 
 MOST_ROWS = 6  # sources with slices of their own
 TEMPLATES = ("fsaverage", "fsaverage5")
@@ -44,12 +45,12 @@ def plot_slices(
     subjects_dir: str | PathLike,
     src: mne.SourceSpaces | None = None,
     time: float | None = None,
-    unit: str = "percent",
-    threshold: float = 50.0,
     truth: pd.DataFrame | list[mne.Dipole] | None = None,
     trans: mne.Transform | None = None,
     color_by: str = "peak_nAm",
     title: str | None = None,
+    look: Look | None = None,
+    show: bool | None = None,
 ) -> Figure:
     """Draw sources, or an estimate in a volume, on three slices of the MRI.
 
@@ -68,10 +69,6 @@ def plot_slices(
         The volume source space, which an estimate needs.
     time : float | None
         The time of an estimate (s); ``None`` takes the largest magnitude over time at each place.
-    unit : "percent" | "nAm" | "dimensionless"
-        Of an estimate, as in `plot_estimate`.
-    threshold : float
-        An estimate is painted above this (percent of its largest magnitude over all times).
     truth : pandas.DataFrame | list of mne.Dipole | None
         True sources to mark: a table with ``x_mm``, ``y_mm``, ``z_mm``, or dipoles in head
         coordinates.
@@ -81,6 +78,10 @@ def plot_slices(
         The column that colours the sources of a table.
     title : str | None
         Title of the picture.
+    look : Look | None
+        How it looks: colours, and the unit and the threshold of an estimate.
+    show : bool | None
+        Whether to show the figure; ``None`` does so where it does not show itself.
 
     Returns
     -------
@@ -96,20 +97,20 @@ def plot_slices(
     """
     import pandas as pd
 
-    places = true_places(
-        truth, {}, trans=trans, subject=subject, subjects_dir=subjects_dir, on_cortex=False
-    )
+    look = filled(look)
+    head: dict[str, Any] = {"subject": subject, "subjects_dir": subjects_dir}
+    places = true_places(truth, {}, trans=trans, on_cortex=False, **head)
     if isinstance(sources, pd.DataFrame):
         check_measure("color_by", color_by, sources)
-        if color_by == "method":
-            raise ValueError("color_by='method' is for plot_cortex; slices have a colour bar.")
-        image, to_image = _mri(subject, subjects_dir)
-        true = _own_places(places, to_image, "truth")
-        return _table_slices(sources, image, to_image, true, color_by, title)
-    image, to_image = _mri(subject, subjects_dir)
+        if color_by in ("method", "group_source"):
+            raise ValueError(f"{color_by=} is for plot_cortex; slices have a colour bar.")
+    image, to_image = _mri(**head)
     true = _own_places(places, to_image, "truth")
-    look = {"time": time, "unit": unit, "threshold": threshold, "title": title}
-    return _volume_slices(sources, src, image, to_image, true, **look)
+    if isinstance(sources, pd.DataFrame):
+        fig = _table_slices(sources, image, to_image, true, color_by, title, look)
+    else:
+        fig = _volume_slices(sources, src, time, image, to_image, true, title, look)
+    return show_figure(fig, show)
 
 
 def _table_slices(
@@ -119,13 +120,13 @@ def _table_slices(
     true: np.ndarray,
     color_by: str,
     title: str | None,
+    look: Look,
 ) -> Figure:
     """Draw a row of slices through each source."""
     from nilearn import plotting
 
     points = _own_places(sources, to_image, "sources")
-    values = sources[color_by].to_numpy(float)
-    scale = ColourScale.around(values, from_zero=color_by in FROM_ZERO)
+    scale, values = colour_scale(sources, color_by, look)
     cuts = points[:MOST_ROWS] if len(points) else np.zeros((1, 3))
     with in_style(**{"axes.grid": False}):
         fig = open_figure((7.5, 2.5 * len(cuts) + 0.9), layout="none")
@@ -156,14 +157,12 @@ def _mark(
 def _volume_slices(
     stc: mne.VolSourceEstimate,
     src: mne.SourceSpaces | None,
+    time: float | None,
     image: Nifti1Image,
     to_image: np.ndarray,
     true: np.ndarray,
-    *,
-    time: float | None,
-    unit: str,
-    threshold: float,
     title: str | None,
+    look: Look,
 ) -> Figure:
     """Draw an estimate in a volume, cut at its largest magnitude."""
     import mne
@@ -176,11 +175,10 @@ def _volume_slices(
         )
     if src is None:
         raise ValueError("src is needed: the volume source space of the estimate.")
-    check_threshold(threshold)
-    values = magnitudes(stc, "sources")
+    values = finite_magnitudes(stc, "sources")
     largest = values.max(initial=0.0)
     shown = values.max(axis=1) if time is None else values[:, sample_at(stc, time)]
-    scale, factor = unit_scale(unit, largest)
+    scale, factor = unit_scale(look, largest)
     volume = _grid_image(src, stc.vertices, shown * factor, to_image)
     highest = np.unravel_index(volume.get_fdata().argmax(), volume.shape)
     peak = volume.affine[:3] @ [*highest, 1]
@@ -191,7 +189,7 @@ def _volume_slices(
             volume,
             bg_img=image,
             cut_coords=tuple(peak),
-            threshold=max(threshold / 100 * largest * factor, 1e-30),
+            threshold=max(look.threshold / 100 * largest * factor, 1e-30),
             vmin=float(scale.ticks[0]),
             vmax=float(scale.ticks[-1]),
             cmap=SEQUENTIAL,
@@ -201,8 +199,8 @@ def _volume_slices(
             dim=-0.3,
         )
         _mark(display, peak, np.zeros((0, 3)), true, [])
-        note = f"; shown above {threshold:g} % of the largest"
-        _finish(fig, scale, ESTIMATE_UNITS[unit][0] + note, title, empty=not shown.any())
+        note = f"; shown above {look.threshold:g} % of the largest"
+        _finish(fig, scale, UNITS[look.unit][0] + note, title, empty=not shown.any())
     return fig
 
 
@@ -253,10 +251,10 @@ def _own_places(table: pd.DataFrame, to_image: np.ndarray, name: str) -> np.ndar
     """Return where the rows of a table are in the image's coordinates (mm)."""
     if table.empty:
         return np.zeros((0, 3))
-    missing = [column for column in ("x_mm", "y_mm", "z_mm") if column not in table]
+    missing = [column for column in OWN_PLACE if column not in table]
     if missing:
         raise ValueError(f"{name} lacks the column {', '.join(missing)}.")
-    return _to_image(table[["x_mm", "y_mm", "z_mm"]].to_numpy(float), to_image)
+    return _to_image(table[list(OWN_PLACE)].to_numpy(float), to_image)
 
 
 def _to_image(points: np.ndarray, to_image: np.ndarray) -> np.ndarray:
@@ -266,7 +264,10 @@ def _to_image(points: np.ndarray, to_image: np.ndarray) -> np.ndarray:
 def _grid_image(
     src: mne.SourceSpaces, vertices: list[np.ndarray], values: np.ndarray, to_image: np.ndarray
 ) -> Nifti1Image:
-    """Return values at the positions of a volume source space as an image."""
+    """Return values at some positions of a volume source space as an image.
+
+    MNE's ``as_volume`` does the same for estimates that have a value at every position.
+    """
     import nibabel
 
     if any("src_mri_t" not in space for space in src):

@@ -9,19 +9,21 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 
 from .cortex import plot_cortex
-from .figures import open_axes, remark
+from .figures import open_axes, remark, show_figure
+from .look import Look, filled
 from .style import PALETTE, SEQUENTIAL
+from .surfaces import OWN_PLACE
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import pyvista
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from .flat import FlatPicture
 
-PLACE = ("x_mm", "y_mm", "z_mm")
-GROUP = ("source", *PLACE, "spread_mm")
+GROUP = ("source", *OWN_PLACE, "spread_mm")
 ALONE = "sources of one subject alone"
 MOST = len(PALETTE) - 1  # group sources that have a colour of their own
 
@@ -36,18 +38,7 @@ def _check(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
 
 
 def group_names(group: pd.DataFrame) -> list[str]:
-    """Name the sources of a group: by number, hemisphere and place.
-
-    Parameters
-    ----------
-    group : pandas.DataFrame
-        As ``Study.group``.
-
-    Returns
-    -------
-    names : list of str
-        Such as "1: left (-42, -22, 8) mm".
-    """
+    """Name the sources of a group, as "1: left (-42, -22, 8) mm"."""
     return [
         f"{row.source + 1}: {'left' if row.x_mm < 0 else 'right'} "
         f"({row.x_mm:.0f}, {row.y_mm:.0f}, {row.z_mm:.0f}) mm"
@@ -61,7 +52,8 @@ def plot_group(
     *,
     subject: str,
     subjects_dir: str | PathLike,
-    **kwargs: Any,
+    title: str | None = None,
+    look: Look | None = None,
 ) -> pyvista.Plotter | FlatPicture:
     """Draw the sources of all subjects in the glass brain of fsaverage.
 
@@ -76,8 +68,10 @@ def plot_group(
         Name of fsaverage's folder.
     subjects_dir : path-like
         The FreeSurfer folder that holds it.
-    **kwargs : dict
-        As for `plot_cortex`.
+    title : str | None
+        Title of the picture.
+    look : Look | None
+        How it looks, in the glass brain.
 
     Returns
     -------
@@ -87,8 +81,8 @@ def plot_group(
     _check("sources", sources, ("fs_x_mm", "fs_y_mm", "fs_z_mm", "group_source"))
     _check("group", group, GROUP)
     names = group_names(group)[:MOST]
-    columns = {f"fs_{axis}": axis for axis in PLACE}
-    drawn = pd.DataFrame(columns=[*PLACE, "hemi", "group_source"])
+    columns = {f"fs_{axis}": axis for axis in OWN_PLACE}
+    drawn = pd.DataFrame(columns=[*OWN_PLACE, "hemi", "group_source"])
     if len(sources):
         drawn = sources[list(columns)].rename(columns=columns)
         of = sources["group_source"].to_numpy(int)
@@ -96,17 +90,24 @@ def plot_group(
         drawn["group_source"] = [names[k] if 0 <= k < len(names) else ALONE for k in of]
         order = drawn["group_source"].map({name: k for k, name in enumerate([*names, ALONE])})
         drawn = drawn.assign(order=order).sort_values("order", kind="stable").drop(columns="order")
-    spheres = group[list(PLACE)].assign(
+    spheres = group[list(OWN_PLACE)].assign(
         **{f"cov_{pair}": 0.0 for pair in ("xy", "xz", "yz")},
         **{f"cov_{axis * 2}": group["spread_mm"] ** 2 for axis in "xyz"},
     )
-    options = {"surface": "glass", "source_size": 3.0, "ellipsoids": spheres} | kwargs
     return plot_cortex(
-        drawn, subject=subject, subjects_dir=subjects_dir, color_by="group_source", **options
+        drawn,
+        subject=subject,
+        subjects_dir=subjects_dir,
+        ellipsoids=spheres,
+        color_by="group_source",
+        title=title,
+        look=filled(look, surface="glass", source_size=3.0),
     )
 
 
-def plot_presence(presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_presence(
+    presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | None = None, show: bool | None = None
+) -> Figure:
     """Plot which subjects have which source of the group, and how clearly.
 
     Parameters
@@ -115,10 +116,12 @@ def plot_presence(presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | Non
         As in ``Study``.
     ax : matplotlib.axes.Axes | None
         Where to plot; None opens a figure.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    ax : matplotlib.axes.Axes
+    fig : matplotlib.figure.Figure
         A row for each group source and a column for each subject; empty where it has none.
     """
     _check("presence", presence, ("subject", "source", "log_odds"))
@@ -129,7 +132,7 @@ def plot_presence(presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | Non
     ax.grid(visible=False)
     if not len(group):
         remark(ax, "no source that subjects have in common")
-        return ax
+        return show_figure(ax, show)
     odds = presence.pivot(index="source", columns="subject", values="log_odds")[subjects]
     values = odds.to_numpy(float)
     top = float(np.nanmax(values, initial=10.0))
@@ -144,12 +147,12 @@ def plot_presence(presence: pd.DataFrame, group: pd.DataFrame, *, ax: Axes | Non
     step = max(1, len(subjects) // 30)
     ax.set_xticks(range(0, len(subjects), step), subjects[::step], rotation=90)
     ax.figure.colorbar(image, ax=ax, label="Log odds of presence (nats)")
-    return ax
+    return show_figure(ax, show)
 
 
 def plot_amplitudes(
-    amplitudes: pd.DataFrame, group: pd.DataFrame, *, axes: Any = None
-) -> np.ndarray:
+    amplitudes: pd.DataFrame, group: pd.DataFrame, *, axes: Any = None, show: bool | None = None
+) -> Figure:
     """Plot how strong each source of the group is, in each subject and condition.
 
     Parameters
@@ -158,10 +161,12 @@ def plot_amplitudes(
         As in ``Study``.
     axes : array of Axes | None
         Where to plot, one for each group source; None opens a figure.
+    show : bool | None
+        Whether to show the figure; ``None`` does so for a new one, where no notebook does.
 
     Returns
     -------
-    axes : ndarray of matplotlib.axes.Axes
+    fig : matplotlib.figure.Figure
         A line joins the conditions in which a subject has the source; how many lack it is told.
     """
     _check("amplitudes", amplitudes, ("subject", "source", "condition", "peak_nAm", "active"))
@@ -174,7 +179,7 @@ def plot_amplitudes(
         ax.set_axis_off()
     if not len(group):
         remark(axes.flat[0], "no source that subjects have in common")
-        return axes
+        return show_figure(axes, show)
     for k, (ax, name) in enumerate(zip(axes.flat, group_names(group), strict=False)):
         own = amplitudes[amplitudes["source"] == k]
         conditions = list(dict.fromkeys(own["condition"]))
@@ -192,4 +197,4 @@ def plot_amplitudes(
         ax.set(title=name, xlim=(-0.5, len(conditions) - 0.5), ylim=(0, None))
         if k % columns == 0:
             ax.set_ylabel("Peak (nAm)")
-    return axes
+    return show_figure(axes, show)

@@ -33,6 +33,13 @@ MEASURES = {
 #: Measures whose colour scale starts at zero.
 FROM_ZERO = ("peak_nAm", "sd_nAm", "log_evidence")
 
+#: Units of an estimate, with the colour bar's title and what A·m or the values are multiplied by.
+UNITS = {
+    "percent": ("Magnitude (% of the largest)", None),
+    "nAm": ("Magnitude (nAm)", 1e9),
+    "dimensionless": ("Magnitude (dimensionless)", 1.0),
+}
+
 #: Figures on paper and on screen: sizes in points.
 RC: dict[str, Any] = {
     "font.size": 10,

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .evidence import source_names
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,12 +16,11 @@ if TYPE_CHECKING:
 NOTHING = "–"
 
 # For each column its heading and the format of its numbers.
+PLACE = {f"{axis}_mm": (f"{axis} (mm)", "{:.1f}") for axis in "xyz"}
 SOURCES = {
     "source": ("Source", "{}"),
     "vertno": ("Vertex", "{}"),
-    "x_mm": ("x (mm)", "{:.1f}"),
-    "y_mm": ("y (mm)", "{:.1f}"),
-    "z_mm": ("z (mm)", "{:.1f}"),
+    **PLACE,
     "radius_mm": ("95 % radius (mm)", "{:.1f}"),
     "extent_mm": ("Extent (mm)", "{:.1f}"),
     "extent_95": ("Its 95 % interval (mm)", "{}"),
@@ -54,9 +51,7 @@ COMPARISON = {
     "title": ("Method", "{}"),
     "status": ("Result", "{}"),
     "n_sources": ("Sources", "{:.0f}"),
-    "x_mm": ("x (mm)", "{:.1f}"),
-    "y_mm": ("y (mm)", "{:.1f}"),
-    "z_mm": ("z (mm)", "{:.1f}"),
+    **PLACE,
     "localization_error_mm": ("Localization error (mm)", "{:.1f}"),
     "hit_rate": ("Hit rate (%)", "{:.0f}"),
     "false_positives": ("False positives", "{:.1f}"),
@@ -92,19 +87,31 @@ BOX = (
 )
 
 
-def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
-    """Make the table of sources readable.
+def source_names(sources: pd.DataFrame) -> list[str]:
+    """Give each source a short name, for legends.
 
     Parameters
     ----------
     sources : pandas.DataFrame
-        As `VAEInverse.sources_`.
+        Table with the columns ``hemi``, ``vertno`` and, where known, ``label``.
 
     Returns
     -------
-    table : pandas.DataFrame
-        Text, a row per source, named as in the figures.
+    names : list of str
+        Like "cuneus (left)", or "vertex 123 (left)" where the region is unknown.
     """
+    names = []
+    labels = sources["label"] if "label" in sources else [None] * len(sources)
+    for hemi, vertno, label in zip(sources["hemi"], sources["vertno"], labels, strict=True):
+        known = isinstance(label, str) and label
+        name = label.removesuffix(f"-{hemi}") if known else f"vertex {vertno}"
+        side = {"lh": "left", "rh": "right"}.get(hemi, hemi)
+        names.append(f"{name} ({side})")
+    return names
+
+
+def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
+    """Make ``VAEInverse.sources_`` readable: text, a row per source, named as in the figures."""
     shown = sources.assign(source=source_names(sources), peak_s=1e3 * sources["peak_s"])
     if not sources["label"].any():  # the name is the vertex then
         shown = shown.drop(columns="vertno")
@@ -118,20 +125,7 @@ def sources_table(sources: pd.DataFrame) -> pd.DataFrame:
 
 
 def responses_table(responses: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
-    """Make a table of responses readable.
-
-    Parameters
-    ----------
-    responses : pandas.DataFrame
-        As `VAEInverse.responses_`.
-    sources : pandas.DataFrame
-        As `VAEInverse.sources_`.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Text, a row per response.
-    """
+    """Make ``VAEInverse.responses_`` readable: text, a row per response."""
     names = [*source_names(sources), NOTHING]  # the last, by −1, for none
     named = [names[k] for k in responses["source"]]
     shown = responses.assign(source=named, peak_s=1e3 * responses["peak_s"])
@@ -141,21 +135,9 @@ def responses_table(responses: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFr
 def responses_by_source(
     responses: pd.DataFrame, active: NDArray[np.bool_], sources: pd.DataFrame
 ) -> pd.DataFrame:
-    """Count the responses of each source.
+    """Count the responses of each source: a row per source, and one for responses without any.
 
-    Parameters
-    ----------
-    responses : pandas.DataFrame
-        As `VAEInverse.responses_`.
-    active : ndarray of bool, shape (n_sources, n_responses)
-        As `VAEInverse.active_`.
-    sources : pandas.DataFrame
-        As `VAEInverse.sources_`.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Text: a row per source, and one for responses without any.
+    ``active`` is ``VAEInverse.active_``: (n_sources, n_responses).
     """
     rows = [
         {
@@ -190,18 +172,7 @@ def _with_times(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Make the table of a comparison readable.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        As `Comparison.table`.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Text, a row per method; columns that apply to none are left out.
-    """
+    """Make ``Comparison.table`` readable, without the columns that apply to no method."""
     said = table.dropna(axis="columns", how="all")
     if "hit_rate" in said:
         said = said.assign(hit_rate=100 * said["hit_rate"])
@@ -209,18 +180,9 @@ def comparison_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def benchmark_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Make a ranking of methods readable.
+    """Make what `meg_vae.comparison.benchmark.ranking` gives readable, in the same order.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        As `meg_vae.comparison.benchmark.ranking` gives it.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Text, a row per method, in the same order; those that are told something of the truth are
-        marked.
+    Methods that are told something of the truth are marked.
     """
     return readable(table.assign(title=mark_told(table["title"], table["told"])), BENCHMARK)
 
@@ -231,20 +193,7 @@ def mark_told(titles: pd.Series, told: pd.Series) -> pd.Series:
 
 
 def agreement_table(agreement: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
-    """Make a table of agreement between methods readable.
-
-    Parameters
-    ----------
-    agreement : pandas.DataFrame
-        As `Comparison.agreement`.
-    titles : mapping of str
-        Titles by name of the method.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Text: distances in mm, a row and a column per method.
-    """
+    """Make ``Comparison.agreement`` (mm) readable, given the titles of the methods by name."""
     shown = pd.DataFrame({"mm between": [titles[name] for name in agreement.index]})
     for name in agreement:
         shown[titles[name]] = [
@@ -266,36 +215,16 @@ def readable(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.
 
 
 def html_table(table: pd.DataFrame) -> str:
-    """Write a table of text as HTML.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        The table.
-
-    Returns
-    -------
-    html : str
-        The table in the style of MNE's reports.
-    """
+    """Write a table of text as HTML, in the style of MNE's reports."""
     classes = "table table-sm table-striped w-auto numbers"
     html = table.to_html(index=False, border=0, justify="unset", classes=classes)
-    return f"<div class='table-responsive'>{html}</div>"  # scrolls by itself where it is wide
+    # What MNE's reports bring along to sort a table: a click on a heading, and by numbers.
+    html = html.replace("<table ", "<table data-toggle='table' data-sort-reset='true' ")
+    return html.replace("<th>", "<th data-sortable='true' data-sorter='byNumber'>")
 
 
 def facts_table(facts: Mapping[str, object]) -> str:
-    """Write names and values as an HTML table.
-
-    Parameters
-    ----------
-    facts : mapping
-        Value by name.
-
-    Returns
-    -------
-    html : str
-        The table in the style of MNE's reports.
-    """
+    """Write names and values as an HTML table, in the style of MNE's reports."""
     rows = "".join(
         f"<tr><th scope='row'>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
         for name, value in facts.items()
@@ -304,21 +233,9 @@ def facts_table(facts: Mapping[str, object]) -> str:
 
 
 def box(title: str, lead: str, facts: Mapping[str, object], table: pd.DataFrame) -> str:
-    """Show a result in a notebook: a title, a sentence, a table and some facts.
+    """Show a result in a notebook: a title, the most important sentence, a table and some facts.
 
-    Parameters
-    ----------
-    title, lead : str
-        Name of the result, and the most important thing about it.
-    facts : mapping
-        Value by name.
-    table : pandas.DataFrame
-        Text; of a long one the first rows.
-
-    Returns
-    -------
-    html : str
-        Plain HTML without scripts, escaped, in the colours of the page.
+    Plain HTML without scripts, escaped, in the colours of the page; of a long table the first rows.
     """
     parts = [f"<b>{escape(title)}</b><br>{escape(lead)}"]
     if len(table):

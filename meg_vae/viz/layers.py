@@ -1,18 +1,78 @@
-"""The colour scale of a picture of the cortex."""
+"""Meshes with their colours, the scale of these, and what the legend says of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import DIVERGING, PALETTE, SEQUENTIAL
+from .style import DIVERGING, GLASS, GYRUS, PALETTE, SEQUENTIAL, SULCUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pyvista
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of the legend: "ball", "diamond" or "patch", and what it stands for."""
+
+    text: str
+    kind: str
+    colour: str | None = None  # None takes the middle of the colour scale
+
+
+ESTIMATE, TRUE = Key("estimate", "ball"), Key("true source", "diamond")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A mesh and its colours.
+
+    Attributes
+    ----------
+    mesh : pyvista.PolyData
+        Triangles.
+    colour : str | None
+        One colour for all of it; ``None`` takes the colours of ``table``.
+    scalars : str
+        The values at the vertices that ``table`` colours.
+    table : pyvista.LookupTable | None
+        Colours of the values.
+    opacity : float
+        From 0 to 1. Of what is not opaque the far side alone is drawn, so that the marks in it
+        keep the colours of the colour bar.
+    """
+
+    mesh: pyvista.PolyData
+    colour: str | None = None
+    scalars: str = "value"
+    table: pyvista.LookupTable | None = None
+    opacity: float = 1.0
+
+    def options(self) -> dict[str, Any]:
+        """Return how PyVista draws the mesh.
+
+        One white lamp at the eye: greys stay grey, and what faces the eye has its bar's colour.
+        """
+        colours: dict[str, Any] = {"color": self.colour}
+        if self.colour is None:
+            colours = {"scalars": self.scalars, "cmap": self.table, "show_scalar_bar": False}
+        glass = {} if self.opacity == 1 else {"opacity": self.opacity, "culling": "front"}
+        matt = {"smooth_shading": True, "ambient": 0.35, "diffuse": 0.65, "specular": 0.0}
+        return colours | glass | matt | {"render": False}
+
+
+def cortex_layer(mesh: pyvista.PolyData, *, glass: bool = False) -> Layer:
+    """Return a cortex to draw: its sulci in dark grey and its gyri in light grey, or as glass."""
+    import pyvista as pv
+
+    if glass:
+        return Layer(mesh, colour=GLASS, opacity=0.25)
+    greys = pv.LookupTable(cmap=[GYRUS, SULCUS], n_values=2, scalar_range=(-1.0, 1.0))
+    return Layer(mesh, scalars="curvature", table=greys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +98,7 @@ class ColourScale:
         from matplotlib.ticker import MaxNLocator
 
         if clim is not None:
-            low, high = map(float, clim)
-            if not np.isfinite([low, high]).all() or low >= high:
-                raise ValueError(f"clim must be two rising numbers; got {clim!r}.")
-            ticks = np.linspace(low, high, 5)
+            ticks = np.linspace(*map(float, clim), 5)
         else:
             low, high = (np.min(values), np.max(values)) if len(values) else (0.0, 1.0)
             if from_zero:
