@@ -1,7 +1,7 @@
 """A head of three layers, the fields of sources in it, and forward models that are not its own.
 
 The head is the second one, the only one with surfaces of all layers. Fields and forward models are
-computed once and kept in the cache folder: ten minutes of one processor.
+computed once and kept in the cache folder, which took six minutes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def sphere(here: Head) -> mne.bem.ConductorModel:
 
 def solved(
     surfaces: dict[str, tuple[np.ndarray, np.ndarray]],
-    ico: int | None,
+    ico: int,
     conductivity: tuple[float, ...],
 ) -> mne.bem.ConductorModel:
     """Solve the BEM of these layers, thinned to an icosahedron, with MNE."""
