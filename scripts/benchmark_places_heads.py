@@ -119,7 +119,7 @@ def missing(name: str) -> str:
             sample_files()
         except FileNotFoundError as error:
             return str(error)
-    if name == SECOND and not (_heads_folder() / SUBJECT / "surf").is_dir():
+    if name == SECOND and not (heads_folder() / SUBJECT / "surf").is_dir():
         return f"MEG_VAE_HEADS names no folder that holds the subject {SUBJECT}."
     return ""
 
@@ -174,19 +174,19 @@ def _second_head() -> Head:
     forward = mne.read_forward_solution(folder / "second-fwd.fif", verbose="error")
     bem = mne.read_bem_solution(folder / "second-bem-sol.fif", verbose="error")
     trans = mne.read_trans(folder / "second-trans.fif", verbose="error")
-    return _with_cortex(forward, bem, trans, _helmet(), _noise(), _heads_folder() / SUBJECT)
+    return _with_cortex(forward, bem, trans, _helmet(), _noise(), heads_folder() / SUBJECT)
 
 
 def _write_second_head(folder: Path) -> None:
     """Put the second head where the template's is in the helmet, by their inner skulls."""
-    skull = mne.read_surface(_heads_folder() / SUBJECT / "bem" / "inner_skull.surf")[0] / 1e3
+    skull = mne.read_surface(heads_folder() / SUBJECT / "bem" / "inner_skull.surf")[0] / 1e3
     template = datasets.template("oct5", verbose="error")
     to_head = mne.transforms.invert_transform(template.trans)
     place = apply_trans(to_head, template.bem["surfs"][0]["rr"]).mean(0)
     shift = np.eye(4)
     shift[:3, 3] = skull.mean(0) - place
     trans = mne.Transform("head", "mri", shift)
-    where = {"subjects_dir": _heads_folder(), "verbose": "error"}
+    where = {"subjects_dir": heads_folder(), "verbose": "error"}
     model = mne.make_bem_model(SUBJECT, ico=4, conductivity=(0.3,), **where)
     bem = mne.make_bem_solution(model, verbose="error")
     src = mne.setup_source_space(SUBJECT, "oct6", add_dist=False, **where)
@@ -238,5 +238,6 @@ def _noise(spacing: str = BACKGROUND) -> mne.Covariance:
     return noise_covariance(made.forward, _helmet(), cortex_vertices(made.subjects_dir))
 
 
-def _heads_folder() -> Path:
+def heads_folder() -> Path:
+    """Give the folder of further heads, which MEG_VAE_HEADS names."""
     return Path(os.environ.get("MEG_VAE_HEADS") or "no folder is named").expanduser()
