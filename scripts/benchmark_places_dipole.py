@@ -31,7 +31,7 @@ from talk_common import Out, Quick, run
 from tqdm import tqdm
 
 from meg_vae.files import whole_file
-from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.meg.leadfield import make_leadfield
 
 LEVELS = (0.0, 10.0)  # dB
 OURS, EXACT = "vae_mm", "vae_with_bem_mm"
@@ -44,7 +44,7 @@ def fit_dipole_mm(name: str, case: Recorded) -> tuple[float, float]:
     """Distances in mm of MNE's dipoles: of the sample of most power, and of all in one."""
     here, evoked = head(name), case.evoked
     leadfield = make_leadfield(here.forward, evoked.info, here.noise_cov, nave=evoked.nave)
-    X = whiten(evoked, leadfield.whitener, leadfield.ch_names, evoked.nave)
+    X = leadfield.whiten(evoked)
     course = np.linalg.svd(X, full_matrices=False)[2][0]
     weights = np.c_[np.eye(X.shape[1])[np.square(X).sum(0).argmax()], course]
     two = mne.EvokedArray(evoked.data @ weights, evoked.info, nave=evoked.nave, verbose="error")

@@ -33,7 +33,7 @@ SUPPORT = 150  # positions of the support-reduced problem
 def problem(case: str, loose: float, spacing: str) -> tuple[np.ndarray, np.ndarray, int]:
     """Whitened Φ and X of one case, and the dipoles per position."""
     from meg_vae import datasets
-    from meg_vae.meg.leadfield import make_leadfield, whiten
+    from meg_vae.meg.leadfield import make_leadfield
 
     n_sources, snr_db = CASES[case]
     recording = datasets.template_recording(
@@ -43,7 +43,7 @@ def problem(case: str, loose: float, spacing: str) -> tuple[np.ndarray, np.ndarr
     leadfield = make_leadfield(
         recording.forward, evoked.info, recording.noise_cov, nave=evoked.nave, loose=loose
     )
-    X = whiten(evoked, leadfield.whitener, leadfield.ch_names, evoked.nave)
+    X = leadfield.whiten(evoked)
     return np.ascontiguousarray(leadfield.Phi), X, leadfield.n_orient
 
 

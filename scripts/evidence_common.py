@@ -19,7 +19,7 @@ from meg_vae.datasets.noise import noise_covariance
 from meg_vae.datasets.simulation import event_related, place_sources, simulate
 from meg_vae.datasets.template import cortex_vertices
 from meg_vae.meg.field import ContinuousField
-from meg_vae.meg.leadfield import make_leadfield, whiten
+from meg_vae.meg.leadfield import LeadField, make_leadfield
 from meg_vae.meg.samples import noise_samples
 from meg_vae.model.exact.dictionary import Dictionary
 
@@ -58,7 +58,7 @@ def sample_head() -> SampleHead:
         case = datasets.sample(condition, tmax=0.0, verbose="error")
         nave, info = case.evoked.nave, case.evoked.info
         leadfield = make_leadfield(case.forward, info, case.noise_cov, nave=nave, loose=1.0)
-        baselines.append(whiten(case.evoked, leadfield.whitener, leadfield.ch_names, nave))
+        baselines.append(leadfield.whiten(case.evoked))
     return SampleHead(
         dictionary=Dictionary(leadfield.Phi, leadfield.n_orient),
         field=ContinuousField(leadfield, info),
@@ -142,13 +142,12 @@ def sphere_forward(spacing: str) -> mne.Forward:
 
 
 @cache
-def prepared(true: str, sought: str) -> tuple[Dictionary, np.ndarray, list[str]]:
-    """Dictionary of one spacing, whitener and channels for all recordings of another."""
+def prepared(true: str, sought: str) -> tuple[Dictionary, LeadField]:
+    """Dictionary and lead field of one spacing, for all recordings of another."""
     case = simulated(true, 1, 0.0, 0)
     forward = template(sought).forward
     leadfield = make_leadfield(forward, case.evoked.info, case.noise_cov, nave=case.evoked.nave)
-    dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
-    return dictionary, leadfield.whitener, leadfield.ch_names
+    return Dictionary(leadfield.Phi, leadfield.n_orient), leadfield
 
 
 def matched(found: np.ndarray, true: np.ndarray, reach: float) -> list[tuple[int, int, float]]:

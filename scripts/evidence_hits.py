@@ -26,7 +26,6 @@ from joblib import Parallel, delayed
 from talk_common import Out, Quick, Seed, run, write
 from tqdm import tqdm
 
-from meg_vae.meg.leadfield import whiten
 from meg_vae.model.checks import MIN_LOG_EVIDENCE
 from meg_vae.model.selection import select_sources
 from meg_vae.model.solve import solve
@@ -44,9 +43,9 @@ Recordings = Annotated[int, typer.Option(help="Recordings of each count and leve
 def one(n_sources: int, snr_db: float, seed: int) -> list[dict]:
     """Rows of one recording: with the threshold and without."""
     torch.set_num_threads(1)
-    dictionary, whitener, ch_names = prepared(TRUE, SOUGHT)
+    dictionary, leadfield = prepared(TRUE, SOUGHT)
     case = simulated(TRUE, n_sources, snr_db, seed)
-    X = torch.as_tensor(whiten(case.evoked, whitener, ch_names, case.evoked.nave))
+    X = torch.as_tensor(leadfield.whiten(case.evoked))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         solution = solve(dictionary, X, **OPTIONS)

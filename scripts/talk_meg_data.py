@@ -11,7 +11,7 @@ from talk_common import check_sizes
 from meg_vae import datasets
 from meg_vae.comparison.metrics.pairing import match, peak_radius, peaks
 from meg_vae.datasets.simulation import place_sources, simulate
-from meg_vae.meg.leadfield import LeadField, make_leadfield, whiten
+from meg_vae.meg.leadfield import LeadField, make_leadfield
 
 SPACING = "ico3"
 APART_MM = 20.0  # smallest distance between two sources
@@ -101,7 +101,7 @@ def make_case(n_sources: int, snr_db: float, seed: int, orientation: str = "know
     )
     loose = 0 if orientation == "known" else 1
     leadfield = make_leadfield(forward, evoked.info, empty.noise_cov, loose=loose)
-    X = whiten(evoked, leadfield.whitener, leadfield.ch_names, 1)
+    X = leadfield.whiten(evoked)
     return Case(evoked, forward, empty.noise_cov, leadfield, X, truth, bool(np.isinf(snr_db)))
 
 
