@@ -49,21 +49,26 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, 
     return rr, nn, vertex_areas(rr, tris), depth, edge_lengths(rr, tris)
 
 
+def disc(name: str, centre: np.ndarray, radius: float) -> tuple[int, np.ndarray, np.ndarray]:
+    """Find the vertices within a radius in mm along the surface: the middle, all, and shares."""
+    rr, _, area, depth, edges = surface(name)
+    seed = int(cKDTree(rr).query(centre)[1])
+    away = dijkstra(edges, indices=seed, limit=1e-3 * radius + 1e-9)
+    inside = np.union1d(np.flatnonzero(np.isfinite(away) & (depth > INSIDE)), seed)
+    return seed, inside, area[inside] / area[inside].sum()
+
+
 def true_source(
     name: str, centre: np.ndarray, radius: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Field of a patch of a radius in mm about a place, or of a point, and the vertex it is at."""
-    rr, nn, area, depth, edges = surface(name)
-    seed = int(cKDTree(rr).query(centre)[1])
-    away = dijkstra(edges, indices=seed, limit=1e-3 * radius + 1e-9)
-    some = np.flatnonzero(np.isfinite(away) & (depth > INSIDE))
-    some = np.union1d(some, seed)
+    rr, nn = surface(name)[:2]
+    seed, inside, shares = disc(name, centre, radius)
     towards = rng.standard_normal(3)
-    tangent = towards - (nn[some] @ towards)[:, None] * nn[some]
+    tangent = towards - (nn[inside] @ towards)[:, None] * nn[inside]
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    moments = np.cos(TILT) * nn[some] + np.sin(TILT) * tangent
-    moments *= (area[some] / area[some].sum())[:, None]
-    return np.einsum("vda,va->d", head(name).exact(rr[some]), moments), rr[seed]
+    moments = (np.cos(TILT) * nn[inside] + np.sin(TILT) * tangent) * shares[:, None]
+    return np.einsum("vda,va->d", head(name).exact(rr[inside]), moments), rr[seed]
 
 
 def recording(
