@@ -83,8 +83,10 @@ def _moments(cortex: Cortex, owner: csr_array, nodes: Index, radius: float) -> c
     """Moments of discs about vertices at the positions that own theirs, (m, 3 n_positions)."""
     rows, edge = [], cortex.spacing
     for some in np.array_split(nodes, -(-len(nodes) // CHUNK)):
-        density = profile(cortex.distances(some, radius + edge), radius, edge)[0]
-        density = csr_array(density * cortex.area)
+        distance = cortex.distances(some, radius + edge)
+        near = np.nonzero(distance < radius + edge)  # a few of all vertices
+        inside = profile(distance[near], radius, edge)[0] * cortex.area[near[1]]
+        density = csr_array((inside, near), shape=distance.shape)
         rows.append(diags_array(1 / density.sum(1)) @ density)
     even = csr_array(vstack(rows))
     parts = hstack([even @ diags_array(x) @ owner for x in cortex.nn.T])
