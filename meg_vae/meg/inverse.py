@@ -32,7 +32,7 @@ from meg_vae.meg.spans import Spans, active_spans, clearest, relative_power
 from meg_vae.meg.unmixing import separable
 from meg_vae.meg.virtual import VirtualChannels
 from meg_vae.meg.weights import Weights, position_weights
-from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option
+from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_option, check_share
 from meg_vae.model.exact.threads import one_thread
 
 
@@ -78,6 +78,12 @@ class VAEInverse(
         mm and degrees. The ellipsoids of the places then hold what is not known of it, all of the
         prior where the data cannot tell. "auto" learns it where responses ask for it with 8 nats or
         more, and takes it as given otherwise, and of a recording, a covariance or on the grid.
+    lead_field_error : float
+        Share by which the lead field of a source between the positions may be wrong, as forward
+        models are that were not made of this very head. What a strong source's could thereby put
+        into the data, with its time course, is no evidence for another source: one that shares the
+        course of a stronger one is not reported where its field is weaker than that share of it.
+        At 0 the forward model is taken at its word.
     spans : "learn" | "whole"
         When sources between the positions are active. With "learn" each is active in the span of
         the window that explains the data best, where that is better than the whole window by the
@@ -220,6 +226,7 @@ class VAEInverse(
         orientation: str = "shared",
         extent: str | float = "learn",
         registration: str | tuple[float, float] | None = "auto",
+        lead_field_error: float = 0.05,
         spans: str = "learn",
         min_log_evidence: float = MIN_LOG_EVIDENCE,
         tol: float = 1e-3,
@@ -236,6 +243,7 @@ class VAEInverse(
         self.orientation = orientation
         self.extent = extent
         self.registration = registration
+        self.lead_field_error = lead_field_error
         self.spans = spans
         self.min_log_evidence = min_log_evidence
         self.tol = tol
@@ -365,6 +373,7 @@ class VAEInverse(
         check_option("noise_autocorrelation", self.noise_autocorrelation, ("learn", "white"))
         check_extent(self.extent, self.positions)
         check_registration(self.registration, self.positions)
+        check_share("lead_field_error", self.lead_field_error)
         check_option("spans", self.spans, ("learn", "whole"))
 
     def _check_subject(self, forward: mne.Forward) -> None:

@@ -173,6 +173,7 @@ def at_places(
             min_motion_evidence=AUTO if registration == "auto" else -np.inf,
             extended=discs,
             switching=options["spans"] == "learn" and _at_the_same_times(runs),
+            field_error=options["lead_field_error"],
         )
         return (field, discs, model), model.noises_
 

@@ -106,6 +106,7 @@ def _start(
         "learn": isinstance(given, str),
         "least": least,
         "prior": prior,
+        "wrong": inverse.lead_field_error,
         "motion": _motion(inverse, runs),
         "spans": _in_samples(inverse.spans_, runs[0].times),
     }
@@ -146,8 +147,8 @@ def _fit_task(
 
     dictionaries = [Dictionary(np.array(Phi), 3) for Phi in Phis]
     prior, confine = start["prior"], field.confine
-    moved = start["motion"]
-    start = {name: value for name, value in start.items() if name != "motion"}
+    moved, wrong = start["motion"], start["wrong"]
+    start = {name: value for name, value in start.items() if name not in ("motion", "wrong")}
     grid = torch.as_tensor(np.array(rr))
     if prior is not None:
         allowed = torch.as_tensor(prior.allowed)
@@ -156,7 +157,7 @@ def _fit_task(
         confine = prior.within(confine)
     errors = None if field.is_exact else field.errors
     swing, motion = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in moved)
-    columns = Field(field, field.spacing, errors, confine, swing=swing, motion=motion)
+    columns = Field(field, field.spacing, errors, confine, swing=swing, motion=motion, wrong=wrong)
     columns = columns.with_extended(discs, grid[:1].numpy())
     if discs is not None:  # points to begin with
         grid = torch.nn.functional.pad(grid, (0, 1))

@@ -66,10 +66,14 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_one_table(state: dict[str, Any]) -> dict[str, Any]:
-    """Bring a file of format 7 to format 8: clusters become a column of the sources."""
+    """Bring a file of format 7 to format 8: clusters become a column of the sources.
+
+    Lead fields were taken at their word.
+    """
     results = dict(state["results"])
     sources = state["sources"] | {"cluster": list(results.pop("clusters_"))}
-    return state | {"version": 8, "results": results, "sources": sources}
+    options = state["options"] | {"lead_field_error": 0.0}
+    return state | {"version": 8, "options": options, "results": results, "sources": sources}
 
 
 def _throughout(state: dict[str, Any]) -> dict[str, Any]:

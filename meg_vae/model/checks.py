@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -179,3 +180,9 @@ def check_swing(swing: ArrayLike) -> NDArray[np.float64]:
             "out those that are known."
         )
     return lengths
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise ValueError unless a value is a share, from 0 to less than 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name}={value!r} must be a share from 0 to less than 1; 0.05 is 5 %.")

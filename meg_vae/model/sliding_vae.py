@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from meg_vae.model.checks import MIN_LOG_EVIDENCE, check_data, check_option, check_swing
+from meg_vae.model.checks import (
+    MIN_LOG_EVIDENCE,
+    check_data,
+    check_option,
+    check_share,
+    check_swing,
+)
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.threads import one_thread
 from meg_vae.model.noise_variance import noise_variance_of
@@ -135,6 +141,7 @@ class SlidingVAE:
         min_motion_evidence: float = -np.inf,
         extended: Extended | None = None,
         switching: bool = False,
+        field_error: float = 0.0,
     ) -> SlidingVAE:
         """Fit places, priors and noise to data.
 
@@ -188,6 +195,10 @@ class SlidingVAE:
             Whether sources may be active in a part of the data alone, with Γ_k there, and silent in
             all else: of a single stretch a span of time (``spans_``), of several any of them
             (``active_``), the same of all runs.
+        field_error : float
+            Share by which the field of a source may be wrong, beside ``errors``: what that of
+            stronger sources could thereby put into the data, with their time courses, is no
+            evidence for a source (``meg_vae.model.sliding.mistaken``).
 
         Returns
         -------
@@ -204,6 +215,7 @@ class SlidingVAE:
         places, spacing = self._check(grid)
         check_option("white", white, (True, False))
         check_option("switching", switching, (True, False))
+        check_share("field_error", field_error)
         if not (extended is None or isinstance(extended, Extended)):
             raise TypeError(
                 f"extended={extended!r} must tell of sources that are larger than a point, as "
@@ -216,7 +228,9 @@ class SlidingVAE:
         inside = walls if prior is None else prior.within(walls)
         moving = torch.as_tensor(check_swing(swing))
         still = torch.zeros_like(moving)
-        columns = Field(field, spacing, errors, inside, swing=moving, motion=still)
+        columns = Field(
+            field, spacing, errors, inside, swing=moving, motion=still, wrong=field_error
+        )
         columns = columns.with_extended(extended, places[:1])
         grid = torch.as_tensor(places)
         if extended is not None:  # points to begin with

@@ -15,6 +15,7 @@ from meg_vae.model.sliding.data import Data, Term
 from meg_vae.model.sliding.descent import FIRM, ROUGH, Effort, settle
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.growth import Grid, best_prior, highest, pull
+from meg_vae.model.sliding.mistaken import mistakable
 from meg_vae.model.sliding.sources import Sources, principal_axes, whiten
 
 ALIKE = 0.7  # squared correlation of two sources' fields, above which one may stand for both
@@ -50,11 +51,12 @@ def without_weak(
     """Take out sources that are worth less than ``least`` nats, half of them at a time."""
     while len(sources):
         evidence = worth(data, sources)
-        weak = (evidence < least).nonzero()[:, 0]
+        beyond = evidence - mistakable(data, sources, field.wrong)
+        weak = (beyond < least).nonzero()[:, 0]
         if not len(weak):
             break
         keep = torch.ones(len(sources), dtype=torch.bool)
-        keep[weak[evidence[weak].argsort()][: (len(weak) + 1) // 2]] = False
+        keep[weak[beyond[weak].argsort()][: (len(weak) + 1) // 2]] = False
         sources = settle(data, sources.only(keep), field, effort)
     return sources
 
@@ -63,7 +65,7 @@ def without_spare(data: Data, sources: Sources, field: Field, least: float) -> S
     """Take out sources that the others make up for, once they have settled without them."""
     while len(sources) > 1:
         evidence, energy = worth(data, sources), whiten(data, sources).energy
-        asked = least + data.cost(sources.on)
+        asked = least + data.cost(sources.on) + mistakable(data, sources, field.wrong)
         alone = (likeness(sources) <= ALIKE).all(1) & (evidence > SURE * least)
         for k in evidence.argsort().tolist():
             if alone[k]:
@@ -126,6 +128,8 @@ def with_growing(
     new = sources.join(Sources.at(here, place, factor, sources.noise))
     more = settle(data, new, field, FIRM)
     gain = data.n / 2 * float(before - whiten(data, more).energy)
+    if len(more) > len(sources):
+        gain -= float(mistakable(data, more, field.wrong)[-1])
     return (more if gain >= least else sources), offer, place
 
 

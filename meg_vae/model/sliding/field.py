@@ -88,7 +88,8 @@ class Field:
     also where the motion itself is known; ``swing`` is then empty.
 
     With ``extended`` places have one entry more: how large a source is, zero for a point; ``sizes``
-    are then the patterns of error and the columns that a point has.
+    are then the patterns of error and the columns that a point has. All of it may be off by a share
+    ``wrong``, in patterns that are not known.
     """
 
     at: Callable[..., Sequence[ArrayLike]]
@@ -100,6 +101,7 @@ class Field:
     motion: Tensor = torch.zeros(0, dtype=torch.float64)
     extended: Extended | None = None
     sizes: tuple[int, int] = (0, 0)
+    wrong: float = 0.0
 
     def through(self, basis: Tensor) -> Field:
         """Describe the field in the directions of the columns of ``basis``, shape (d, p)."""
