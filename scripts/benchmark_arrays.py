@@ -52,6 +52,7 @@ SCORES = {  # name here: column of the comparison
 }
 
 Seeds = Annotated[int, typer.Option(help="Recordings of each head, array and condition.")]
+Only = Annotated[str, typer.Option(help="Conditions, divided by semicolons; all of them.")]
 Jobs = Annotated[int, typer.Option(help="Processes; -1 takes all processors.")]
 
 
@@ -132,9 +133,18 @@ def draw(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def main(seeds: Seeds = 10, jobs: Jobs = 1, quick: Quick = False, out: Out = OUT) -> None:
+def main(
+    seeds: Seeds = 10,
+    only: Only = ";".join(CONDITIONS),
+    jobs: Jobs = 1,
+    quick: Quick = False,
+    out: Out = OUT,
+) -> None:
     """Sources found by seven arrays around three heads, in every condition."""
-    heads, arrays, conditions = heads_at_hand(list(HEADS)), list(NAMES), list(CONDITIONS)
+    heads, arrays, conditions = heads_at_hand(list(HEADS)), list(NAMES), only.split(";")
+    unknown = set(conditions) - set(CONDITIONS)
+    if unknown:
+        raise ValueError(f"only={unknown.pop()!r} is no condition; use {', '.join(CONDITIONS)}.")
     if quick:
         heads, arrays, seeds = heads[:1], ["CTF 275", "OPM 64"], 1
         conditions = ["10 dB", "Noise alone"]
