@@ -42,6 +42,7 @@ from meg_vae.viz.style import PALETTE
 
 HEADS = ("template, oct5", "sample head", "second head")
 METHODS = ("vae", "trap_music", "lcmv", "sloreta")
+ALL = ";".join(CONDITIONS)
 KEY = ["head", "array", "condition", "seed"]
 SCORES = {  # name here: column of the comparison
     "error_mm": "localization_error_mm",
@@ -135,7 +136,7 @@ def draw(table: pd.DataFrame) -> plt.Figure:
 
 def main(
     seeds: Seeds = 10,
-    only: Only = ";".join(CONDITIONS),
+    only: Only = ALL,
     jobs: Jobs = 1,
     quick: Quick = False,
     out: Out = OUT,
