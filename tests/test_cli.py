@@ -210,6 +210,7 @@ def test_places_that_cannot_be(files, tmp_path, capsys, more, expected):
 
 def test_record_of_the_run(files, tmp_path):
     more = ["--loose", "1", "--lowpass", "60", "--registration", "none", "--spans", "whole"]
+    more += ["--lead-field-error", "0.02"]
     args = arguments("localize", files, tmp_path / "out", *more, "--extent", "point")
     assert main([*args, "--bad", "MEG 0111", "--bad", "MEG 0121"]) == 0
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -219,6 +220,7 @@ def test_record_of_the_run(files, tmp_path):
     assert record["inputs"]["forward"]["bytes"] == (files / "x-fwd.fif").stat().st_size
     assert len(record["inputs"]["forward"]["sha256"]) == 64
     assert record["options"]["loose"] == 1.0
+    assert record["options"]["lead_field_error"] == 0.02
     assert record["options"]["lowpass"] == 60.0
     assert record["options"]["bads"] == ["MEG 0111", "MEG 0121"]
     figures = record["figures"]

@@ -136,6 +136,7 @@ def localize(
     extent: o.Extent = "learn",
     registration: o.Registration = "auto",
     spans: o.Spans = "learn",
+    lead_field_error: o.LeadFieldError = 0.05,
     min_log_evidence: Annotated[
         float | None, Option(help="Evidence from which a source is reported, in nats (else 13).")
     ] = None,
@@ -186,6 +187,7 @@ def localize(
         "extent": o.number(extent),
         "registration": o.registration(registration),
         "spans": spans,
+        "lead_field_error": lead_field_error,
         "subject": subject,
         "subjects_dir": subjects_dir,
     }

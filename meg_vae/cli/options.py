@@ -103,6 +103,13 @@ Spans = Annotated[
         help="When sources are active: learn a span of each, or take the whole window for all.",
     ),
 ]
+LeadFieldError = Annotated[
+    float,
+    Option(
+        metavar="SHARE",
+        help="Share by which lead fields may be wrong; 0 takes the forward model at its word.",
+    ),
+]
 Registration = Annotated[
     str,
     Option(
