@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +24,15 @@ def sparse_problem(d=20, n_groups=30, n=40, *, n_orient=1, n_active=3, noise=0.1
     U[rows] = rng.standard_normal((len(rows), n))
     X = Phi @ U + noise * rng.standard_normal((d, n))
     return SimpleNamespace(Phi=Phi, U=U, X=X, active=active, noise=noise, n_orient=n_orient)
+
+
+@pytest.fixture(autouse=True)
+def logging_of_mne():
+    """Put back how much MNE says: scripts turn it down, and no warning would come after them."""
+    logger = logging.getLogger("mne")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture
