@@ -373,6 +373,7 @@ def test_discs_all_over_look_like_the_discs_that_they_stand_for(head, cortex):
     assert none.shape == (5, 0)
 
 
+@pytest.mark.slow
 def test_a_comparison_scores_patches(patchy):
     truth = patchy.truth
     result = compare(

@@ -130,6 +130,7 @@ class TestCoverage:
 
 
 class TestDipoleFit:
+    @pytest.mark.slow
     def test_mne_finds_the_dipole_nearly_where_we_do(self):
         """Without noise both are near; a fit at the place of another source would not be."""
         case = benchmark_places_heads.recorded(TINY, benchmark_places_heads.Condition(1, 30.0), 0)

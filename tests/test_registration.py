@@ -141,6 +141,7 @@ def apart_mm(trans, other, rr):
     return 1e3 * np.linalg.norm(apply_trans(trans, rr) - apply_trans(other, rr), axis=1).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extent", ["point", pytest.param("learn", marks=pytest.mark.slow)])
 def test_a_moved_head_is_found_with_its_sources(extent):
     case = recorded(4, 8.0, moved=True, seed=2)
@@ -168,6 +169,7 @@ def test_a_moved_head_is_found_with_its_sources(extent):
     assert squared.max() > 100
 
 
+@pytest.mark.slow
 def test_a_head_that_has_not_moved_stays_where_it_is():
     case = recorded(4, 8.0, moved=False)
     given, found = fitted(case, registration=None), fitted(case)

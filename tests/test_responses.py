@@ -196,6 +196,7 @@ def localize(night, *args):
 WINDOW = ("--tmin", -0.06, "--tmax", 0.085)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the cortex is not drawn")
 def test_events_in_the_shell(night, tmp_path, capsys):
     events = ("--events", night / "spikes-eve.fif", "--extent", "point")

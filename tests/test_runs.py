@@ -84,6 +84,7 @@ def nearest(inverse, places):
     return gaps.argmin(0), gaps.min(0)
 
 
+@pytest.mark.slow
 def test_runs_together_come_nearer():
     """Nearer than either alone, and the evidence adds up."""
     error, evidence = [], []
@@ -230,6 +231,7 @@ def test_nothing_in_the_noise_of_both_with_covariances_of_few_samples():
         assert inverse.sources_.empty
 
 
+@pytest.mark.slow
 def test_weights_of_the_positions_in_runs():
     case = runs()
     rr = head().forwards[0]["source_rr"]

@@ -210,6 +210,7 @@ class TestFiles:
 
 
 class TestFailures:
+    @pytest.mark.slow
     def test_a_broken_file_is_a_row_and_the_study_goes_on(self, made, result, tmp_path):
         table = table_of(made)
         half = tmp_path / "half-ave.fif"  # of a broken response the task tells, not the check
