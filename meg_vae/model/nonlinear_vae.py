@@ -85,7 +85,7 @@ class NonlinearVAE:
     Notes
     -----
     U is no linear map of the data, hence there is no inverse map, filter or certificate. As b = 1
-    of `TailedDecoder` is the linear model, its energy is a little above that one's where the
+    of the default decoder is the linear model, its energy is a little above that one's where the
     activity is Gaussian, by what the training leaves, and below it where it is not. What is left
     grows with the signal: of rows a thousand times the noise it can reach tens of nats.
 

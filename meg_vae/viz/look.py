@@ -27,7 +27,7 @@ class Look:
     """How a picture of the cortex looks.
 
     Every function that draws the cortex takes one, so that pictures that belong together look
-    alike; `dataclasses.replace` makes another of it.
+    alike; ``dataclasses.replace`` makes another of it.
 
     Parameters
     ----------
