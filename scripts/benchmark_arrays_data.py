@@ -15,10 +15,10 @@ from scipy.spatial import cKDTree
 
 from meg_vae import datasets
 from meg_vae.comparison.benchmark.protocol import read_protocol
-from meg_vae.comparison.recipes import Recipe
-from meg_vae.comparison.sensors import displaced
 from meg_vae.datasets.arrays import array_info
+from meg_vae.datasets.fields import displaced
 from meg_vae.datasets.noise import noise_covariance
+from meg_vae.datasets.recipes import Recipe
 from meg_vae.datasets.simulation import event_related, fixed_dipole, place_sources, record
 from meg_vae.datasets.time_courses import correlate
 from meg_vae.meg.conductor import bem_conductor

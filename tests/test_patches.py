@@ -12,8 +12,8 @@ from scipy.spatial.distance import cdist
 from small_recordings import meg_info, points, sphere_forward
 
 from meg_vae import VAEInverse, compare, datasets, read_vae_inverse
-from meg_vae.comparison.recipes import Recipe
-from meg_vae.comparison.simulate import simulate_recording
+from meg_vae.datasets.recipe_recording import simulate_recording
+from meg_vae.datasets.recipes import Recipe
 from meg_vae.meg.cortex import Cortex, cortex_of
 from meg_vae.meg.discs import Discs
 from meg_vae.meg.interpolation import Vertices

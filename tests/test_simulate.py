@@ -11,11 +11,12 @@ import pytest
 from mne.cov import compute_whitener
 
 from meg_vae import datasets
-from meg_vae.comparison import Recipe, read_recipe, simulate, simulate_recording
-from meg_vae.comparison.recipes import make_recipe
-from meg_vae.comparison.sensors import displaced
+from meg_vae.comparison import Recipe, read_recipe, simulate_recording
+from meg_vae.datasets import recipe_recording as simulate
+from meg_vae.datasets.fields import displaced
 from meg_vae.datasets.helmet import helmet_info
 from meg_vae.datasets.noise import symmetric_roots
+from meg_vae.datasets.recipes import make_recipe
 from meg_vae.datasets.time_courses import correlate
 
 SMALL = {"spacing": "ico3", "grid": "same"}

@@ -4,7 +4,7 @@
 - `METHODS`, `register`, `array_method`: the methods, with their settings and what each is told of
   the truth; how one is added.
 - `METRICS`: what the scores mean.
-- `Recipe`, `read_recipe`, `simulate_recording`: recordings whose sources are known.
+- `Recipe`, `read_recipe`, `simulate_recording`: recordings whose sources are known, of `datasets`.
 - `Protocol`, `read_protocol`, `run_benchmark`: methods × conditions × seeds, in one table.
 - `score_phantom`, `summarize_phantom`: the VAE and MNE's dipole fit on a phantom.
 """
@@ -15,9 +15,9 @@ from meg_vae.comparison.benchmark import Benchmark, Protocol, read_protocol, run
 from meg_vae.comparison.methods import METHODS, Method, Sources, array_method, register
 from meg_vae.comparison.metrics import METRICS
 from meg_vae.comparison.phantom import score_phantom, summarize_phantom
-from meg_vae.comparison.recipes import Recipe, read_recipe
 from meg_vae.comparison.result import Comparison
-from meg_vae.comparison.simulate import simulate_recording
+from meg_vae.datasets.recipe_recording import simulate_recording
+from meg_vae.datasets.recipes import Recipe, read_recipe
 
 __all__ = [
     "METHODS",

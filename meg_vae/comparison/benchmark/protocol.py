@@ -13,7 +13,7 @@ from typing import Any
 from meg_vae.comparison.comparison import check_methods
 from meg_vae.comparison.methods import METHODS
 from meg_vae.comparison.metrics import METRICS
-from meg_vae.comparison.recipes import Recipe, make_recipe
+from meg_vae.datasets.recipes import Recipe, make_recipe
 
 NULLS = ("zeros", "random")  # always there, to measure the others against
 KEYS = ("title", "methods", "metrics", "seeds", "loose", "left_out", "recipe", "condition")

@@ -20,9 +20,9 @@ from meg_vae.comparison.benchmark.protocol import Condition, Protocol
 from meg_vae.comparison.benchmark.summary import summarize
 from meg_vae.comparison.inputs import Inputs, prepare, true_sources
 from meg_vae.comparison.methods import METHODS, Method
-from meg_vae.comparison.recipes import Recipe
 from meg_vae.comparison.running import describe, run_method
-from meg_vae.comparison.simulate import check_recipe, simulate_recording
+from meg_vae.datasets.recipe_recording import check_recipe, simulate_recording
+from meg_vae.datasets.recipes import Recipe
 from meg_vae.files import check_format, write_table
 from meg_vae.parallel import check_backend, workers
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from meg_vae.comparison.recipes import Recipe
 from meg_vae.datasets import Template
+from meg_vae.datasets.recipes import Recipe
 from meg_vae.datasets.simulation import place_sources
 
 

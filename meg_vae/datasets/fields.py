@@ -7,8 +7,8 @@ import numpy as np
 from mne.transforms import apply_trans, invert_transform, rotation
 from numpy.typing import NDArray
 
-from meg_vae.comparison.places import Source
 from meg_vae.datasets import Template
+from meg_vae.datasets.places import Source
 
 
 def displaced(

@@ -10,13 +10,13 @@ import numpy as np
 from mne.utils import use_log_level
 from numpy.typing import NDArray
 
-from meg_vae.comparison.places import Places, cortex_places, draw_sources
-from meg_vae.comparison.recipes import Recipe
-from meg_vae.comparison.sensors import displaced, fields_of
 from meg_vae.datasets import Recording, Template, template
+from meg_vae.datasets.fields import displaced, fields_of
 from meg_vae.datasets.helmet import helmet_info
 from meg_vae.datasets.noise import noise_covariance
+from meg_vae.datasets.places import Places, cortex_places, draw_sources
 from meg_vae.datasets.real_noise import baseline_noise, real_covariance
+from meg_vae.datasets.recipes import Recipe
 from meg_vae.datasets.simulation import event_related, fixed_dipole, record
 from meg_vae.datasets.template import cortex_vertices
 from meg_vae.datasets.time_courses import correlate
