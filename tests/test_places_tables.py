@@ -317,21 +317,24 @@ def test_the_committed_events_say_what_the_readme_says():
 
 
 def test_the_committed_arrays_say_what_the_readme_says():
-    table = committed("arrays_summary").set_index(["method", "array"])
-    vae, music = table.loc["vae"], table.loc["trap_music"]
-    ends = [
-        [one.min().round(1), one.max().round(1)] for one in (vae["error_10_dB"], vae["error_0_dB"])
-    ]
-    assert ends == [[0.2, 0.5], [0.9, 2.2]]
-    assert [music["error_10_dB"].min().round(1), music["error_10_dB"].max().round(1)] == [2.5, 3.6]
-    assert [music["error_0_dB"].min().round(1), music["error_0_dB"].max().round(0)] == [2.8, 4]
-    assert (music[["f1_0_dB", "f1_10_dB"]] == 1).all(axis=None)
-    assert vae["f1_0_dB"].min().round(1) == 0.9
-    rows = committed("arrays").query("method == 'vae'")
+    rows = committed("arrays")
     some, alone = rows[rows["n_true"] > 0], rows[rows["n_true"] == 0]
-    assert ((some["n_found"] == some["n_true"]).sum(), len(some)) == (76, 84)
-    named = alone[alone["n_found"] > 0]
-    assert (len(named), len(alone), set(named["array"])) == (2, 42, {"OPM 64, triaxial"})
+    sizes = rows.query("method == 'vae'").groupby("condition").size()
+    assert (len(sizes), set(sizes)) == (8, {21})
+    assert not set(sizes.index) & {"Ten sources", "Patches 10 mm", "Deep", "Head moved 4 mm"}
+    error = some.groupby(["method", "array"])["error_mm"].median().round(1)
+    assert [error["vae"].min(), error["vae"].max()] == [0.2, 0.7]
+    assert [error["trap_music"].min(), error["trap_music"].max()] == [2.7, 3.2]
+    by = some.groupby(["method", "condition"])
+    errors, f1 = by["error_mm"].median().round(1), by["f1"].mean().round(2)
+    assert errors["vae"][["-10 dB", "20 dB", "On the grid"]].tolist() == [4.2, 0.1, 0.3]
+    assert (errors.drop("vae").xs("On the grid", level="condition") == 0).all()
+    first = f1["trap_music"] > f1["vae"]
+    assert (f1["trap_music"][first] == 1).all()
+    assert [first.sum(), f1["vae"][first].min(), f1["vae"][first].max()] == [5, 0.95, 0.99]
+    vae = some.query("method == 'vae'")
+    assert ((vae["n_found"] == vae["n_true"]).sum(), len(vae)) == (139, 147)
+    assert ((alone["n_found"] > 0).sum(), len(alone)) == (1, 21)
 
 
 def test_the_committed_studies_say_what_the_readme_says():
