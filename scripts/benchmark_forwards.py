@@ -21,8 +21,8 @@ figure (forwards.png). MEG_VAE_HEADS names the folder of the head.
 The seeds are done one after the other, and within each one condition with all forward models, so
 that a run that is cut short is balanced; --resume goes on with it. With a wrong forward model and a
 strong response a fit takes minutes: the table that is kept has one seed, of which the single source
-at 20 dB with the first forward models alone, and three sources at 20 dB not. LCMV refuses a sphere,
-in which radial dipoles are silent.
+at 20 dB with the first forward models alone, and three sources at 0 and 20 dB not. LCMV refuses a
+sphere, in which radial dipoles are silent.
 """
 
 from __future__ import annotations
@@ -242,6 +242,8 @@ def draw(table: pd.DataFrame) -> plt.Figure:
         lines = ax.get_legend_handles_labels()
         figure.legend(*lines, loc=f"outside upper {side}", ncols=4, fontsize=8, frameon=False)
     axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = axes[2].get_xlim()
+    axes[2].set_xlim(min(low, -1.2), max(high, 1.2))
     return figure
 
 
