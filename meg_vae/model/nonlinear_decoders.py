@@ -7,6 +7,7 @@ and ``forward(z)``, the mean of x.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -15,7 +16,32 @@ from torch import Tensor, nn
 UNIT = math.asinh(1.0)  # where a bend keeps its value
 
 
-class WarpedDecoder(nn.Module):
+class ActivityDecoder(nn.Module, ABC):
+    """A decoder of a dictionary and rows of activity, x = Φ U(z)."""
+
+    Phi: Tensor
+
+    @abstractmethod
+    def activity(self, z: Tensor) -> Tensor:
+        """Turn latents, (n_dipoles, n_samples), into row-sparse activity of the same shape."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode latents.
+
+        Parameters
+        ----------
+        z : Tensor, shape (n_dipoles, n_samples)
+            Latents.
+
+        Returns
+        -------
+        x : Tensor, shape (n_channels, n_samples)
+            The mean of the data.
+        """
+        return self.Phi @ self.activity(z)
+
+
+class WarpedDecoder(ActivityDecoder):
     """A decoder that bends every latent by one learnt function, x = Φ diag(w_x) f(z).
 
     f(z) = (z + a tanh(b z)) / c is odd and rises everywhere, since a, b > 0; c keeps f(1) at 1, so
@@ -28,8 +54,6 @@ class WarpedDecoder(nn.Module):
     scale : float
         Scale w_x that every row starts from.
     """
-
-    Phi: Tensor
 
     def __init__(self, Phi: Tensor, scale: float = 1.0) -> None:
         super().__init__()
@@ -68,23 +92,8 @@ class WarpedDecoder(nn.Module):
         """
         return self.w_x[:, None] * self.bend(z)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Decode latents.
 
-        Parameters
-        ----------
-        z : Tensor, shape (n_dipoles, n_samples)
-            Latents.
-
-        Returns
-        -------
-        x : Tensor, shape (n_channels, n_samples)
-            The mean of the data.
-        """
-        return self.Phi @ self.activity(z)
-
-
-class TailedDecoder(nn.Module):
+class TailedDecoder(ActivityDecoder):
     """A decoder of activity with heavier or lighter tails than a Gaussian, x = Φ diag(w_x) f(z).
 
     f(z) = sinh(b arsinh z) / sinh(b arsinh 1), b > 0, of M. C. Jones & A. Pewsey (2009), Biometrika
@@ -97,8 +106,6 @@ class TailedDecoder(nn.Module):
     scale : float
         Scale w_x that every row starts from.
     """
-
-    Phi: Tensor
 
     def __init__(self, Phi: Tensor, scale: float = 1.0) -> None:
         super().__init__()
@@ -141,23 +148,8 @@ class TailedDecoder(nn.Module):
         steepness = torch.sinh(b * UNIT) / (b * torch.sqrt(1 + bent.square()))
         return torch.sinh(angle), torch.cosh(angle) * steepness
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Decode latents.
 
-        Parameters
-        ----------
-        z : Tensor, shape (n_dipoles, n_samples)
-            Latents.
-
-        Returns
-        -------
-        x : Tensor, shape (n_channels, n_samples)
-            The mean of the data.
-        """
-        return self.Phi @ self.activity(z)
-
-
-class HiddenDecoder(nn.Module):
+class HiddenDecoder(ActivityDecoder):
     """A decoder with a hidden layer before the dictionary, x = Φ diag(w_x) (z + B tanh(A z)).
 
     Every row may depend on every latent, so a row is let go by its scale w_x alone.
@@ -173,8 +165,6 @@ class HiddenDecoder(nn.Module):
     random_state : int
         Seed of the small random A and B it starts from.
     """
-
-    Phi: Tensor
 
     def __init__(
         self, Phi: Tensor, n_hidden: int = 20, scale: float = 1.0, random_state: int = 0
@@ -202,21 +192,6 @@ class HiddenDecoder(nn.Module):
             diag(w_x) (z + B tanh(A z)).
         """
         return self.w_x[:, None] * (z + self.B @ torch.tanh(self.A @ z))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Decode latents.
-
-        Parameters
-        ----------
-        z : Tensor, shape (n_dipoles, n_samples)
-            Latents.
-
-        Returns
-        -------
-        x : Tensor, shape (n_channels, n_samples)
-            The mean of the data.
-        """
-        return self.Phi @ self.activity(z)
 
 
 class Rows(nn.Module):
