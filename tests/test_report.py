@@ -248,7 +248,7 @@ def test_versions_are_those_installed():
     got = versions()
     assert got["meg_vae"] == __version__
     assert got["numpy"] == np.__version__
-    assert got["torch"] == torch.__version__.split("+")[0]  # without the build
+    assert got["torch"].split("+")[0] == torch.__version__.split("+")[0]  # the build may differ
 
 
 def test_saved_whole_or_not_at_all(tmp_path, monkeypatch):
