@@ -19,7 +19,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import warnings
-from pathlib import Path
 from typing import Annotated
 
 import matplotlib.pyplot as plt
@@ -30,14 +29,12 @@ import torch
 import typer
 from benchmark_arrays_data import CONDITIONS, recorded
 from benchmark_places import OUT, heads_at_hand
-from joblib import Parallel, delayed
+from benchmark_tables import resumed, write_scores
 from talk_common import Out, Quick, run, write
-from tqdm import tqdm
 
 from meg_vae import compare
 from meg_vae.comparison import METHODS as REGISTRY
 from meg_vae.datasets.arrays import NAMES
-from meg_vae.files import whole_file
 from meg_vae.viz.style import PALETTE
 
 HEADS = ("template, oct5", "sample head", "second head")
@@ -75,16 +72,6 @@ def rows_of(name: str, array: str, condition: str, seed: int) -> list[dict]:
         | {ours: row.get(theirs, np.nan) for ours, theirs in SCORES.items()}
         for _, row in result.table.iterrows()
     ]
-
-
-def measured(cells: list[tuple], done: pd.DataFrame, jobs: int, out: Path) -> pd.DataFrame:
-    """Write the table after each recording: a run that is cut short can go on."""
-    work = Parallel(n_jobs=jobs, return_as="generator")(delayed(rows_of)(*cell) for cell in cells)
-    for rows in tqdm(work, desc="recordings", total=len(cells)):
-        done = pd.concat([done, pd.DataFrame(rows)], ignore_index=True)
-        with whole_file(out / "arrays.csv") as part:
-            done.to_csv(part, index=False, float_format="%.6g")
-    return done
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -142,10 +129,11 @@ def main(
     out: Out = OUT,
 ) -> None:
     """Sources found by seven arrays around three heads, in every condition."""
-    heads, arrays, conditions = heads_at_hand(list(HEADS)), list(NAMES), only.split(";")
+    arrays, conditions = list(NAMES), only.split(";")
     unknown = set(conditions) - set(CONDITIONS)
     if unknown:
         raise ValueError(f"only={unknown.pop()!r} is no condition; use {', '.join(CONDITIONS)}.")
+    heads = heads_at_hand(list(HEADS))
     if quick:
         heads, arrays, seeds = heads[:1], ["CTF 275", "OPM 64"], 1
         conditions = ["10 dB", "Noise alone"]
@@ -159,13 +147,10 @@ def main(
     path = out / "arrays.csv"
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=KEY)
     there = set(done[KEY].itertuples(index=False, name=None))
-    table = measured([cell for cell in cells if cell not in there], done, jobs, out)
-    table = in_order(table)
+    left = [cell for cell in cells if cell not in there]
+    table = in_order(resumed(rows_of, left, done, path, jobs=jobs))
     write("arrays", table, draw, out)
-    scores = summary(table)
-    with whole_file(out / "arrays_summary.csv") as part:
-        scores.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(scores.to_string(index=False, float_format="%.3g"))
+    write_scores("arrays_summary", summary(table), out)
 
 
 if __name__ == "__main__":

@@ -43,15 +43,14 @@ from benchmark_bsi_zoo_methods import METHODS, blocks
 from benchmark_places import OUT, Resume, heads_at_hand
 from benchmark_places_heads import HEADS as ALL_HEADS
 from benchmark_places_heads import head
+from benchmark_tables import resumed, write_scores
 from scipy.spatial.distance import cdist
 from scipy.stats import wishart
 from talk_common import Out, Quick, run, write
-from tqdm import tqdm
 
 from meg_vae.comparison.metrics import HIT_MM, MISSING_MM, match
 from meg_vae.comparison.metrics.pairing import counts
 from meg_vae.comparison.metrics.sources import pairs
-from meg_vae.files import whole_file
 from meg_vae.model.spacing import apart
 from meg_vae.viz.style import PALETTE
 
@@ -144,7 +143,7 @@ def earth_movers(rr: np.ndarray, true: np.ndarray, size: np.ndarray) -> float:
     return float(ot.emd2(true[a] / true[a].sum(), size[b] / size[b].sum(), cost))
 
 
-def rows_of(cell: tuple) -> list[dict]:
+def rows_of(*cell: object) -> list[dict]:
     """Score all methods on one problem."""
     case, rows = problem(*cell), []
     n_orient, n_true = ORIENTATIONS[cell[1]], cell[4]
@@ -159,16 +158,6 @@ def rows_of(cell: tuple) -> list[dict]:
         best = min(each, key=lambda one: (one["distance_mm"], -one["f1"]))
         rows.append(dict(zip(KEY, cell, strict=True)) | {"method": name} | best | cost)
     return rows
-
-
-def measured(cells: list[tuple], done: pd.DataFrame, out: Out) -> None:
-    """Write the table after every tenth problem: a run that is cut short can go on."""
-    rows = []
-    for k, cell in enumerate(tqdm(cells, desc="problems")):
-        rows += rows_of(cell)
-        if k % 10 == 9 or k == len(cells) - 1:
-            with whole_file(out / "bsi_zoo.csv") as part:
-                pd.concat([done, pd.DataFrame(rows)]).to_csv(part, index=False, float_format="%.4g")
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -242,13 +231,11 @@ def main(
                 alphas, heads, ORIENTATIONS, COVARIANCES, numbers
             )
         ]
-        measured([cell for cell in cells if cell not in had], done, out)
+        left = [cell for cell in cells if cell not in had]
+        resumed(rows_of, left, done, path, every=10, desc="problems", float_format="%.4g")
     table = pd.read_csv(path)
     write("bsi_zoo", table, draw, out)
-    scores = summary(table)
-    with whole_file(out / "bsi_zoo_summary.csv") as part:
-        scores.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(scores.to_string(index=False, float_format="%.3g"))
+    write_scores("bsi_zoo_summary", summary(table), out)
 
 
 if __name__ == "__main__":

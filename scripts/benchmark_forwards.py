@@ -45,11 +45,10 @@ from benchmark_forwards_heads import FORWARDS, SAME, forward_of, pool, true_fiel
 from benchmark_places import OUT
 from benchmark_places_heads import APART, NAVE, SECOND, SFREQ, TMAX, Recorded, head, missing
 from benchmark_places_scores import INSIDE_PLACE, listed, mean, numbers, sureness
-from joblib import Parallel, delayed
+from benchmark_tables import resumed, write_scores
 from matplotlib.ticker import MaxNLocator
 from scipy.spatial.distance import cdist
 from talk_common import Out, Quick, run, write
-from tqdm import tqdm
 
 from meg_vae import VAEInverse
 from meg_vae.comparison import METHODS as REGISTRY
@@ -57,7 +56,6 @@ from meg_vae.comparison.inputs import prepare, true_sources
 from meg_vae.comparison.methods.registry import Sources
 from meg_vae.comparison.running import describe, run_method
 from meg_vae.datasets.simulation import event_related, fixed_dipole, place_sources, record
-from meg_vae.files import whole_file
 from meg_vae.viz.style import PALETTE
 
 #: What the inverse is given: a forward model, and by how much the gains of the channels are off.
@@ -160,15 +158,6 @@ def _sureness(inverse: VAEInverse, case: Recorded) -> dict:
     }
 
 
-def measured(cells: list[tuple], done: pd.DataFrame, jobs: int, out: Out) -> None:
-    """Write the table after each recording: a run that is cut short can go on."""
-    work = Parallel(n_jobs=jobs, return_as="generator")(delayed(rows_of)(*cell) for cell in cells)
-    for rows in tqdm(work, desc="recordings", total=len(cells)):
-        done = pd.concat([done, pd.DataFrame(rows)], ignore_index=True)
-        with whole_file(out / "forwards.csv") as part:
-            done.to_csv(part, index=False, float_format="%.6g")
-
-
 def cells_of(seeds: int, done: pd.DataFrame) -> list[tuple]:
     """What is still to be done, seed by seed, and then condition by condition."""
     had = set(done[KEY].fillna(-1).itertuples(index=False, name=None))
@@ -262,13 +251,11 @@ def main(
         if missing(SECOND):
             raise ValueError(missing(SECOND))
         cells = cells_of(1 if quick else seeds, done)
-        measured(cells[:1] if quick else cells, done, jobs, out)
+        resumed(rows_of, cells[:1] if quick else cells, done, path, jobs=jobs)
     table = pd.read_csv(path)
     write("forwards", table, draw, out)
     scores = summary(table)
-    with whole_file(out / "forwards_summary.csv") as part:
-        scores.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(scores.query("method == 'vae'").to_string(index=False, float_format="%.3g"))
+    write_scores("forwards_summary", scores, out, scores.query("method == 'vae'"))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from benchmark_mne_tests_cases import Case
 from benchmark_mne_tests_methods import GRID, TESTS, VAE, Found, at_peak, exact
 from benchmark_mne_tests_real import array_rows, real_rows
 from benchmark_places import OUT
+from benchmark_tables import write_scores
 from talk_common import Out, Quick, run, write
 from tqdm import tqdm
 
@@ -166,10 +167,7 @@ def main(seeds: Seeds = 10, redraw: Redraw = False, quick: Quick = False, out: O
     else:
         table = pd.read_csv(path)
     write("mne_tests", table, draw, out)
-    numbers = summary(table)
-    with whole_file(out / "mne_tests_summary.csv") as part:
-        numbers.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(numbers.to_string(index=False, float_format="%.3g"))
+    write_scores("mne_tests_summary", summary(table), out)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import typer
 from benchmark_places import OUT, heads_at_hand
 from benchmark_places_heads import APART, NAVE, SFREQ, TMAX, Head, Recorded, head
 from benchmark_places_scores import INSIDE_PLACE, errors, listed, mean, n_false, numbers, sureness
+from benchmark_tables import write_scores
 from coloured_noise import coloured
 from joblib import Parallel, delayed
 from talk_common import Out, Quick, run, write
@@ -35,7 +36,6 @@ from tqdm import tqdm
 from meg_vae import VAEInverse
 from meg_vae.datasets.noise import symmetric_roots
 from meg_vae.datasets.simulation import event_related, fixed_dipole, place_sources, record
-from meg_vae.files import whole_file
 from meg_vae.viz.style import PALETTE
 
 HEADS = ("template, oct5", "sample head", "second head")
@@ -217,10 +217,7 @@ def main(
     table = table.assign(_n=order).sort_values(["_n", "snr_db", "head", "seed"], kind="stable")
     table = table.drop(columns="_n")
     write("noise", table, draw, out)
-    scores = summary(table)
-    with whole_file(out / "noise_summary.csv") as part:
-        scores.to_csv(part, index=False, float_format="%.4g")
-    typer.echo(scores.to_string(index=False, float_format="%.3g"))
+    write_scores("noise_summary", summary(table), out)
 
 
 if __name__ == "__main__":

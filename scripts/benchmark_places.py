@@ -13,6 +13,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from functools import partial
 from typing import Annotated
 
 import matplotlib.pyplot as plt
@@ -22,11 +23,9 @@ import torch
 import typer
 from benchmark_places_heads import CONDITIONS, HEADS, missing
 from benchmark_places_scores import coverage, numbers, row_of, summary
-from joblib import Parallel, delayed
+from benchmark_tables import resumed, write_scores
 from talk_common import HERE, Out, Quick, run, write
-from tqdm import tqdm
 
-from meg_vae.files import whole_file
 from meg_vae.viz.style import PALETTE
 
 OUT = HERE.parent / "data" / "benchmarks"
@@ -43,20 +42,10 @@ Exact = Annotated[bool, typer.Option(help="Give bem and trans to the fit at free
 Redraw = Annotated[bool, typer.Option(help="Summarize and draw an earlier run.")]
 
 
-def one(name: str, condition: str, seed: int, exact: bool) -> dict:
+def one(name: str, condition: str, seed: int, exact: bool) -> list[dict]:
     """The row of one recording, in a process of one thread."""
     torch.set_num_threads(1)
-    return row_of(name, condition, seed, exact)
-
-
-def measured(cells: list[tuple], done: pd.DataFrame, jobs: int, exact: bool, out: Out) -> None:
-    """Write the table after each recording: a run that is cut short can go on."""
-    work = (delayed(one)(*cell, exact) for cell in cells)
-    rows = Parallel(n_jobs=jobs, return_as="generator")(work)
-    for row in tqdm(rows, desc="recordings", total=len(cells)):
-        done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-        with whole_file(out / "places.csv") as part:
-            done.to_csv(part, index=False, float_format="%.6g")
+    return [row_of(name, condition, seed, exact)]
 
 
 def heads_at_hand(wanted: list[str]) -> list[str]:
@@ -169,13 +158,11 @@ def main(
             for condition in conditions
             if (name, condition, seed) not in had
         ]
-        measured(cells, done, jobs, exact, out)
+        resumed(partial(one, exact=exact), cells, done, path, jobs=jobs)
     table = in_order(pd.read_csv(path))
     write("places", table, draw, out)
     for name, scores in (("summary", summary(table)), ("coverage", coverage(table))):
-        with whole_file(out / f"places_{name}.csv") as part:
-            scores.to_csv(part, index=False, float_format="%.4g")
-        typer.echo(scores.to_string(index=False, float_format="%.3g"))
+        write_scores(f"places_{name}", scores, out)
 
 
 if __name__ == "__main__":
