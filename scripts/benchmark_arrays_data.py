@@ -9,8 +9,7 @@ from pathlib import Path
 import mne
 import numpy as np
 from benchmark_extents_data import disc, surface
-from benchmark_places_heads import SFREQ, Head, head
-from mne.transforms import apply_trans
+from benchmark_places_heads import SFREQ, head, skull
 from scipy.spatial import cKDTree
 
 from meg_vae import datasets
@@ -38,20 +37,13 @@ class Recorded:
     extent_mm: float
 
 
-def middle(here: Head) -> np.ndarray:
-    """Give the middle of the inner skull in head coordinates, m."""
-    to_head = mne.transforms._ensure_trans(here.trans, "mri", "head")
-    return apply_trans(to_head, here.bem["surfs"][0]["rr"]).mean(0)
-
-
 @cache
 def seen_by(name: str, array: str) -> tuple[mne.Info, mne.Forward, mne.Covariance]:
     """Put an array around a head: its info, forward model and noise, once a process."""
     here = head(name)
     info = array_info(array, SFREQ)
     made = datasets.template("oct5", verbose="error")
-    to_head = mne.transforms.invert_transform(made.trans)
-    shift = middle(here) - apply_trans(to_head, made.bem["surfs"][0]["rr"]).mean(0)
+    shift = skull(here.bem, here.trans).mean(0) - skull(made.bem, made.trans).mean(0)
     moved = mne.transforms.translation(*shift) @ info["dev_head_t"]["trans"]
     info["dev_head_t"] = mne.Transform("meg", "head", moved)
     options = {"meg": True, "eeg": False, "mindist": 5.0, "verbose": "error"}
@@ -67,8 +59,7 @@ def places(name: str, forward: mne.Forward, recipe: Recipe) -> tuple[np.ndarray,
     if recipe.grid == "same":
         fixed = mne.convert_forward_solution(forward, force_fixed=True, verbose="error")
         rr, nn = fixed["source_rr"], fixed["source_nn"]
-        to_head = mne.transforms._ensure_trans(here.trans, "mri", "head")
-        depth = cKDTree(apply_trans(to_head, here.bem["surfs"][0]["rr"])).query(rr)[0]
+        depth = cKDTree(skull(here.bem, here.trans)).query(rr)[0]
     low, high = 1e-3 * np.array(recipe.depth_mm)
     kept = (low <= depth) & (depth <= high)
     return rr[kept], nn[kept]

@@ -16,8 +16,8 @@ from benchmark_places_heads import (
     TEMPLATE,
     TMAX,
     head,
+    skull,
 )
-from mne.transforms import apply_trans
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
@@ -44,8 +44,7 @@ def surface(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, 
     first = np.cumsum([0, *(one["np"] for one in spaces)])
     rr, nn = (np.concatenate([one[key] for one in spaces]) for key in ("rr", "nn"))
     tris = np.concatenate([one["tris"] + k for one, k in zip(spaces, first, strict=False)])
-    to_head = mne.transforms._ensure_trans(here.trans, "mri", "head")
-    depth = cKDTree(apply_trans(to_head, here.bem["surfs"][0]["rr"])).query(rr)[0]
+    depth = cKDTree(skull(here.bem, here.trans)).query(rr)[0]
     return rr, nn, vertex_areas(rr, tris), depth, edge_lengths(rr, tris)
 
 

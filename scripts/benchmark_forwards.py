@@ -53,7 +53,8 @@ from talk_common import Out, Quick, run, write
 from meg_vae import VAEInverse
 from meg_vae.comparison import METHODS as REGISTRY
 from meg_vae.comparison.inputs import prepare, true_sources
-from meg_vae.comparison.methods.registry import Sources
+from meg_vae.comparison.methods import Sources
+from meg_vae.comparison.methods.vae import found_by
 from meg_vae.comparison.running import describe, run_method
 from meg_vae.datasets.simulation import event_related, fixed_dipole, place_sources, record
 from meg_vae.viz.style import PALETTE
@@ -116,12 +117,7 @@ def scored(case: Recorded, forward: mne.Forward, noise_cov: mne.Covariance) -> l
     ) -> Sources:
         inverse = VAEInverse(verbose="error").fit(evoked, forward, noise_cov)
         fits.append(inverse)
-        return Sources(
-            dipoles=inverse.dipoles(),
-            extents_mm=inverse.sources_["extent_mm"].to_numpy(float),
-            estimate=inverse.apply(evoked, "vector"),
-            fitted=inverse.filter_.predict(evoked),
-        )
+        return found_by(inverse, evoked)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import mne
 import numpy as np
-from benchmark_places_heads import SECOND, SUBJECT, Head, head, heads_folder
-from mne.transforms import apply_trans
+from benchmark_places_heads import SECOND, SUBJECT, Head, head, heads_folder, skull
 
 from meg_vae.datasets.cache import cache_dir, cached_folder
 from meg_vae.meg.conductor import bem_conductor
@@ -35,8 +34,7 @@ FORWARDS = (*SHELLS, ONE, SPHERE)
 
 def sphere(here: Head) -> mne.bem.ConductorModel:
     """Fit a sphere to the inner skull by least squares, head coordinates."""
-    to_head = mne.transforms._ensure_trans(here.trans, "mri", "head")
-    rr = apply_trans(to_head, here.bem["surfs"][0]["rr"])
+    rr = skull(here.bem, here.trans)
     system = np.c_[2 * rr, np.ones(len(rr))]
     centre = np.linalg.lstsq(system, np.square(rr).sum(1), rcond=None)[0][:3]
     return mne.make_sphere_model(centre, head_radius=None, verbose="error")

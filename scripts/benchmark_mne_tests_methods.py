@@ -77,7 +77,7 @@ def exact(case: Case, found: Found) -> bool:
 def ours(case: Case) -> Found:
     """Fit with the defaults."""
     inverse = VAEInverse(verbose="error").fit(case.evoked, case.forward, case.noise_cov)
-    return Found(inverse.dipoles(), left(case, inverse))
+    return Found(inverse.dipoles(), inverse.filter_.residual(case.evoked))
 
 
 def on_grid(loose: float) -> Method:
@@ -86,15 +86,9 @@ def on_grid(loose: float) -> Method:
     def run(case: Case) -> Found:
         inverse = VAEInverse(positions="grid", loose=loose, verbose="error")
         inverse.fit(case.evoked, case.forward, case.noise_cov)
-        return Found(inverse.dipoles(), left(case, inverse))
+        return Found(inverse.dipoles(), inverse.filter_.residual(case.evoked))
 
     return run
-
-
-def left(case: Case, inverse: VAEInverse) -> mne.Evoked:
-    """Take from the data what the sources explain."""
-    fitted = inverse.filter_.predict(case.evoked)
-    return mne.combine_evoked([case.evoked, fitted], [1, -1])
 
 
 def sparse(solver: Callable[..., Any], **options: Any) -> Method:

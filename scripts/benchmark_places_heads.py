@@ -112,6 +112,12 @@ def head(name: str) -> Head:
     return _sample_head() if name == SAMPLE else _second_head()
 
 
+def skull(bem: mne.bem.ConductorModel, trans: mne.Transform) -> np.ndarray:
+    """Give the vertices of the inner skull in head coordinates, m."""
+    to_head = mne.transforms._ensure_trans(trans, "mri", "head")
+    return apply_trans(to_head, bem["surfs"][0]["rr"])
+
+
 def missing(name: str) -> str:
     """Say why a head cannot be had; nothing where it can."""
     if name == SAMPLE:
@@ -179,12 +185,11 @@ def _second_head() -> Head:
 
 def _write_second_head(folder: Path) -> None:
     """Put the second head where the template's is in the helmet, by their inner skulls."""
-    skull = mne.read_surface(heads_folder() / SUBJECT / "bem" / "inner_skull.surf")[0] / 1e3
+    own = mne.read_surface(heads_folder() / SUBJECT / "bem" / "inner_skull.surf")[0] / 1e3
     template = datasets.template("oct5", verbose="error")
-    to_head = mne.transforms.invert_transform(template.trans)
-    place = apply_trans(to_head, template.bem["surfs"][0]["rr"]).mean(0)
+    place = skull(template.bem, template.trans).mean(0)
     shift = np.eye(4)
-    shift[:3, 3] = skull.mean(0) - place
+    shift[:3, 3] = own.mean(0) - place
     trans = mne.Transform("head", "mri", shift)
     where = {"subjects_dir": heads_folder(), "verbose": "error"}
     model = mne.make_bem_model(SUBJECT, ico=4, conductivity=(0.3,), **where)
@@ -217,8 +222,7 @@ def _with_cortex(
         rr.append(apply_trans(to_head, surface["rr"][kept]))
         nn.append(apply_trans(to_head, surface["nn"][kept], move=False))
     rr, nn = np.concatenate(rr), np.concatenate(nn)
-    skull = apply_trans(to_head, bem["surfs"][0]["rr"])
-    depth = cKDTree(skull).query(rr)[0]
+    depth = cKDTree(skull(bem, trans)).query(rr)[0]
     away = cKDTree(forward["source_rr"]).query(rr)[0]
     kept = (away > BETWEEN[0]) & (away < BETWEEN[1]) & (depth > INSIDE)
     exact = bem_conductor(info, info.ch_names, bem, trans)

@@ -36,6 +36,24 @@ def _at_places(
 ) -> Sources:
     """Find sources in and between the positions; ``loose`` is for those that lie on them."""
     inverse = VAEInverse(rank=rank).fit(evoked, forward, noise_cov, weights=weights)
+    return found_by(inverse, evoked)
+
+
+def found_by(inverse: VAEInverse, evoked: mne.Evoked) -> Sources:
+    """Tell what a fit found as the comparison scores it.
+
+    Parameters
+    ----------
+    inverse : VAEInverse
+        Fitted at places.
+    evoked : mne.Evoked
+        Its data.
+
+    Returns
+    -------
+    sources : Sources
+        The sources, points and patches.
+    """
     return Sources(
         dipoles=inverse.dipoles(),
         extents_mm=inverse.sources_["extent_mm"].to_numpy(float),
