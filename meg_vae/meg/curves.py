@@ -177,7 +177,6 @@ class FitCurves(FittedInverse):
         fig : matplotlib.figure.Figure
             The figure.
         """
-        self._fitted()
         evoked, filter_ = self._suited(evoked)
         residual = filter_.residual(evoked)
         data = evoked.copy().pick(residual.ch_names)

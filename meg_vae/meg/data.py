@@ -80,10 +80,8 @@ class EvokedData:
         X : ndarray, shape (rank, n_samples)
             Whitened data.
         """
-        naves = [(one.nave / leadfield.nave) ** 0.5 for one in self.responses]
-        checked = self.check(leadfield.sensors)
-        parts = [n * (leadfield.whitener @ one) for n, one in zip(naves, checked, strict=True)]
-        return np.concatenate(parts, axis=1)
+        pairs = zip(self.check(leadfield.sensors), self.responses, strict=True)
+        return np.concatenate([leadfield.whitened(data, one.nave) for data, one in pairs], axis=1)
 
     def check(self, sensors: Sensors) -> list[NDArray[np.float64]]:
         """Pick the channels of a fit, and refuse what was not recorded alike.

@@ -82,8 +82,11 @@ class LeadField:
         X : ndarray, shape (rank, n_times)
             Whitened data, dimensionless, of noise variance 1 if the noise covariance is right.
         """
-        data = evoked_data(evoked, self.ch_names)
-        return (evoked.nave / self.nave) ** 0.5 * (self.whitener @ data)
+        return self.whitened(evoked_data(evoked, self.ch_names), evoked.nave)
+
+    def whitened(self, data: NDArray[np.float64], nave: float) -> NDArray[np.float64]:
+        """Whiten data of these channels, (n_channels, n_times), that are ``nave`` averages."""
+        return (nave / self.nave) ** 0.5 * (self.whitener @ data)
 
     def reduced(self, rank: int) -> LeadField:
         """Keep the directions that the lead field fills most, and whiten in these alone.

@@ -19,6 +19,7 @@ from meg_vae.meg.estimates import Positions, active_positions, source_estimate
 from meg_vae.meg.fitted import FittedInverse
 from meg_vae.meg.place_bootstrap import resample_places
 from meg_vae.meg.runs import naming_run
+from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.spacing import typical_spacing
 
 if TYPE_CHECKING:
@@ -250,18 +251,12 @@ def _fit_task(
     dictionary: Dictionary, X: Tensor, instants: Tensor, options: Options
 ) -> list[Replicate]:
     """Fit a few samples, in a process of its own or not."""
-    import torch
-
     from meg_vae.model.bootstrap import fit_replicates
 
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small problems: threads cost more than they bring
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "stopped at a certificate", RuntimeWarning)
-            return fit_replicates(dictionary, X, instants, options)
-    finally:
-        torch.set_num_threads(n_threads)
+    # many small problems: threads cost more than they bring
+    with few_threads(batch=1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "stopped at a certificate", RuntimeWarning)
+        return fit_replicates(dictionary, X, instants, options)
 
 
 def _warn_of_missed(missed: NDArray[np.float64], min_log_evidence: float) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .figures import open_axes, remark, show_figure
-from .fits import check_courses
+from .fits import check_courses, check_names
 from .style import PALETTE, line
 from .tables import source_names
 
@@ -121,9 +121,7 @@ def plot_response_evidence(
     if not np.isfinite(values).all():
         raise ValueError("evidence holds NaN or infinite values; leave those responses out.")
     n_sources, n_responses = values.shape
-    names = [f"Source {k + 1}" for k in range(n_sources)] if names is None else list(names)
-    if len(names) != n_sources:
-        raise ValueError(f"names has {len(names)} entries for {n_sources} sources.")
+    names = check_names(names, n_sources)
     if responses is not None and len(responses) != n_responses:
         raise ValueError(f"responses has {len(responses)} entries for {n_responses} responses.")
     width = 3.2 + min(0.3 * n_responses, 7.0)

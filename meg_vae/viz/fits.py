@@ -251,7 +251,12 @@ def check_courses(
             f"has; got {values.shape}."
         )
     n_sources = len(values) if values.size else 0
+    return times, values, check_names(names, n_sources)
+
+
+def check_names(names: Sequence[str] | None, n_sources: int) -> list[str]:
+    """Return a name of each source, those given or counted ones."""
     names = [f"Source {k + 1}" for k in range(n_sources)] if names is None else list(names)
     if len(names) != n_sources:
         raise ValueError(f"names has {len(names)} entries for {n_sources} sources.")
-    return times, values, names
+    return names
