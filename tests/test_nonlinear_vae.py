@@ -152,6 +152,10 @@ def test_what_a_bent_posterior_costs_is_its_divergence_from_the_prior():
         ({"noise_variance": "anneal"}, "noise_variance='anneal' must be 'learn'"),
         ({"learning_rate": 0}, "learning_rate"),
         ({"n_draws": -1}, "n_draws"),
+        ({"n_draws": 1.5}, "n_draws=1.5 must be a whole number"),
+        ({"max_iter": True}, "max_iter=True must be a whole number"),
+        ({"min_log_evidence": -3}, "min_log_evidence=-3 must be a number of nats"),
+        ({"min_log_evidence": "a"}, "min_log_evidence='a' must be a number of nats"),
         ({"orientation": "radial"}, "orientation"),
     ],
 )
@@ -159,6 +163,12 @@ def test_wrong_options_are_named(options, said):
     Phi, _, X = data("gaussian")
     with pytest.raises(ValueError, match=said):
         NonlinearVAE(**options).fit(Phi, X)
+
+
+def test_a_decoder_is_what_makes_a_module():
+    Phi, _, X = data("gaussian")
+    with pytest.raises(TypeError, match="decoder='warped' must make a module"):
+        NonlinearVAE(decoder="warped").fit(Phi, X)
 
 
 def test_the_same_seed_gives_the_same_answer():

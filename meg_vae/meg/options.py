@@ -9,6 +9,8 @@ import numpy as np
 from mne.utils import warn
 from numpy.typing import NDArray
 
+from meg_vae.model.checks import check_evidence
+
 NONE = 1e-6  # less is no noise at all: the data are simulated, or zero
 FAR = 10.0  # times the noise covariance, or less than this part of it: no recording's noise
 
@@ -40,10 +42,7 @@ def check_options(noise_variance: Any, min_log_evidence: Any) -> None:
             f"noise_variance={noise_variance!r} must be 'learn', 'per_channel' or a positive number"
             " (1: as noise_cov says)."
         )
-    if not (_real(min_log_evidence) and 0 <= float(min_log_evidence) < np.inf):
-        raise ValueError(
-            f"min_log_evidence={min_log_evidence!r} must be a number of nats, 0 or more."
-        )
+    check_evidence(min_log_evidence)
 
 
 def _real(value: Any) -> bool:

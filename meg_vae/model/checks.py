@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,18 @@ def check_positive(name: str, value: float) -> None:
     """
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{name}={value!r} must be a positive number.")
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Raise ValueError unless a value is a whole number of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number, 1 or more.")
+
+
+def check_evidence(value: Any) -> None:
+    """Raise ValueError unless ``min_log_evidence`` is a number of nats, 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+        raise ValueError(f"min_log_evidence={value!r} must be a number of nats, 0 or more.")
 
 
 def check_stretches(stretches: Sequence[int] | None, n_samples: int) -> None:

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from meg_vae.model.checks import check_data, check_positive
+from meg_vae.model.checks import check_data, check_evidence, check_positive, check_whole
 from meg_vae.model.encoders import BentEncoder, Encoder, TrainedEncoder, optimal_encoder
+from meg_vae.model.exact.threads import one_thread
 from meg_vae.model.fit import Fit
 from meg_vae.model.nonlinear_decoders import Rows, TailedDecoder
 from meg_vae.model.sparse_vae import SparseVAE
@@ -129,6 +130,7 @@ class NonlinearVAE:
         self.random_state = random_state
         self.progress = progress
 
+    @one_thread
     def fit(self, Phi: ArrayLike, X: ArrayLike) -> NonlinearVAE:
         """Fit decoder, encoder and noise to data.
 
@@ -148,11 +150,18 @@ class NonlinearVAE:
         ------
         ValueError
             If a shape, an entry or an option is wrong.
+        TypeError
+            If ``decoder`` or ``encoder`` cannot be called.
         FloatingPointError
             If the training diverges.
         """
-        for name in ("learning_rate", "max_iter", "n_draws"):
-            check_positive(name, getattr(self, name))
+        check_positive("learning_rate", self.learning_rate)
+        check_evidence(self.min_log_evidence)
+        for name in ("max_iter", "n_draws"):
+            check_whole(name, getattr(self, name))
+        for name, made in (("decoder", self.decoder), ("encoder", self.encoder or _encoder)):
+            if not callable(made):
+                raise TypeError(f"{name}={made!r} must make a module, as a class does.")
         if isinstance(self.noise_variance, str) and self.noise_variance != "learn":
             raise ValueError(
                 f"noise_variance={self.noise_variance!r} must be 'learn' or a number; SparseVAE "

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from meg_vae.model.checks import (
     check_data,
+    check_evidence,
     check_noise_samples,
     check_option,
     check_positive,
@@ -227,6 +228,7 @@ class SparseVAE(RowSparseModel):
         noise_variance_of(self.noise_variance)
         prior_of(self.orientation, self.n_orient)
         check_option("solver", self.solver, ("exact", "gradient"))
+        check_evidence(self.min_log_evidence)
         check_positive("tol", self.tol)
         check_positive("max_iter", self.max_iter)
         if self.solver == "gradient" and self.noise_variance == "per_channel":

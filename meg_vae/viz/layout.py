@@ -104,7 +104,8 @@ class Page:
 
 def check_views(views: Sequence[View] | View) -> tuple[View, ...]:
     """Return the views as a tuple, or raise a ValueError that lists the valid ones."""
-    views = (views,) if isinstance(views, str) or _is_camera(views) else tuple(views)
+    single = isinstance(views, str) or _is_camera(views) or not np.iterable(views)
+    views = (views,) if single else tuple(views)
     unknown = [view for view in views if view not in VIEWS and not _is_camera(view)]
     if unknown or not views or len(set(views)) < len(views):
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,9 +107,10 @@ class Look:
             object.__setattr__(self, "labels", _as_labels(self.labels))
 
     def _check_numbers(self) -> None:
-        if self.source_size is not None and not 0 < self.source_size < np.inf:
-            raise ValueError(f"source_size must be a number of mm; got {self.source_size!r}.")
-        if not 0 <= self.threshold < 100:
+        size = self.source_size
+        if size is not None and not (isinstance(size, Real) and 0 < size < np.inf):
+            raise ValueError(f"source_size must be a number of mm; got {size!r}.")
+        if not (isinstance(self.threshold, Real) and 0 <= self.threshold < 100):
             raise ValueError(
                 f"threshold must be from 0 to below 100 percent; got {self.threshold!r}."
             )
@@ -116,9 +118,13 @@ class Look:
             ends = np.asarray(self.clim, float)
             if ends.shape != (2,) or not np.isfinite(ends).all() or ends[0] >= ends[1]:
                 raise ValueError(f"clim must be two rising numbers; got {self.clim!r}.")
-        size = self.window_size
-        if size is not None and (len(size) != 2 or any(s != int(s) or s < 1 for s in size)):
-            raise ValueError(f"window_size must be two numbers of pixels; got {size!r}.")
+        if self.window_size is not None:
+            pixels = np.asarray(self.window_size)
+            whole = pixels.shape == (2,) and pixels.dtype.kind in "iuf"
+            if not whole or (pixels != np.floor(pixels)).any() or (pixels < 1).any():
+                raise ValueError(
+                    f"window_size must be two numbers of pixels; got {self.window_size!r}."
+                )
 
 
 def filled(look: Look | None, **choices: Any) -> Look:
