@@ -12,6 +12,7 @@ from meg_vae.model.sliding.directions import Directions, pair_index
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.slopes import Slopes, slopes
 from meg_vae.model.sliding.sources import Sources, principal_axes, whiten
+from meg_vae.model.sliding.walls import along, normals
 
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
 TRAVEL = 0.7  # of the field's unit: farthest from an anchor before the field is evaluated anew
@@ -74,42 +75,43 @@ def stationarity(data: Data, sources: Sources, field: Field) -> tuple[float, Ten
     The wall is a mask (m,) of the sources that it keeps from going on downhill; what pushes them
     there does not count.
     """
+    stopped = torch.zeros(len(sources), dtype=torch.bool)
     if not len(sources):
-        return 0.0, torch.zeros(0, dtype=torch.bool)
+        return 0.0, stopped
     at = slopes(data, sources, field.unit)
-    free, q = at.directions.free, sources.places.shape[1]
-    full = torch.zeros(free.shape, dtype=at.gradient.dtype)
-    n_own = at.directions.n_own
-    full[free] = at.gradient[:n_own]
-    uphill = _along(sources, full[:, :q])
-    size = torch.linalg.vector_norm(uphill, dim=1, keepdim=True).clamp_min(1e-300)
-    ahead = sources.places - 1e-3 * field.unit * uphill / size
-    stopped = _stopped(sources, field, ahead)
-    full[stopped, :q] = 0.0
-    return float(torch.cat([full.flatten(), at.gradient[n_own:]]).abs().max()), stopped
+    out = normals(sources, field, -_uphill(sources, at))
+    if out.any():
+        sources = replace(sources, axes=along(sources.axes, out))
+        at, stopped = slopes(data, sources, field.unit), out.any(1)
+    return float(at.gradient.abs().max()), stopped
 
 
-def _stopped(sources: Sources, field: Field, ahead: Tensor) -> Tensor:
-    """Whether a wall keeps each source from going ahead; on a surface it may turn off a little."""
-    inside = field.within(ahead)
-    stopped = torch.linalg.vector_norm(inside - ahead, dim=1) > 1e-6 * field.unit
-    if field.extended is not None:
-        large, way = sources.places[:, -1] > 0, ahead - sources.places
-        gone = ((inside - sources.places) * way).sum(1) / way.square().sum(1).clamp_min(1e-300)
-        stopped = torch.where(large, gone < 0.5, stopped)
-    return stopped
+def _uphill(sources: Sources, at: Slopes) -> Tensor:
+    """Gradient in the places of the sources, (m, q)."""
+    free = at.directions.free
+    full = at.gradient.new_zeros(free.shape)
+    full[free] = at.gradient[: at.directions.n_own]
+    return _along(sources, full[:, : sources.places.shape[1]])
 
 
 def _descend(data: Data, sources: Sources, field: Field, effort: Effort, travel: float) -> Sources:
     """Damped Newton steps with the field linear about the anchors."""
-    damping = DAMPING
+    damping, axes, out = DAMPING, sources.axes, torch.zeros_like(sources.places)
     sources = replace(sources, factors=principal_axes(sources.factors))
     for _ in range(effort.steps):
+        if out.any():
+            out = normals(sources, field, out)
+            sources = replace(sources, axes=along(axes, out))
         at = slopes(data, sources, field.unit)
         if (at.removal <= 0).any():
-            sources = _without_column(sources, int(at.removal.argmin()))
+            sources, keep = _without_column(sources, int(at.removal.argmin()))
+            axes, out = axes[keep], out[keep]
             if not len(sources):
                 break
+            continue
+        met = normals(sources, field, -_uphill(sources, at)) * ~out.any(1, keepdim=True)
+        if met.any():
+            out = out + met
             continue
         if not len(at.gradient) or float(at.gradient.abs().max()) < effort.tol:
             break
@@ -120,16 +122,17 @@ def _descend(data: Data, sources: Sources, field: Field, effort: Effort, travel:
         gone = sources.travelled(field.swing).max()
         if float(gone) > travel or at.energy - energy < effort.gain(data.n, energy):
             break
-    return sources
+    return replace(sources, axes=axes)
 
 
-def _without_column(sources: Sources, column: int) -> Sources:
-    """Take out one live column of the priors, and its source with its last."""
+def _without_column(sources: Sources, column: int) -> tuple[Sources, Tensor]:
+    """Take out one live column of the priors, and its source with its last; and who stays."""
     where = sources.live.flatten().nonzero()[column, 0]
     o = sources.factors.shape[2]
     factors = sources.factors.clone()
     factors[where // o, :, where % o] = 0.0
-    return replace(sources, factors=principal_axes(factors)).only(factors.flatten(1).any(1))
+    keep = factors.flatten(1).any(1)
+    return replace(sources, factors=principal_axes(factors)).only(keep), keep
 
 
 def _step(

@@ -57,8 +57,12 @@ def with_motion(
         if most < asked:
             found = max(found, most)
             continue
-        free = refine(data, settle(data, start, field, FIRM), field, grid, least)
-        evidence = _evidence(data, still, free.sources, field.unit, least)
+        begun = settle(data, start, field, FIRM)
+        for kinds in (False, True):  # whether points are patches is asked where that matters
+            free = refine(data, begun, field, grid, least, kinds=kinds)
+            begun, evidence = free.sources, _evidence(data, still, free.sources, field.unit, least)
+            if evidence < asked:
+                break
         settled = asked <= 0 or stationarity(data, free.sources, field)[0] <= SETTLED
         if settled and evidence > found:
             best, found = (free if evidence >= asked else best), evidence

@@ -11,6 +11,7 @@ the field may have moved, its motion δ ~ N(0, I), one for all sources, adds ‖
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -86,17 +87,17 @@ class Sources:
         """Count the sources."""
         return len(self.places)
 
-    @property
+    @cached_property
     def live(self) -> Tensor:
         """Columns of the factors that are in use, bool (m, o)."""
         return self.factors.any(1)
 
-    @property
+    @cached_property
     def columns_on(self) -> Tensor:
         """How active each column of the decoder is in each piece, (m o, n_pieces)."""
         return self.on.repeat_interleave(self.factors.shape[2], 0)
 
-    @property
+    @cached_property
     def fields(self) -> Tensor:
         """Field of each source at its place, (m, d, o)."""
         moved = torch.einsum("mdoq,mq->mdo", self.gradient, self.places - self.anchors)
@@ -104,23 +105,23 @@ class Sources:
         turned = torch.einsum("mgdo,mg->mdo", self.turns, self.motion - self.stand)
         return self.values + moved + error + turned
 
-    @property
+    @cached_property
     def error_patterns(self) -> Tensor:
         """Patterns of the field's error at each place, (m, e, d, o)."""
         away = self.places - self.anchors
         return self.errors + torch.einsum("medoq,mq->medo", self.drift, away)
 
-    @property
+    @cached_property
     def slope(self) -> Tensor:
         """Gradient of the field of each source, its error's included, (m, d, o, q)."""
         return self.gradient + torch.einsum("medoq,me->mdoq", self.drift, self.shift)
 
-    @property
+    @cached_property
     def ways(self) -> Tensor:
         """Derivatives of the field of each source along the axes of its place, (m, d, o, q)."""
         return torch.einsum("mdor,mrq->mdoq", self.slope, self.axes)
 
-    @property
+    @cached_property
     def patterns(self) -> Tensor:
         """Columns of the decoder L(r)A of all sources, (d, m o)."""
         return (self.fields @ self.factors).movedim(1, 0).flatten(1)
