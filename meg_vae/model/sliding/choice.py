@@ -124,13 +124,17 @@ def with_growing(
     offer = data.n / 2 * float(height)
     if offer < least:
         return sources, offer, place
-    before = whiten(data, sources).energy
     new = sources.join(Sources.at(here, place, factor, sources.noise))
     more = settle(data, new, field, FIRM)
-    gain = data.n / 2 * float(before - whiten(data, more).energy)
-    if len(more) > len(sources):
-        gain -= float(mistakable(data, more, field.wrong)[-1])
-    return (more if gain >= least else sources), offer, place
+    return (more if gain_of_entry(data, sources, more, field) >= least else sources), offer, place
+
+
+def gain_of_entry(data: Data, before: Sources, after: Sources, field: Field) -> float:
+    """Nats that the last source brings, beyond what a wrong field of another could."""
+    gain = data.n / 2 * float(whiten(data, before).energy - whiten(data, after).energy)
+    if len(after) > len(before):
+        gain -= float(mistakable(data, after, field.wrong)[-1])
+    return gain
 
 
 def with_better_places(data: Data, sources: Sources, field: Field, grid: Grid) -> Sources:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from meg_vae.model.misfit import best_variance, growth
-from meg_vae.model.sliding.choice import BETTER, log_evidence
+from meg_vae.model.sliding.choice import BETTER, gain_of_entry, log_evidence
 from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.descent import FIRM, Effort, settle
 from meg_vae.model.sliding.field import Extended, Field
@@ -223,8 +223,7 @@ def with_growing_patch(
     if offer < least:
         return sources, offer
     more = settle(data, sources.join(patch), field, FIRM)
-    gain = data.n / 2 * float(whiten(data, sources).energy - whiten(data, more).energy)
-    return (more if gain >= least else sources), offer
+    return (more if gain_of_entry(data, sources, more, field) >= least else sources), offer
 
 
 def _everywhere(grid: Grid, extended: Extended) -> Grid:
