@@ -8,7 +8,7 @@ anywhere, and hold for any conductor. Electric channels sit on the head and stay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import mne
@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 FIELDS = 300  # positions whose fields in a sphere teach what a motion does
 SMALL = 5e-4  # m that the sensors move for it
 RIDGE = 1e-4  # of the mean power of the fields
+KEPT = 4  # matrices of the last motions, each of a few hundred kB
 TERMS = 1e-12  # relative size of the terms of the exponential series that are left out
 
 
@@ -62,6 +63,7 @@ class ChannelMaps:
 
     G: Array
     size: Array
+    _matrices: dict[bytes, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def learnt(cls, info: mne.Info, names: list[str], rr: Array, about: Array) -> ChannelMaps:
@@ -115,8 +117,13 @@ class ChannelMaps:
         matrix : ndarray, shape (n_channels, n_channels)
             To the left of fields of the sensors as they are said to be.
         """
-        moved: Array = expm(np.tensordot(twist, self.G, 1))
-        return self.size[:, None] * moved / self.size
+        key = np.asarray(twist, float).tobytes()
+        if key not in self._matrices:
+            if len(self._matrices) >= KEPT:
+                self._matrices.pop(next(iter(self._matrices)))
+            moved: Array = expm(np.tensordot(twist, self.G, 1))
+            self._matrices[key] = self.size[:, None] * moved / self.size
+        return self._matrices[key]
 
     def __call__(self, gain: Array, twist: Array) -> tuple[Array, Array]:
         """Carry lead fields (m, d, k) to where the sensors are, and differentiate.

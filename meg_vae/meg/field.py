@@ -100,11 +100,11 @@ class ContinuousField:
             Where ``delta`` is given, the derivatives in it.
         """
         beside = np.concatenate([rr, *(rr + step for step in STEP * np.eye(3)[:, None])])
+        gain, m = self.gain(beside), len(rr)
         if delta is None:
-            return self._to_first_order(self.gain(beside), len(rr))
-        gain, slopes = self.moved(beside, delta)
-        turns = np.moveaxis(self.whiten(slopes[:, : len(rr)]), 0, 1)
-        return (*self._to_first_order(gain, len(rr)), turns)
+            return self._to_first_order(gain, m)
+        turns = self.whiten(self.turned(gain[:m], delta)[1])
+        return (*self._to_first_order(self.carried(gain, delta), m), np.moveaxis(turns, 0, 1))
 
     def _to_first_order(self, gain: Array, m: int) -> tuple[Array, Array]:
         """Values and gradient, whitened, from the gain at m places and beside them."""
