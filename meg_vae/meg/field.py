@@ -163,8 +163,7 @@ class ContinuousField:
         motion = self.motion
         if motion is None or not np.any(delta):
             return gain
-        moved: Array = self._samples.maps(motion.about).matrix(motion.twist(delta)) @ gain
-        return moved
+        return times(self._samples.maps(motion.about).matrix(motion.twist(delta)), gain)
 
     def turned(self, gain: Array, delta: Array) -> tuple[Array, Array]:
         """Give fields as sensors see them that have moved.
@@ -312,7 +311,7 @@ class ContinuousField:
         values : ndarray, shape (..., rank, 3)
             Per A·m.
         """
-        return np.matmul(self._whitener, gain)
+        return times(self._whitener, gain)
 
     def _check_exact(self) -> None:
         """Refuse a bem and a trans that do not give the forward model's lead field."""
@@ -327,6 +326,13 @@ class ContinuousField:
                 f"bem and trans do not give the lead field of forward (they differ by {off:.0%}); "
                 "give those that it was computed with, or leave both out to interpolate it."
             )
+
+
+def times(matrix: Array, gain: Array) -> Array:
+    """Multiply lead fields (..., d, k) by a matrix (r, d), all of them in one product."""
+    columns = np.moveaxis(gain, -2, 0)
+    product = matrix @ columns.reshape(len(columns), -1)
+    return np.moveaxis(product.reshape(-1, *columns.shape[1:]), 0, -2)
 
 
 def strongest(patterns: Array) -> Array:
