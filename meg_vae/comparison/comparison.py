@@ -174,4 +174,5 @@ def _median(between: pd.DataFrame, name: str) -> float:
     """Median distance of one method to the others."""
     if name not in between:
         return np.nan
-    return float(between[name].drop(name).astype(float).median())
+    others = between[name].drop(name).astype(float).dropna()
+    return float(others.median()) if len(others) else np.nan

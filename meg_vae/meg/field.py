@@ -331,8 +331,8 @@ class ContinuousField:
 def times(matrix: Array, gain: Array) -> Array:
     """Multiply lead fields (..., d, k) by a matrix (r, d), all of them in one product."""
     columns = np.moveaxis(gain, -2, 0)
-    product = matrix @ columns.reshape(len(columns), -1)
-    return np.moveaxis(product.reshape(-1, *columns.shape[1:]), 0, -2)
+    product = matrix @ columns.reshape(len(columns), np.prod(columns.shape[1:], dtype=int))
+    return np.moveaxis(product.reshape(len(matrix), *columns.shape[1:]), 0, -2)
 
 
 def strongest(patterns: Array) -> Array:
