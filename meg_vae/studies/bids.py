@@ -64,7 +64,8 @@ def members_of_bids(
             )
             for path in paths:
                 own = found.setdefault(path.subject, {}).setdefault(name, [])
-                if path.fpath not in [one.fpath for one in own]:  # the dataset holds derivatives
+                # The dataset holds derivatives; some versions of mne-bids list those as its own.
+                if path.fpath.exists() and path.fpath not in [one.fpath for one in own]:
                     own.append(path)
     told = ", ".join(f"{key} {value}" for key, value in entities.items() if value) or "any task"
     groups = _groups(root)
