@@ -121,6 +121,33 @@ def test_files_keep_channels(recording, fitted, tmp_path):
     np.testing.assert_allclose(kept.get_data(), found.get_data(), rtol=1e-5)
 
 
+def test_a_recording_on_disk_is_read_piece_by_piece(recording, fitted, tmp_path):
+    info, rng = recording.evoked.info, np.random.default_rng(0)
+    data = 1e-12 * rng.standard_normal((len(info["ch_names"]), 500))
+    raw = mne.io.RawArray(data, info, first_samp=30, verbose="error").apply_proj(verbose="error")
+    raw.set_annotations(mne.Annotations([0.3], [0.1], ["blink"]))
+    loaded = fitted.to_raw(raw)
+    raw.save(tmp_path / "x_raw.fif", fmt="double", verbose="error")
+    found = fitted.to_raw(mne.io.read_raw_fif(tmp_path / "x_raw.fif", verbose="error"))
+    assert loaded.preload
+    assert not found.preload
+    size = np.abs(loaded.get_data()).max()
+    np.testing.assert_allclose(found.get_data(), loaded.get_data(), atol=1e-9 * size)
+    np.testing.assert_allclose(found[1:, 40:90][0], loaded[1:, 40:90][0], atol=1e-9 * size)
+    late = found.copy().pick([0]).crop(0.2, 0.7)
+    np.testing.assert_allclose(
+        late.get_data(), loaded.copy().pick([0]).crop(0.2, 0.7).get_data(), atol=1e-9 * size
+    )
+    assert found.first_samp == 30
+    np.testing.assert_allclose(found.annotations.onset, loaded.annotations.onset)
+    found.save(tmp_path / "sources_raw.fif", fmt="double", verbose="error")
+    kept = mne.io.read_raw_fif(tmp_path / "sources_raw.fif", verbose="error")
+    np.testing.assert_allclose(kept.get_data(), loaded.get_data(), atol=1e-9 * size)
+    gone = mne.io.RawArray(np.full((len(data), 20), np.nan), info, verbose="error")
+    with pytest.raises(ValueError, match="raw"):
+        fitted.to_raw(gone.apply_proj(verbose="error"))
+
+
 def test_noise_gives_no_false_coherence(recording, fitted):
     """Two sources in noise that knows of neither: their channels go their own ways."""
     mc = pytest.importorskip("mne_connectivity", exc_type=ImportError)

@@ -13,7 +13,7 @@ from meg_vae.meg.arguments import check_kind
 from meg_vae.meg.filter import SourceFilter
 from meg_vae.meg.fitted import FittedInverse
 from meg_vae.meg.inputs import no_epochs
-from meg_vae.meg.recording import CHUNK
+from meg_vae.meg.source_raw import SourceRaw
 from meg_vae.meg.spectral import check_complex
 from meg_vae.meg.unmixing import resolution, unmixing
 
@@ -165,10 +165,12 @@ class VirtualChannels(FittedInverse):
         )
         return sources.set_annotations(epochs.annotations)
 
-    def to_raw(self, raw: mne.io.BaseRaw) -> mne.io.RawArray:
+    def to_raw(self, raw: mne.io.BaseRaw) -> mne.io.BaseRaw:
         """Give the sources in a continuous recording as channels.
 
-        The recording is read in pieces, so it need not fit in memory.
+        Where the recording is in memory, so are its sources. Else they are computed when they are
+        read, as the recording is, so that neither need fit in memory: ``to_raw(raw).save(...)``
+        goes through a recording of any length.
 
         Parameters
         ----------
@@ -177,24 +179,18 @@ class VirtualChannels(FittedInverse):
 
         Returns
         -------
-        sources : mne.io.RawArray
+        sources : mne.io.BaseRaw
             Channels as of `to_evoked`; annotations and times are those of the recording.
 
         Raises
         ------
         RuntimeError, TypeError, ValueError
-            As of `to_evoked`.
+            As of `to_evoked`; about values that are not finite where they are read.
         """
         self._fitted()
         check_kind(raw, mne.io.BaseRaw, "raw", "to_raw")
         filter_, W, info = self._channels(raw.info, "raw")
-        picks = filter_.sensors.pick(raw.info, "raw")
-        out = np.empty((len(W), len(raw.times)))
-        with use_log_level(self.verbose):
-            for k in ProgressBar(range(0, len(raw.times), CHUNK), mesg="Recording"):
-                data = raw[picks, k : k + CHUNK][0]
-                out[:, k : k + CHUNK] = W @ filter_.sensors.check_values(data, "raw")
-        sources = mne.io.RawArray(out, info, first_samp=raw.first_samp, verbose="error")
+        sources = SourceRaw(raw, W, filter_.sensors, info)
         annotations = raw.annotations.copy()
         if annotations.orig_time is None:  # MNE then counts onsets from the first sample
             annotations.onset -= raw.first_time

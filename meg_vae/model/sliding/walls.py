@@ -36,7 +36,9 @@ def along(axes: Tensor, out: Tensor) -> Tensor:
     held = out.any(1)
     if not held.any():
         return axes
-    left = axes[held] - out[held, :, None] * torch.einsum("mq,mqr->mr", out[held], axes[held])[:, None]
+    left = (
+        axes[held] - out[held, :, None] * torch.einsum("mq,mqr->mr", out[held], axes[held])[:, None]
+    )
     basis, size, _ = torch.linalg.svd(left)
     axes = axes.clone()
     axes[held] = basis * (size > 0.5)[:, None, :]
