@@ -13,8 +13,8 @@ from torch import Tensor
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.sources import Sources
 
-AHEAD = 1e-3  # of the field's unit: this near to a wall a source is at it
-HELD = 1e-6  # of the field's unit: what is lost of a way ahead where there is a wall
+AHEAD = 1e-5  # of the field's unit: this near to a wall a source is at it
+HELD = 1e-8  # of the field's unit: what is lost of a way ahead where there is a wall
 
 
 def normals(sources: Sources, field: Field, ways: Tensor) -> Tensor:
