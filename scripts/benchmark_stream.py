@@ -66,7 +66,7 @@ def streamed(folder: Path) -> dict[str, float]:
         "seconds": time.perf_counter() - started,
         "peak_gb": peak(),
         "file_gb": sum(Path(name).stat().st_size for name in raw.filenames) / 1e9,
-        "samples": len(sources.times),
+        "samples": int(sources.n_times),
         "channels": len(sources.ch_names),
     }
 
@@ -82,7 +82,7 @@ def measured(hours: float, inputs: Path) -> dict[str, float]:
         ]
         mne.concatenate_raws(parts, verbose="error").save(folder / "x_raw.fif", verbose="error")
         command = [sys.executable, __file__, "--folder", str(folder)]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return {"hours": hours} | json.loads(out.splitlines()[-1])
 
 

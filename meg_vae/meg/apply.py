@@ -157,16 +157,16 @@ class SourceEstimation(FittedInverse):
         filter_ = self._filter(raw.info, "raw").at_positions()
         positions, sensors = filter_.positions, filter_.sensors
         picks = sensors.pick(raw.info, "raw")
-        first, last, _ = slice(start, stop).indices(len(raw.times))
+        first, last, _ = slice(start, stop).indices(raw.n_times)
         if first >= last:
             raise ValueError(
-                f"start={start} and stop={stop} leave no sample of the {len(raw.times)} of raw."
+                f"start={start} and stop={stop} leave no sample of the {raw.n_times} of raw."
             )
         shape = (len(positions.vertno), *((3,) if pick_ori == "vector" else ()), last - first)
         out = np.empty(shape)
         with use_log_level(self.verbose):
             for k in ProgressBar(range(first, last, CHUNK), mesg="Recording"):
-                data = sensors.check_values(raw[picks, k : min(k + CHUNK, last)][0], "raw")
+                data = sensors.check_values(raw.get_data(picks, k, min(k + CHUNK, last)), "raw")
                 piece = estimates.pick_orientation(positions, filter_.sources(data), pick_ori)
                 out[..., k - first : k - first + data.shape[1]] = piece
         stc = estimates.fill_estimate(positions, out, raw.times[first], 1 / raw.info["sfreq"])

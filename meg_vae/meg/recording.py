@@ -32,11 +32,11 @@ def chunks(
     data : ndarray, shape (n_picks, n_times)
         Its data.
     """
-    for start in range(0, len(raw.times), CHUNK):
+    for start in range(0, raw.n_times, CHUNK):
         data, times = raw.get_data(
             picks,
             start,
-            min(start + CHUNK, len(raw.times)),
+            min(start + CHUNK, raw.n_times),
             reject_by_annotation="omit",
             return_times=True,
             verbose="error",

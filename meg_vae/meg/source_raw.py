@@ -59,6 +59,6 @@ class SourceRaw(mne.io.BaseRaw):
         """Compute the channels ``idx``, of samples that count as those of the recordings do."""
         own = self._raw_extras[fi]
         raw = own["raw"]
-        values = raw[own["picks"], start - raw.first_samp : stop - raw.first_samp][0]
+        values = raw.get_data(own["picks"], start - raw.first_samp, stop - raw.first_samp)
         found = own["W"][idx] @ own["sensors"].check_values(values, "raw")
         data[:] = found if mult is None else mult @ found
