@@ -494,6 +494,18 @@ class TestCompare:
         assert "Did NOT converge" in row(done, "hasty")["note"]
         assert len(done.estimates["hasty"].data)
 
+    def test_a_method_runs_in_the_place_of_that_of_its_name(self, small):
+        def run_other(*args, **kwargs):
+            return METHODS["mne"].run(*args, **kwargs)
+
+        other = dataclasses.replace(METHODS["sloreta"], run=run_other)
+        done, both = run(small, ["zeros", other]), run(small, ["sloreta", "mne"])
+        assert list(done.table["method"]) == ["zeros", "sloreta"]
+        assert np.array_equal(done.estimates["sloreta"].data, both.estimates["mne"].data)
+        assert not np.allclose(done.estimates["sloreta"].data, both.estimates["sloreta"].data)
+        with pytest.raises(ValueError, match="different ones"):
+            run(small, ["sloreta", other])
+
     def test_wrong_names_of_methods(self, case):
         for methods in (["vae", "magic"], [], ["vae", "vae"]):
             with pytest.raises(ValueError, match="different ones of vae, .*eloreta, .*random"):
