@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import mne
 
     from meg_vae.comparison import Comparison, Sources
+    from meg_vae.datasets.recordings import Recording
 
 OTHERS = ("irmxne", "sloreta")  # each takes a second or two
 OFF_THE_GRID = (
@@ -47,22 +48,13 @@ def demo(out: Path, simulation: Mapping[str, Any], *, overwrite: bool, command: 
     with new_folder(out, overwrite=overwrite) as folder, Steps("Demo", 5) as steps:
         steps.start("simulating")
         case = datasets.template_recording(**simulation, verbose=bars())
-        data = (case.evoked, case.forward, case.noise_cov)
-        inverse = VAEInverse(subjects_dir=case.subjects_dir)
-
-        def fit(evoked: mne.Evoked, *_: Any, **__: Any) -> Sources:
-            inverse.fit(*data)
-            steps.start("comparing")
-            return found_by(inverse, evoked)
-
-        steps.start("localizing")
-        methods = [replace(METHODS["vae"], run=fit), *OTHERS]  # it is fitted once
-        comparison = compare(*data, methods, truth=case.truth, verbose=bars())
-        _check_fit(comparison)
+        inverse, comparison = _found(case, steps)
+        print_table("True sources, and sources found", truth_table(case.truth, inverse))
+        print_table("Methods compared", comparison_table(comparison.table))
         write_localization(
             folder,
             inverse,
-            Inputs(*data),
+            Inputs(case.evoked, case.forward, case.noise_cov),
             steps,
             title=f"{len(case.truth)} simulated sources at {simulation['snr_db']:g} dB",
             command=command,
@@ -74,13 +66,23 @@ def demo(out: Path, simulation: Mapping[str, Any], *, overwrite: bool, command: 
             truth=case.truth,
             comparison=comparison,
         )
-    print_table("True sources, and sources found", truth_table(case.truth, inverse))
-    print_table("Methods compared", comparison_table(comparison.table))
     typer.echo(f"Report: {out / PAGE}")
 
 
-def _check_fit(comparison: Comparison) -> None:
-    """Stop where the fit failed, which for a comparison is a result like any other."""
-    row = comparison.table.iloc[0]
-    if row["status"] == FAILED:
-        raise RuntimeError(row["note"])
+def _found(case: Recording, steps: Steps) -> tuple[VAEInverse, Comparison]:
+    """Find the sources, and compare that very fit with other methods."""
+    data = (case.evoked, case.forward, case.noise_cov)
+    inverse = VAEInverse(subjects_dir=case.subjects_dir)
+
+    def fit(evoked: mne.Evoked, *_: Any, **__: Any) -> Sources:
+        inverse.fit(*data)
+        steps.start("comparing")
+        return found_by(inverse, evoked)
+
+    steps.start("localizing")
+    methods = [replace(METHODS["vae"], run=fit), *OTHERS]
+    comparison = compare(*data, methods, truth=case.truth, verbose=bars())
+    own = comparison.table.iloc[0]
+    if own["status"] == FAILED:  # for a comparison a result like any other
+        raise RuntimeError(own["note"])
+    return inverse, comparison
