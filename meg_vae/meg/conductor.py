@@ -30,6 +30,7 @@ class Conductor:
         self, sensors: dict[str, Any], model: Any, n_channels: int, rows: dict[str, Any]
     ) -> None:
         self._n_channels, self._sensors, self._rows = n_channels, sensors, rows
+        self._model = model
         self._fields = None
         if sensors:
             self._fields = _prep_field_computation(
@@ -55,6 +56,13 @@ class Conductor:
             given, ours = self._rows[kind]
             out[:, ours] = field.reshape(len(rr), 3, -1)[:, :, given].swapaxes(1, 2)
         return out
+
+
+    def moved(self, motion: Array) -> Conductor:
+        """Give the sphere after a motion (4, 4) of the head, of sensors that stay."""
+        centre = mne.transforms.apply_trans(motion, self._model["r0"])
+        model = mne.make_sphere_model(centre, head_radius=None, verbose="error")
+        return Conductor(self._sensors, model, self._n_channels, self._rows)
 
 
 def _in_sphere(rr: Array, *_: Any, solution: SphereField, **__: Any) -> Array:
