@@ -57,7 +57,6 @@ class Conductor:
             out[:, ours] = field.reshape(len(rr), 3, -1)[:, :, given].swapaxes(1, 2)
         return out
 
-
     def moved(self, motion: Array) -> Conductor:
         """Give the sphere after a motion (4, 4) of the head, of sensors that stay."""
         centre = mne.transforms.apply_trans(motion, self._model["r0"])
