@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
+from mne.utils import warn
 
 from meg_vae import VAEInverse, compare, datasets
 from meg_vae.cli.inputs import Inputs
@@ -85,4 +86,6 @@ def _found(case: Recording, steps: Steps) -> tuple[VAEInverse, Comparison]:
     own = comparison.table.iloc[0]
     if own["status"] == FAILED:  # for a comparison a result like any other
         raise RuntimeError(own["note"])
+    if own["note"]:
+        warn(own["note"])
     return inverse, comparison

@@ -85,7 +85,6 @@ class ChannelMaps:
             Zero for electric channels.
         """
         some = rr[np.linspace(0, len(rr) - 1, min(FIELDS, len(rr))).astype(int)]
-
         sphere = sphere_conductor(info, names, rr)
 
         def fields(twist: Array) -> Array:
