@@ -67,14 +67,24 @@ class SphereField:
 
         With Sarvas's F, a dipole q at r gives (q × r)·(e / F + g p) at the point p along e.
         """
-        far, beside = self._distance, self._points @ rr.T
+        far, beside = self._distance, _products(self._points, rr)
         a = np.sqrt(far**2 - 2 * beside + np.square(rr).sum(1))  # from the place to the point
         above = far**2 - beside
         F = a * (far * a + above)
         above /= a
         to_point = a**2 / far + above + 2 * (a + far)
         to_place = a + 2 * far + above
-        return 1 / F, (to_place * (self._directions @ rr.T) - to_point * self._outward) / F**2
+        across = _products(self._directions, rr)
+        return 1 / F, (to_place * across - to_point * self._outward) / F**2
+
+
+def _products(one: Array, other: Array) -> Array:
+    """Inner products of vectors (n, 3) and (m, 3).
+
+    A matrix product rounds by what else is asked; a fit is to be the same again to the last bit.
+    """
+    first, second, third = (one[:, k, None] * other[:, k] for k in range(3))
+    return first + second + third
 
 
 def _over_coils(parts: Array, numbers: NDArray[np.int64]) -> csr_array:
