@@ -36,6 +36,12 @@ def logging_of_mne():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Leave out the shell's pictures, which take longer than what is looked at."""
+    monkeypatch.setattr("meg_vae.report.localization_pictures", lambda *_, **__: {})
+
+
+@pytest.fixture
 def problem():
     """A problem with three active single columns."""
     return sparse_problem()

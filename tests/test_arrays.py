@@ -67,6 +67,7 @@ def test_axial_gradiometers_find_a_source():
     """CTF's coils are gradiometers that MNE counts as magnetometers; noise alone gives nothing."""
     head = datasets.template("ico3", verbose="error")
     info = array_info("CTF 275", 200.0)
+    info = mne.pick_info(info, np.arange(0, len(info["ch_names"]), 3))  # enough for one source
     options = {"meg": True, "eeg": False, "verbose": "error"}
     forward = mne.make_forward_solution(info, head.trans, head.src, head.bem, **options)
     cov = noise_covariance(forward, info, [one["vertno"] for one in forward["src"]])

@@ -149,6 +149,7 @@ def test_the_dipole_file_is_for_mne(files, finished):
     assert np.linalg.norm(dipoles.pos[0] - places[1]) > 0.01  # the control: they are two places
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_places_by_the_bem_of_the_forward_model(files, finished, recording, tmp_path, capsys):
     bem, trans = files / "x-bem-sol.fif", files / "x-trans.fif"
     exact = ["--bem", str(bem), "--trans", str(trans)]
@@ -168,6 +169,7 @@ def test_places_by_the_bem_of_the_forward_model(files, finished, recording, tmp_
     assert 0 < np.abs(gaps[0] - gaps[1]).max() < 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_positions_alone(files, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([*arguments("localize", files, out), "--positions", "grid", "--loose", "0.3"]) == 0
@@ -208,6 +210,7 @@ def test_places_that_cannot_be(files, tmp_path, capsys, more, expected):
     assert not out.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_record_of_the_run(files, tmp_path):
     more = ["--loose", "1", "--lowpass", "60", "--registration", "none", "--spans", "whole"]
     more += ["--lead-field-error", "0.02"]
@@ -239,6 +242,7 @@ def test_condition_by_name_or_number(files, recording, condition, sign):
     np.testing.assert_allclose(read.evoked.data, sign * recording.evoked.data, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_recording_is_filtered_to_the_band_of_a_rhythm(files, recording, tmp_path, capsys):
     info = recording.evoked.info
     rng = np.random.default_rng(0)
@@ -661,6 +665,7 @@ def test_bad_demo(tmp_path, capsys, options, expected):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_channels_partly_common(files, tmp_path, capsys):
     """Not an error: it goes on with one warning that says how many channels are used."""
     folder = shutil.copytree(files, tmp_path / "files")

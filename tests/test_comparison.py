@@ -19,6 +19,7 @@ from meg_vae.comparison.comparison import DEFAULT
 from meg_vae.comparison.methods import FAMILIES, registry, scanning
 from meg_vae.comparison.methods.conversions import at_nearest_positions
 from meg_vae.datasets.noise import symmetric_roots
+from meg_vae.datasets.simulation import fixed_dipole, record
 from meg_vae.meg.leadfield import make_leadfield
 
 QUICK = ["vae", "irmxne", "sloreta", "dspm", "vae_grid"]
@@ -45,6 +46,9 @@ EXPECTED = {
     *("champagne", "champagne_convexity", "champagne_low_snr", "nl_champagne", "sesame"),
     *("flex_champagne", "flex_ap"),
 }
+
+
+SIDE = np.array([0.05, 0.0, 0.06])  # m, head coordinates
 
 
 @pytest.fixture(scope="session")
@@ -494,6 +498,18 @@ class TestCompare:
         assert "Did NOT converge" in row(done, "hasty")["note"]
         assert len(done.estimates["hasty"].data)
 
+    def test_a_method_runs_in_the_place_of_that_of_its_name(self, small):
+        def run_other(*args, **kwargs):
+            return METHODS["mne"].run(*args, **kwargs)
+
+        other = dataclasses.replace(METHODS["sloreta"], run=run_other)
+        done, both = run(small, ["zeros", other]), run(small, ["sloreta", "mne"])
+        assert list(done.table["method"]) == ["zeros", "sloreta"]
+        assert np.array_equal(done.estimates["sloreta"].data, both.estimates["mne"].data)
+        assert not np.allclose(done.estimates["sloreta"].data, both.estimates["sloreta"].data)
+        with pytest.raises(ValueError, match="different ones"):
+            run(small, ["sloreta", other])
+
     def test_wrong_names_of_methods(self, case):
         for methods in (["vae", "magic"], [], ["vae", "vae"]):
             with pytest.raises(ValueError, match="different ones of vae, .*eloreta, .*random"):
@@ -553,11 +569,30 @@ class TestCompare:
             forward = mne.make_forward_solution(
                 small.evoked.info, small.trans, src, sphere, meg=True, eeg=False
             )
-        methods = ["vae", "vae_grid", "irmxne", "sloreta"]
-        done = run(dataclasses.replace(small, forward=forward), methods, truth=small.truth)
+        # Sources along y, which is across the radius at these places.
+        distance = np.linalg.norm(forward["source_rr"][:, None] - [SIDE, SIDE * [-1, 1, 1]], axis=2)
+        own, info = 3 * distance.argmin(0) + 1, small.evoked.info
+        noise_cov = small.noise_cov.copy().pick_channels(info["ch_names"], verbose="error")
+        rise = np.linspace(0.1, 1.0, 10)
+        found, size = record(
+            forward["sol"]["data"][:, own],
+            np.array([rise, rise[::-1]]),
+            info,
+            noise_cov,
+            random_state=0,
+        )
+        truth = [
+            fixed_dipole(found.times, forward["source_rr"][k // 3], [0.0, 1.0, 0.0], one)
+            for k, one in zip(own, size, strict=True)
+        ]
+        data = dataclasses.replace(small, evoked=found, forward=forward)
+        done = run(data, ["vae", "vae_grid", "irmxne", "sloreta", "random"], truth=truth)
         assert "lead field between the positions" in row(done, "vae")["note"]  # 22 mm apart
-        assert list(done.table["note"])[1:] == [""] * 3
-        assert (done.table["localization_error_mm"] < 60).all()  # coarse, and another head
+        assert list(done.table["note"])[1:] == [""] * 4
+        error = done.table.set_index("method")["localization_error_mm"]
+        assert error[["vae_grid", "irmxne", "sloreta"]].max() < 5
+        assert error["vae"] < 11  # within what half of a spacing leaves open
+        assert error["random"] > 22
         assert all(isinstance(stc, mne.VolSourceEstimate) for stc in done.estimates.values())
 
     def test_the_progress_bar_names_the_method_and_can_be_silenced(self, small, capsys):

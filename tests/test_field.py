@@ -9,6 +9,7 @@ from mne.transforms import apply_trans, invert_transform
 
 from meg_vae import VAEInverse, datasets
 from meg_vae.datasets.template import cortex_vertices
+from meg_vae.meg.conductor import bem_conductor
 from meg_vae.meg.field import ContinuousField
 from meg_vae.meg.leadfield import make_leadfield
 
@@ -63,6 +64,22 @@ def test_between_the_positions_it_is_nearly_what_mne_computes(head, between):
     told = field.relative_error(rr)
     assert np.sqrt(np.mean(error**2)) < 3 * np.sqrt(np.mean(told**2))
     assert np.median(told) < 0.05
+
+
+def test_in_a_sphere_it_is_the_field_that_mne_computes(head):
+    template, info, _, _ = head
+    rr, axes = template.forward["source_rr"][:100], np.tile(np.eye(3), (100, 1))
+    dipoles = mne.Dipole(np.arange(300.0), rr.repeat(3, 0), np.ones(300), axes, np.zeros(300))
+    sphere = mne.make_sphere_model((0.002, 0.01, 0.04), head_radius=None, verbose="error")
+    info = mne.pick_info(template.info, mne.pick_types(template.info, meg=True))
+    forward, _ = mne.make_forward_dipole(dipoles, sphere, info, verbose="error")
+    true = forward["sol"]["data"].reshape(-1, 100, 3).swapaxes(0, 1)
+    conductor = bem_conductor(info, info["ch_names"], sphere, template.trans)
+    found = conductor(rr)
+    each = np.concatenate([conductor(rr[k : k + 1]) for k in range(len(rr))])
+    np.testing.assert_array_equal(each, found)  # whatever is asked beside
+    assert np.allclose(found, true, rtol=0, atol=1e-6 * np.abs(true).max())
+    assert not np.allclose(found, np.roll(true, 1, axis=0), rtol=0, atol=0.1 * np.abs(true).max())
 
 
 def test_its_slope_nowhere_jumps(head):

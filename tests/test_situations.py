@@ -1008,6 +1008,7 @@ WINDOW = ["--tmin", "0.8", "--tmax", "1.5"]
 
 
 @pytest.mark.parametrize("more", [[], WINDOW], ids=["all of it", "a window"])
+@pytest.mark.usefixtures("undrawn")
 def test_bad_samples_in_the_shell(files, tmp_path, capsys, more):
     assert shell(files, "x_raw.fif", *more, out=tmp_path / "out") == 0
     assert "60 of " in (said := capsys.readouterr().err)
@@ -1046,6 +1047,7 @@ def test_bad_samples_in_a_comparison_in_the_shell(files, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bad-ave.fif", "eeg-ave.fif"])
+@pytest.mark.usefixtures("undrawn")
 def test_nan_elsewhere_in_the_shell(files, tmp_path, name):
     more = ["--lowpass", "40", "--reg", "0.05"]
     assert shell(files, name, *more, out=tmp_path / "out") == 0
@@ -1458,6 +1460,7 @@ def test_conditions_by_tags(condition, tmp_path):
         assert len(read.epochs) == len(rows)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_tag_of_several_responses(files, tmp_path, capsys):
     first, second = made("BTi").evoked.copy(), made("BTi").evoked.copy()
     first.comment, second.comment = "left/standard", "right/standard"
@@ -1695,6 +1698,7 @@ def test_a_comparison_hands_weights_to_those_that_take_them():
 
 @pytest.mark.parametrize("kind", ["array", "estimate"])
 @pytest.mark.parametrize("command", ["localize", "compare"])
+@pytest.mark.usefixtures("undrawn")
 def test_weights_in_the_shell(kind, command, files, tmp_path):
     weights = np.where(np.arange(60) == 17, 0.0, -1e6)
     path = tmp_path / {"array": "w.npy", "estimate": "w-vl.stc"}[kind]

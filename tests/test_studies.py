@@ -24,7 +24,7 @@ from meg_vae.studies.result import TABLES
 from meg_vae.studies.space import warp_of
 
 CONDITIONS = ["standard", "deviant"]
-ROUNDS = 2  # of priors, each of which fits every subject again
+ROUNDS = 1  # of priors, which fits every subject again
 QUICK = {"extent": "point", "registration": None}  # how sources look is not what is asked here
 
 

@@ -57,6 +57,7 @@ def compare(
         comparison = run_methods(evoked, forward, noise_cov, methods, **data_of_all)
         if not comparison.estimates:
             raise RuntimeError(f"every method failed: {'; '.join(comparison.table['note'])}")
+        print_table(title, comparison_table(comparison.table))
         steps.start("drawing")
         pictures = report.comparison_pictures(comparison, folder, **head)
         steps.start("writing")
@@ -66,7 +67,6 @@ def compare(
         told = origin_of(inputs, origin, asked, command)
         page = report.comparison_report(comparison, evoked, told, title=title, pictures=pictures)
         write_page(folder, page, steps, figures, command=command, inputs=origin, options=asked)
-    print_table(title, comparison_table(comparison.table))
     typer.echo(f"Report: {out / PAGE}")
 
 

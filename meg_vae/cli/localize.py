@@ -37,6 +37,7 @@ def localize(
             weights=inputs.weights,
         )
         title = f"Sources of {window(inputs.evoked)}"
+        _tell(title, inverse)  # the pictures take seconds more
         write_localization(
             folder,
             inverse,
@@ -47,8 +48,12 @@ def localize(
             origin=describe_files(data.files),
             options=data.preparation | dict(options),
         )
+    typer.echo(f"Report: {out / PAGE}")
+
+
+def _tell(title: str, inverse: VAEInverse) -> None:
+    """Print the sources that were found."""
     print_table(title, sources_table(inverse.sources_))
     if len(inverse.responses_) > 1:
         counts = responses_by_source(inverse.responses_, inverse.active_, inverse.sources_)
         print_table(f"Of {len(inverse.responses_)} responses", counts)
-    typer.echo(f"Report: {out / PAGE}")

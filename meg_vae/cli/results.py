@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import mne
 import numpy as np
 import typer
+from tqdm import tqdm
 
 from meg_vae import report
 from meg_vae.cli.outputs import write_record
@@ -151,7 +152,8 @@ def window(evoked: mne.Evoked) -> str:
 def print_table(title: str, table: pd.DataFrame, nothing: str = "none") -> None:
     """Print a short table under its title, or ``nothing`` in the place of an empty one."""
     text = nothing if table.empty else table.to_string(index=False)
-    typer.echo(f"{title}\n{text}\n")
+    with tqdm.external_write_mode():  # above a progress bar
+        typer.echo(f"{title}\n{text}\n")
 
 
 def _figures(inverse: VAEInverse, evoked: mne.Evoked) -> dict[str, Any]:

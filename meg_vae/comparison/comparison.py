@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from meg_vae.comparison.agreement import agreement
 from meg_vae.comparison.heldout import heldout_error, make_folds
 from meg_vae.comparison.inputs import prepare, true_sources
-from meg_vae.comparison.methods import METHODS
+from meg_vae.comparison.methods import METHODS, Method
 from meg_vae.comparison.metrics import HIT_MM
 from meg_vae.comparison.result import COLUMNS, Comparison
 from meg_vae.comparison.running import describe, run_method, scored
@@ -30,7 +30,7 @@ def compare(
     evoked: mne.Evoked,
     forward: mne.Forward,
     noise_cov: mne.Covariance,
-    methods: Sequence[str] = DEFAULT,
+    methods: Sequence[str | Method] = DEFAULT,
     *,
     truth: list[mne.Dipole] | None = None,
     truth_extents_mm: float | Sequence[float] = 0.0,
@@ -55,8 +55,8 @@ def compare(
         Forward model.
     noise_cov : mne.Covariance | path-like
         Noise covariance of single trials; it is divided by ``evoked.nave``.
-    methods : sequence of str
-        Names in `meg_vae.comparison.METHODS`.
+    methods : sequence of str or meg_vae.comparison.Method
+        Names in `meg_vae.comparison.METHODS`; a `Method` runs in the place of that of its name.
     truth : list of mne.Dipole | None
         The true sources in head coordinates, where they are known. They are for the scores, and
         their number for the few methods that say so in their ``oracle``. Of a dipole with several
@@ -106,6 +106,7 @@ def compare(
     ['vae', 'sloreta']
     """
     names = check_methods(methods)
+    chosen = METHODS | {one.name: one for one in methods if isinstance(one, Method)}
     forward, noise_cov = as_forward(forward), as_covariance(noise_cov)
     options = {"loose": loose, "rank": rank, "weights": weights}
     known = true_sources(truth, hit_radius, truth_extents_mm)
@@ -120,15 +121,15 @@ def compare(
     estimates, cases, rows = {}, {}, []
     with tqdm(names, desc="Comparing", disable=logger.level > logging.INFO) as bar:
         for name in bar:
-            bar.set_postfix_str(METHODS[name].title)
-            run = run_method(METHODS[name], inputs)
+            bar.set_postfix_str(chosen[name].title)
+            run = run_method(chosen[name], inputs)
             row = describe(run, inputs)
             if run.estimate is not None:
                 cases[name] = scored(run, inputs)
                 is_vector = run.estimate.data.ndim == 3
                 estimates[name] = run.estimate.magnitude() if is_vector else run.estimate
                 if folds:
-                    row["heldout_error"] = heldout_error(METHODS[name], folds)
+                    row["heldout_error"] = heldout_error(chosen[name], folds)
             rows.append(row)
     between = agreement(cases)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -143,25 +144,26 @@ def compare(
     )
 
 
-def check_methods(methods: Sequence[str]) -> list[str]:
+def check_methods(methods: Sequence[str | Method]) -> list[str]:
     """Check names of methods.
 
     Parameters
     ----------
-    methods : sequence of str
-        Names.
+    methods : sequence of str or Method
+        Names, or methods.
 
     Returns
     -------
     names : list of str
-        The same.
+        Their names.
 
     Raises
     ------
     ValueError
         If one is not known, or twice there, or there is none.
     """
-    names = [methods] if isinstance(methods, str) else list(methods)
+    methods = [methods] if isinstance(methods, str) else methods
+    names = [one.name if isinstance(one, Method) else one for one in methods]
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names or len(set(names)) < len(names):
         raise ValueError(

@@ -13,6 +13,7 @@ from itertools import count
 
 import mne
 import numpy as np
+from mne.transforms import apply_trans
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
@@ -86,10 +87,13 @@ class ChannelMaps:
             Zero for electric channels.
         """
         some = rr[np.linspace(0, len(rr) - 1, min(FIELDS, len(rr))).astype(int)]
+        sphere = sphere_conductor(info, names, rr)
 
         def fields(twist: Array) -> Array:
-            sphere = sphere_conductor(moved_sensors(info, rigid(twist, about)), names, rr)
-            return np.moveaxis(sphere(some), 1, 0).reshape(len(names), -1)
+            # Sensors that move see what they would see if the head moved back.
+            back = np.linalg.inv(rigid(twist, about))
+            seen = sphere.moved(back)(apply_trans(back, some)) @ back[:3, :3]
+            return np.moveaxis(seen, 1, 0).reshape(len(names), -1)
 
         still = fields(np.zeros(6))
         size = _typical(still, info, names)
