@@ -6,7 +6,6 @@ from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import Point
-from meg_vae.model.exact.pulls import pulling_rows
 from meg_vae.model.priors import Prior
 
 
@@ -29,7 +28,6 @@ def growth(dictionary: Dictionary, point: Point, groups: Tensor, prior: Prior) -
     growth : Tensor, shape (batch, n_groups)
         Negative where a position is rightly at zero, −1 for silent and active ones; dimensionless.
     """
-    T, weights = pulling_rows(point.L, point.B)
-    out = dictionary.silent.repeat(len(T), 1)
+    out = dictionary.silent.repeat(len(point.J), 1)
     out[:, groups] = point.active
-    return prior.pull(dictionary, T, weights, out) - 1
+    return prior.pull(dictionary, point.rows, out) - 1

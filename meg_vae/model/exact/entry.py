@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.point import Candidates, Point, evaluate
-from meg_vae.model.exact.pulls import own_blocks
 
 MOST_ENTRIES = 32  # positions let in at once
 COHERENT = (
@@ -36,22 +35,20 @@ def enter(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, T
     entered : Tensor of bool, shape (batch,)
         Items whose energy fell.
     """
-    d, m, o = candidates.Phi.shape
+    m = candidates.Phi.shape[1]
     entered = torch.zeros_like(point.J, dtype=torch.bool)
     if m == 0:
         return point, entered
-    A = torch.linalg.solve_triangular(point.L, candidates.Phi.reshape(d, m * o), upper=False)
-    prior = candidates.prior
-    wish = (prior.pull_among(A, point.B, m) - 1).masked_fill(~prior.room(point.R), -1.0)
+    rows, prior = point.rows, candidates.prior
+    wish = (prior.pull_among(rows, candidates.Phi) - 1).masked_fill(~prior.room(point.R), -1.0)
     if not (wish > tol).any():
         return point, entered
-    chosen = _apart(A, wish, tol)
+    chosen = _apart(candidates.Phi, point.L, wish, tol)
     waiting = chosen.any(1)
     keep = (chosen | point.active).any(0).nonzero()[:, 0]
     candidates, result = candidates.only(keep), point.only(keep)
     R = result.R
-    blocks = own_blocks(A.unflatten(2, (m, o))[:, :, keep].flatten(2), point.B, len(keep))
-    addition = prior.entries(*blocks, R) * chosen[:, keep, None, None]
+    addition = prior.entries(*rows.blocks(candidates.Phi), R) * chosen[:, keep, None, None]
     for shrink in (1.0, 0.25, 0.05, 0.01, 1e-3, 1e-4):
         if not waiting.any():
             break
@@ -63,15 +60,15 @@ def enter(candidates: Candidates, point: Point, *, tol: float) -> tuple[Point, T
     return result.among(keep, m), entered
 
 
-def _apart(A: Tensor, wish: Tensor, tol: float) -> Tensor:
+def _apart(Phi: Tensor, L: Tensor, wish: Tensor, tol: float) -> Tensor:
     """Choose the steepest, leaving out those that see nearly the same as a steeper one."""
     most = min(MOST_ENTRIES, int((wish > tol).sum(1).max()))
     best, where = wish.topk(most, 1)
-    o = A.shape[2] // wish.shape[1]
-    columns = (where[..., None] * o + torch.arange(o, device=A.device)).flatten(1)
-    seen = A.gather(2, columns[:, None].expand(-1, A.shape[1], -1))
+    o = Phi.shape[2]
+    columns = Phi[:, where].movedim(1, 0).flatten(2)  # (batch, d, most * o)
+    seen = torch.linalg.solve_triangular(L, columns, upper=False)
     seen = seen / torch.linalg.vector_norm(seen, dim=1, keepdim=True).clamp_min(1e-300)
-    overlap = (seen.mT @ seen).abs().reshape(len(A), most, o, most, o).amax((2, 4)) > COHERENT
+    overlap = (seen.mT @ seen).abs().reshape(len(L), most, o, most, o).amax((2, 4)) > COHERENT
     chosen = best > tol
     for k in range(1, most):
         chosen[:, k] &= ~(overlap[:, k, :k] & chosen[:, :k]).any(1)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from meg_vae.model.exact.pulls import Rows, few_rows
 from meg_vae.model.misfit import Certainty, misfit, weights_root
 from meg_vae.model.noise_variance import NoiseVariance
 from meg_vae.model.priors import Prior
@@ -145,6 +146,11 @@ class Point:
     def active(self) -> Tensor:
         """Groups with a non-zero prior, shape (batch, m)."""
         return self.R.flatten(2).any(2)
+
+    @property
+    def rows(self) -> Rows:
+        """Rows that give K and M of any columns here."""
+        return few_rows(self.only(self.active.any(0)).P, self.noise, self.L, self.B)
 
     def where(self, mask: Tensor, other: Point) -> Point:
         """Take this point for the batch items of a mask and the other for the rest.
