@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.pulls import Rows, few_rows
 from meg_vae.model.misfit import Certainty, misfit, weights_root
 from meg_vae.model.noise_variance import NoiseVariance
 from meg_vae.model.priors import Prior
@@ -75,18 +74,20 @@ class Candidates:
         """
         return replace(self, Phi=self.Phi[:, keep])
 
-    def in_span(self) -> Candidates:
+    def in_span(self) -> tuple[Tensor, Candidates]:
         """Describe columns and data in the span of the columns.
 
         Returns
         -------
+        basis : Tensor, shape (n_channels, p)
+            Orthonormal basis of the span.
         candidates : Candidates
             The same problem in fewer directions, where one noise variance serves all.
         """
         Q = torch.linalg.qr(self.Phi.flatten(1)).Q
         F = Q.mT @ self.F
         left = self.F - Q @ F
-        return replace(
+        return Q, replace(
             self,
             Phi=(Q.mT @ self.Phi.flatten(1)).unflatten(1, self.Phi.shape[1:]),
             F=F if self.share else compressed(F),
@@ -147,11 +148,6 @@ class Point:
         """Groups with a non-zero prior, shape (batch, m)."""
         return self.R.flatten(2).any(2)
 
-    @property
-    def rows(self) -> Rows:
-        """Rows that give K and M of any columns here."""
-        return few_rows(self.only(self.active.any(0)).P, self.noise, self.L, self.B)
-
     def where(self, mask: Tensor, other: Point) -> Point:
         """Take this point for the batch items of a mask and the other for the rest.
 
@@ -191,28 +187,6 @@ class Point:
         batch, d, _ = self.P.shape
         P = self.P.reshape(batch, d, *self.R.shape[1:3])[:, :, keep].flatten(2)
         return replace(self, R=self.R[:, keep], P=P)
-
-    def among(self, index: Tensor, size: int) -> Point:
-        """Put the candidates back among others, whose prior is zero.
-
-        Parameters
-        ----------
-        index : Tensor of int, shape (m,)
-            Where they belong.
-        size : int
-            How many there are in all.
-
-        Returns
-        -------
-        point : Point
-            The same point on more candidates.
-        """
-        batch, d, _ = self.P.shape
-        o = self.R.shape[3]
-        R = self.R.new_zeros(batch, size, o, o)
-        P = self.P.new_zeros(batch, d, size, o)
-        R[:, index], P[:, :, index] = self.R, self.P.reshape(batch, d, -1, o)
-        return replace(self, R=R, P=P.flatten(2))
 
 
 def weighted_columns(Phi: Tensor, R: Tensor) -> Tensor:

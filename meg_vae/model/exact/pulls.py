@@ -49,40 +49,13 @@ class Rows:
         columns = Phi.permute(1, 2, 0)
         return K + self.own[:, None, None, None] * (columns @ columns.mT), M
 
-
-def few_rows(P: Tensor, noise: Tensor, L: Tensor, B: Tensor) -> Rows:
-    """Find as few rows as will do.
-
-    Where all channels have one λ, Σ⁻¹ is I / λ less what the active columns make of it: their span
-    and the data are then all that Φ must be held against.
-
-    Parameters
-    ----------
-    P : Tensor, shape (batch, d, p)
-        Columns weighted by the prior, without those that are zero throughout.
-    noise : Tensor, shape (batch, d)
-        λ.
-    L : Tensor, shape (batch, d, d)
-        Cholesky factor of Σ.
-    B : Tensor, shape (batch, d, k)
-        L⁻¹F, with C = F Fᵀ.
-
-    Returns
-    -------
-    rows : Rows
-        Those of `pulling_rows` where these are fewer, and on an accelerator.
-    """
-    (d, p), k, noise_one = P.shape[1:], B.shape[2], noise[:, :1]
-    if p + k >= d or L.is_cuda or bool((noise != noise_one).any()):
-        return Rows(*pulling_rows(L, B), L.new_zeros(len(L)))
-    Q, R = torch.linalg.qr(P)
-    size, V = torch.linalg.eigh(R @ R.mT)
-    size = size.clamp_min(0.0)
-    seen = torch.linalg.solve_triangular(L.mT, B, upper=True).mT
-    weights = L.new_zeros(len(L), 2, p + k)
-    weights[:, 0, :p] = -size / (noise_one * (noise_one + size))
-    weights[:, 1, p:] = 1.0
-    return Rows(torch.cat([(Q @ V).mT, seen], 1), weights, 1 / noise_one[:, 0])
+    def overlap(self, columns: Tensor) -> Tensor:
+        """Cosines of the angles in which Σ⁻¹ sees columns (batch, d, n), shape (batch, n, n)."""
+        A = self.T @ columns
+        K = self.own[:, None, None] * (columns.mT @ columns)
+        K = K + A.mT @ (self.weights[:, 0, :, None] * A)
+        size = K.diagonal(dim1=1, dim2=2).clamp_min(torch.finfo(K.dtype).tiny).sqrt()
+        return K / size[:, None] / size[..., None]
 
 
 def pulling_rows(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:

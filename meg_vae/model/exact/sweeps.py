@@ -35,7 +35,7 @@ def starting_rank(dictionary: Dictionary, gamma: float, noise: float) -> int:
     rank : int
         At least 1.
     """
-    return max(1, int((dictionary.eigenvalues * gamma > HIDDEN * noise).sum()))
+    return max(1, int((dictionary.leading[0] * gamma > HIDDEN * noise).sum()))
 
 
 def sweep(
@@ -124,11 +124,13 @@ def _strongest_directions(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Φ and the data where Φ stands out of the noise, and the power that is seen as noise alone."""
     rank = starting_rank(dictionary, float(gamma.max()), float(noise.min()))
-    snr = float(dictionary.eigenvalues[0] * gamma.max() / noise.min())
+    values, basis = dictionary.leading
+    basis = basis[:, :rank]
+    snr = float(values[0] * gamma.max() / noise.min())
     dtype = torch.float32 if snr < SINGLE_SNR else torch.float64
-    data = dictionary.basis[:, :rank].T @ F
+    data = basis.T @ F
     rest = (F.square().sum((1, 2)) - data.square().sum((1, 2))).clamp_min(0.0)
-    return dictionary.projected(rank, dtype), data.to(dtype), rest
+    return dictionary.projected(basis, dtype), data.to(dtype), rest
 
 
 def _noise_ratio(T: Tensor, weights: Tensor, noise: Tensor, rest: Tensor, n_rest: float) -> Tensor:
