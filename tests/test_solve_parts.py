@@ -172,6 +172,7 @@ BAD = {
     "noise option": ({"noise_variance": "guess"}, "noise_variance='guess' is unknown"),
     "orientation": ({"orientation": "free"}, "orientation='free' is unknown"),
     "tol": ({"tol": -1.0}, "tol=-1.0 must be a positive number"),
+    "restarts": ({"restarts": -1}, "restarts=-1 must be a whole number"),
     "max_iter": ({"max_iter": 0}, "max_iter=0 must be a positive number"),
 }
 
