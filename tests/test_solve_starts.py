@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import sparse_problem
 
+from meg_vae import SparseVAE
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.model import Model
 from meg_vae.model.exact.point import Candidates, evaluate
@@ -98,5 +99,7 @@ def test_restarts_find_lower_minima():
         assert (more.history.diff(dim=0) <= 1e-9).all()
         assert (more.certificate <= 1e-3).all()
         falls.append(float(first.energy - more.energy[0]))
+        one = SparseVAE(noise_variance=1.0, restarts=2).fit(Phi, X)
+        assert one.energy_ == pytest.approx(float(more.energy[0]), abs=1e-9)
     assert max(falls) > 0.1
     assert min(falls) < 1e-3  # where the first was the lowest it stays

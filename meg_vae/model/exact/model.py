@@ -75,10 +75,8 @@ class Model:
     @property
     def R(self) -> Tensor:
         """Prior factors of all candidates, (batch, n, n_orient, n_orient)."""
-        R = self.point.R
-        return R.new_zeros(len(R), self.whole.Phi.shape[1], *R.shape[2:]).index_copy(
-            1, self.index, R
-        )
+        R, n = self.point.R, self.whole.Phi.shape[1]
+        return R.new_zeros(len(R), n, *R.shape[2:]).index_copy(1, self.index, R)
 
     @property
     def noise(self) -> Tensor:
