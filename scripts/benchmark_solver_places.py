@@ -35,12 +35,13 @@ from tqdm import tqdm
 import meg_vae.meg.interpolation as interpolation
 from meg_vae.meg import localization
 from meg_vae.model import sliding_vae
+from meg_vae.model.sliding import recorded as recorded_module
 
 HEAD = "template, oct6"
 CASES = {"3 sources, 10 dB": Condition(3), "10 sources, 10 dB": Condition(10)}
 PARTS = {
     "field": (localization, "ContinuousField"),
-    "start": (sliding_vae, "solve"),
+    "start": (recorded_module, "solve"),
     "places": (sliding_vae, "fit_places"),
 }
 
