@@ -53,8 +53,10 @@ def fit(Phi: np.ndarray, X: np.ndarray, n_orient: int, device: str = "cpu") -> F
     return solve(dictionary, torch.as_tensor(X), noise_variance=1.0, tol=TOL)
 
 
-def certificate_alone(Phi: np.ndarray, X: np.ndarray, n_orient: int, solution: Fit) -> float:
-    """Seconds to check a given answer over all positions in float64; Φ is at hand, normalised."""
+def certificate_of(
+    Phi: np.ndarray, X: np.ndarray, n_orient: int, solution: Fit
+) -> Callable[[], None]:
+    """Check of a given answer over all positions in float64; Φ is at hand, normalised."""
     dictionary = Dictionary(Phi, n_orient)
     F = data_factor(torch.as_tensor(X))[None]
     active = solution.positions
@@ -67,22 +69,28 @@ def certificate_alone(Phi: np.ndarray, X: np.ndarray, n_orient: int, solution: F
         s, q = group_pulls(*pulling_rows(point.L, point.B), dictionary.Phi, n_orient)
         (q / s).amax()
 
-    return median_seconds(check, 5)
+    return check
 
 
-def median_run(work: Callable[[], object], repeats: int) -> tuple[float, object]:
-    """Median wall time of some work, and what it gave that time."""
-    runs = []
-    for _ in range(repeats):
-        since = time.perf_counter()
-        found = work()
-        runs.append((time.perf_counter() - since, found))
-    return sorted(runs, key=lambda run: run[0])[repeats // 2]
+def in_turn(*work: Callable[[], object], repeats: int) -> list[tuple[float, object]]:
+    """Of each the median run: its processor time in seconds, and what it gave that time.
+
+    One after the other, so that what else runs on the machine is the same for all.
+    """
+    runs = [[timed(one) for one in work] for _ in range(repeats)]
+    return [sorted(own, key=lambda run: run[0])[repeats // 2] for own in zip(*runs, strict=True)]
+
+
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    """Processor time of some work in seconds, and what it gave."""
+    since = time.process_time()
+    found = work()
+    return time.process_time() - since, found
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median wall time of some work."""
-    return median_run(work, repeats)[0]
+    """Median processor time of some work."""
+    return in_turn(work, repeats=repeats)[0][0]
 
 
 def energy(Phi: np.ndarray, X: np.ndarray, n_orient: int, gamma: torch.Tensor) -> float:

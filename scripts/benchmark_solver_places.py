@@ -32,15 +32,16 @@ from benchmark_solver_common import SEED
 from benchmark_solver_growth import peak_memory
 from tqdm import tqdm
 
-import meg_vae.meg.field as field_module
+import meg_vae.meg.interpolation as interpolation
 from meg_vae.meg import localization
 from meg_vae.model import sliding_vae
+from meg_vae.model.sliding import recorded as recorded_module
 
 HEAD = "template, oct6"
 CASES = {"3 sources, 10 dB": Condition(3), "10 sources, 10 dB": Condition(10)}
 PARTS = {
     "field": (localization, "ContinuousField"),
-    "start": (sliding_vae, "solve"),
+    "start": (recorded_module, "solve"),
     "places": (sliding_vae, "fit_places"),
 }
 
@@ -70,7 +71,7 @@ def one_fit(evoked: Any) -> dict:
     since = time.process_time()
     fitted(HEAD, evoked, positions="grid")
     grid = time.process_time() - since
-    field_module._kept.clear()
+    interpolation._memory._kept.clear()
     first: dict[str, float] = defaultdict(float)
     again: dict[str, float] = defaultdict(float)
     since = time.process_time()

@@ -12,6 +12,7 @@ from benchmark_solver_peers import GAMMA_MAP, SURE
 OURS, CHECK, SWEEPS = "meg_vae", "certificate alone", "1000 plain sweeps"
 BATCH = "1000 bootstrap samples"
 EASY, HARD = ("3 sources, 10 dB", "10 sources, 10 dB"), ("3 sources, -10 dB", "pure noise")
+MOST = {"free": 6, "fixed": 8}  # certificates
 FASTER = {"free": 40, "fixed": 60}  # times gamma_map and SURE
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")  # Okabe & Ito
 
@@ -27,7 +28,7 @@ def target(name: str, wanted: str, figure: float, met: bool, obstacle: str) -> d
     }
 
 
-def case_targets(rows: pd.DataFrame, label: str, times: int) -> list[dict]:
+def case_targets(rows: pd.DataFrame, label: str, most: int, times: int) -> list[dict]:
     """Targets of one case with sources at 10 dB."""
     rows = rows.set_index("method")
     ours, check = rows.loc[OURS], rows.loc[CHECK, "seconds"]
@@ -37,9 +38,9 @@ def case_targets(rows: pd.DataFrame, label: str, times: int) -> list[dict]:
     out = [
         target(
             f"{label}: total over one certificate",
-            "<= 8",
+            f"<= {most}",
             ours["over_certificate"],
-            ours["over_certificate"] <= 8,
+            ours["over_certificate"] <= most,
             f"in certificates: {spent}; {ours['steps']:.0f} second-order steps",
         )
     ]
@@ -117,7 +118,7 @@ def targets_table(
     for orientation, times in FASTER.items():
         for case in EASY:
             chosen = table[(table["case"] == case) & (table["orientation"] == orientation)]
-            rows += case_targets(chosen, f"{orientation}, {case}", times)
+            rows += case_targets(chosen, f"{orientation}, {case}", MOST[orientation], times)
         rows += hard_targets(table, orientation)
     rows += growth_targets(sizes) + places_targets(places)
     batch = table[table["case"].str.startswith(BATCH)]

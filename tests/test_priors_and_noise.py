@@ -11,7 +11,6 @@ import torch
 from conftest import sparse_problem
 
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.pulls import group_blocks, own_blocks
 from meg_vae.model.exact.small import step_factor
 from meg_vae.model.fit import join
 from meg_vae.model.misfit import growth
@@ -33,14 +32,14 @@ class Diagonal(Prior):
         k, m = (T.diagonal(dim1=-2, dim2=-1) for T in (K, M))
         return m / k.clamp_min(torch.finfo(k.dtype).tiny)
 
-    def pull(self, dictionary, T, weights, out):
+    def pull(self, dictionary, rows, out):
         """The largest over the dipoles."""
         columns = dictionary.Phi.reshape(dictionary.n_channels, -1, dictionary.n_orient)
-        return self._ratio(*group_blocks(T, weights, columns)).amax(2).masked_fill(out, 0.0)
+        return self._ratio(*rows.blocks(columns)).amax(2).masked_fill(out, 0.0)
 
-    def pull_among(self, A, B, m):
+    def pull_among(self, rows, Phi):
         """The same of candidates."""
-        return self._ratio(*own_blocks(A, B, m)).amax(2)
+        return self._ratio(*rows.blocks(Phi)).amax(2)
 
     def entries(self, K, M, R):
         """The dipole that wants most, of those without a variance, at its best one."""

@@ -16,6 +16,7 @@ from meg_vae.model.exact import pulls
 from meg_vae.model.exact.certificate import growth
 from meg_vae.model.exact.descent import Trace, descend
 from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.model import Model
 from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.pulls import group_pulls, pulling_rows
 from meg_vae.model.exact.slopes import slopes
@@ -36,26 +37,32 @@ def smooth_dictionary(d=40, groups=400):
     return np.exp(-0.5 * ((sensors[:, None] - places) / 0.08) ** 2)
 
 
+@pytest.mark.parametrize("n", [20, 60])
 @pytest.mark.parametrize("noise", [1e-9, 1e-4, 1.0])
-def test_first_look_hides_nothing(noise):
-    """The largest growth is that of float64 alone, and float32 errs less than its bound says."""
+def test_first_look_hides_nothing(noise, n):
+    """The largest growth is that of float64 alone, and float32 errs less than its bound says.
+
+    With few samples the columns are held against the active ones and the data alone.
+    """
     Phi = smooth_dictionary()
     rng = np.random.default_rng(0)
-    X = Phi[:, [50, 300]] @ rng.standard_normal((2, 60)) + 0.1 * rng.standard_normal((40, 60))
+    X = Phi[:, [50, 300]] @ rng.standard_normal((2, n)) + 0.1 * rng.standard_normal((40, n))
     dictionary = Dictionary(Phi)
     groups = torch.tensor([50, 300, 310])
     F = data_factor(tensor(X))[None]
     candidates = Candidates(dictionary.columns(groups), F, ISOTROPIC, Held(noise))
     R = torch.tensor([3.0, 2.0, 0.0], dtype=torch.float64)[None, :, None, None]
-    point = evaluate(candidates, R, torch.full((1, 40), noise, dtype=torch.float64))
-    rows = pulling_rows(point.L, point.B)
-    s, q = group_pulls(*rows, dictionary.Phi, 1)
+    variances = torch.full((1, 40), noise, dtype=torch.float64)
+    point = evaluate(candidates, R, variances)
+    s, q = group_pulls(*pulling_rows(point.L, point.B), dictionary.Phi, 1)
     exact = (q / s)[0]
     exact[[50, 300]] = 0.0
-    found = growth(dictionary, point, groups, ISOTROPIC)[0] + 1
-    assert float(found.max()) == pytest.approx(float(exact.max()), rel=1e-12)
+    model = Model.at(candidates, torch.arange(3), R, variances)
+    assert (len(model.rows().T[0]) < 40) == (n < 40)
+    found = growth(dictionary, model, groups)[0] + 1
+    assert float(found.max()) == pytest.approx(float(exact.max()), rel=1e-6)
     assert int(found.argmax()) == int(exact.argmax())
-    ratio, error = pulls._single_ratio(dictionary, *rows)
+    ratio, error = pulls._single_ratio(dictionary, model.rows())
     off = (ratio[0] - (q / s)[0]).abs()
     assert (off <= error[0]).all()
     assert off.max() > 1e-9 * exact.max()  # null control: there is rounding to be bounded
@@ -71,7 +78,8 @@ def test_span_of_the_candidates_is_enough(n_orient, n):
     eye = torch.eye(n_orient, dtype=torch.float64)
     R = torch.linspace(0.5, 2, 4, dtype=torch.float64)[None, :, None, None] * eye
     noise = torch.full((1, 20), 0.3, dtype=torch.float64)
-    fewer = candidates.in_span()
+    basis, fewer = candidates.in_span()
+    torch.testing.assert_close(basis @ fewer.Phi.flatten(1), candidates.Phi.flatten(1))
     assert fewer.Phi.shape[0] == 4 * n_orient == fewer.F.shape[1]
     assert fewer.n_rest == 20 - 4 * n_orient
     whole, small = evaluate(candidates, R, noise), evaluate(fewer, R, noise[:, : 4 * n_orient])
@@ -164,6 +172,7 @@ BAD = {
     "noise option": ({"noise_variance": "guess"}, "noise_variance='guess' is unknown"),
     "orientation": ({"orientation": "free"}, "orientation='free' is unknown"),
     "tol": ({"tol": -1.0}, "tol=-1.0 must be a positive number"),
+    "restarts": ({"restarts": -1}, "restarts=-1 must be a whole number"),
     "max_iter": ({"max_iter": 0}, "max_iter=0 must be a positive number"),
 }
 

@@ -21,12 +21,7 @@ from torch import Tensor
 
 from meg_vae.model.checks import check_option
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.pulls import (
-    mean_ratio,
-    oriented_ratio,
-    own_blocks,
-    steepest_direction,
-)
+from meg_vae.model.exact.pulls import Rows, mean_ratio, oriented_ratio, steepest_direction
 from meg_vae.model.exact.small import block_diagonal, eigh, positive_part, step_factor
 from meg_vae.model.misfit import growth, removal_change
 
@@ -100,15 +95,15 @@ class Prior(ABC):
         return ~R.any(2).all(2)
 
     @abstractmethod
-    def pull(self, dictionary: Dictionary, T: Tensor, weights: Tensor, out: Tensor) -> Tensor:
+    def pull(self, dictionary: Dictionary, rows: Rows, out: Tensor) -> Tensor:
         """Give q / s of each position at the best beginning, (batch, n_groups); 0 where ``out``.
 
-        At most 1 where a position is rightly at zero. T and weights are those of ``pulling_rows``.
+        At most 1 where a position is rightly at zero.
         """
 
     @abstractmethod
-    def pull_among(self, A: Tensor, B: Tensor, m: int) -> Tensor:
-        """Give the same of m candidates, from L⁻¹Φ and L⁻¹F."""
+    def pull_among(self, rows: Rows, Phi: Tensor) -> Tensor:
+        """Give the same of candidates with the columns Phi (d, m, o)."""
 
     @abstractmethod
     def entries(self, K: Tensor, M: Tensor, R: Tensor) -> Tensor:
@@ -164,13 +159,13 @@ class Isotropic(Prior):
         """Give the inactive positions."""
         return ~self.parts(R)
 
-    def pull(self, dictionary: Dictionary, T: Tensor, weights: Tensor, out: Tensor) -> Tensor:
+    def pull(self, dictionary: Dictionary, rows: Rows, out: Tensor) -> Tensor:
         """Give q_g / s_g of all dipoles together."""
-        return mean_ratio(dictionary, T, weights, out)
+        return mean_ratio(dictionary, rows, out)
 
-    def pull_among(self, A: Tensor, B: Tensor, m: int) -> Tensor:
+    def pull_among(self, rows: Rows, Phi: Tensor) -> Tensor:
         """Give q_g / s_g."""
-        s, q = (T.square().sum(1).reshape(len(A), m, -1).sum(2) for T in (A, B.mT @ A))
+        s, q = rows.pulls(Phi)
         return q / s.clamp_min(torch.finfo(s.dtype).tiny)
 
     def entries(self, K: Tensor, M: Tensor, R: Tensor) -> Tensor:
@@ -240,13 +235,13 @@ class Full(Prior):
         moved = self.frame(R) @ (axes * step_factor(size).sqrt()[..., None, :]) @ axes.mT
         return moved * real[..., None, :]
 
-    def pull(self, dictionary: Dictionary, T: Tensor, weights: Tensor, out: Tensor) -> Tensor:
+    def pull(self, dictionary: Dictionary, rows: Rows, out: Tensor) -> Tensor:
         """Give the largest q / s over the orientations of every position."""
-        return oriented_ratio(dictionary, T, weights).masked_fill(out, 0.0)
+        return oriented_ratio(dictionary, rows).masked_fill(out, 0.0)
 
-    def pull_among(self, A: Tensor, B: Tensor, m: int) -> Tensor:
+    def pull_among(self, rows: Rows, Phi: Tensor) -> Tensor:
         """Give the largest q / s over the orientations."""
-        return steepest_direction(*own_blocks(A, B, m))[0]
+        return steepest_direction(*rows.blocks(Phi))[0]
 
     def entries(self, K: Tensor, M: Tensor, R: Tensor) -> Tensor:
         """Give the steepest direction at its best size, in the first free column."""

@@ -22,16 +22,15 @@ from meg_vae.model.checks import check_positive
 from meg_vae.model.exact.batch import together, without_data
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
+from meg_vae.model.exact.restarts import lowered
 from meg_vae.model.exact.rounds import minimise
-from meg_vae.model.exact.sweeps import sweep
+from meg_vae.model.exact.sweeps import dense_start
 from meg_vae.model.fit import Fit, join
 from meg_vae.model.misfit import EXACT, Certainty
 from meg_vae.model.noise_variance import FLOOR, NoiseVariance, noise_variance_of
 from meg_vae.model.priors import Prior, prior_of
 
-SWEEPS = 12  # over all positions, before the descent
 BLOCKS = 4  # of a batch for each process: one that meets hard items is not left alone at the end
-LEVEL_SWEEPS = 5  # at each of the falling noise variances of an annealed start
 
 
 def data_factor(X: Tensor) -> Tensor:
@@ -69,6 +68,10 @@ def in_range(dictionary: Dictionary, F: Tensor) -> tuple[Dictionary, Tensor]:
     F : Tensor, shape (batch, rank, k)
         The same, in those coordinates.
     """
+    # With more columns no eigenvalue falls, and n_groups bounds them: a part may show that all do.
+    bound = dictionary.n_groups**2 / dictionary.n_channels
+    if dictionary.leading[0][-1] > 1e-12 * bound:
+        return dictionary, F
     reached = dictionary.eigenvalues > 1e-12 * dictionary.eigenvalues[0]
     if reached.all():
         return dictionary, F
@@ -110,6 +113,7 @@ def solve(
     orientation: str | Prior = "shared",
     tol: float = 1e-3,
     max_iter: int = 2000,
+    restarts: int = 0,
     n_jobs: int | None = None,
     certainty: Certainty = EXACT,
 ) -> Fit:
@@ -130,7 +134,9 @@ def solve(
     tol : float
         Target of the certificate.
     max_iter : int
-        Most accepted steps of the descent.
+        Most accepted steps of each descent.
+    restarts : int
+        Further starts in search of a lower minimum, at about the cost of the first fit each.
     n_jobs : int | None
         Processes that share a batch on the CPU, as in joblib; None is one.
     certainty : Certainty
@@ -154,7 +160,7 @@ def solve(
     """
     variance = noise_variance_of(noise_variance)
     prior = prior_of(orientation, dictionary.n_orient)
-    X = _checked(X, dictionary, tol, max_iter)
+    X = _checked(X, dictionary, tol, max_iter, restarts)
     F = data_factor(X if X.ndim == 3 else X[None])
     whole, (dictionary, F) = dictionary, where_learnt(dictionary, F, variance)
     scale = (F.square().sum((1, 2)) / F.shape[1]).sqrt()
@@ -170,6 +176,7 @@ def solve(
         variance=variance,
         tol=tol,
         max_iter=max_iter,
+        restarts=restarts,
         certainty=certainty,
     )
     fit = join(_shared(work, F / scale[:, None, None], scale, n_jobs))
@@ -191,7 +198,7 @@ def solve(
     return fit
 
 
-def _checked(X: Tensor, dictionary: Dictionary, tol: float, max_iter: int) -> Tensor:
+def _checked(X: Tensor, dictionary: Dictionary, tol: float, max_iter: int, restarts: int) -> Tensor:
     """Refuse what cannot be solved; the data on the device of the dictionary, in float64."""
     if X.ndim not in (2, 3) or 0 in X.shape or X.shape[-2] != dictionary.n_channels:
         raise ValueError(
@@ -202,6 +209,10 @@ def _checked(X: Tensor, dictionary: Dictionary, tol: float, max_iter: int) -> Te
         raise ValueError("X has NaN or infinite entries; drop or interpolate them first.")
     check_positive("tol", tol)
     check_positive("max_iter", max_iter)
+    if restarts != int(restarts) or restarts < 0:
+        raise ValueError(
+            f"restarts={restarts!r} must be a whole number, 0 for the first start alone."
+        )
     return X.to(dictionary.Phi)
 
 
@@ -221,12 +232,14 @@ def _solve_block(
     dictionary: Dictionary,
     F: Tensor,
     scale: Tensor,
+    *,
+    restarts: int,
     **options: Any,
 ) -> Fit:
-    """Solve items of a batch, as many together as is fastest."""
-    chunk = together(dictionary, F)
+    """Solve items of a batch, as many together as is fastest; each restarts by itself."""
+    chunk = 1 if restarts else together(dictionary, F)
     items = zip(F.split(chunk), scale.split(chunk), strict=True)
-    return join([_solve_chunk(dictionary, f, a, **options) for f, a in items])
+    return join([_solve_chunk(dictionary, f, a, restarts=restarts, **options) for f, a in items])
 
 
 def _solve_chunk(
@@ -238,25 +251,30 @@ def _solve_chunk(
     variance: NoiseVariance,
     tol: float,
     max_iter: int,
+    restarts: int,
     certainty: Certainty,
 ) -> Fit:
     """Solve items of a batch whose data have unit mean power, and go back to their units."""
     started = time.perf_counter()
     d = dictionary.n_channels
-    gamma, noise = _dense_start(dictionary, F, scale, variance, certainty.spare)
+    gamma, noise = dense_start(dictionary, F, scale, variance, certainty.spare)
     seconds = time.perf_counter() - started
     noise = noise[:, None].expand(len(F), d).contiguous()
-    found = minimise(
-        dictionary,
-        F,
-        gamma,
-        noise,
-        prior=prior,
-        variance=variance,
-        tol=tol,
-        max_iter=max_iter,
-        certainty=certainty,
-    )
+
+    def descend(gamma: Tensor, noise: Tensor, tol: float) -> Fit:
+        return minimise(
+            dictionary,
+            F,
+            gamma,
+            noise,
+            prior=prior,
+            variance=variance,
+            tol=tol,
+            max_iter=max_iter,
+            certainty=certainty,
+        )
+
+    found = lowered(descend(gamma, noise, tol), descend, restarts, tol)
     volume = 2 * (d - certainty.spare) * scale.log()  # of the change of units
     unit = scale[:, None] / dictionary.norms[found.positions]
     return replace(
@@ -272,24 +290,3 @@ def _solve_chunk(
 def _collapsed(fit: Fit, X: Tensor) -> bool:
     """Whether a noise variance is nothing beside the power of the data."""
     return bool((fit.noise_variance.min() <= 10 * FLOOR * X.square().mean()).any())
-
-
-def _dense_start(
-    dictionary: Dictionary,
-    F: Tensor,
-    scale: Tensor,
-    variance: NoiseVariance,
-    spare: float,
-) -> tuple[Tensor, Tensor]:
-    """Run the sweeps from an equal prior, at one noise variance or at falling ones."""
-    gamma = (~dictionary.silent).to(F).repeat(len(F), 1) * dictionary.n_channels
-    gamma = gamma / dictionary.n_groups
-    noise = variance.start(scale)
-    if not variance.levels:
-        many: dict[str, Any] = {"n_sweeps": SWEEPS, "learn": variance.learnt, "spare": spare}
-        return sweep(dictionary, F, gamma, noise, **many)
-    for level in variance.levels:
-        noise = torch.full_like(scale, level)
-        few: dict[str, Any] = {"n_sweeps": LEVEL_SWEEPS, "learn": False, "prune": 0.0}
-        gamma, noise = sweep(dictionary, F, gamma, noise, **few)
-    return gamma, noise

@@ -59,6 +59,9 @@ class SparseVAE(RowSparseModel):
         Target of the certificate (exact), dimensionless.
     max_iter : int
         Most accepted steps (exact) or iterations (gradient).
+    restarts : int
+        Further starts of the exact solver in search of a lower minimum, at about the cost of a fit
+        each.
     device : str | None
         Torch device of the exact solver; None is the CPU.
     progress : bool
@@ -127,6 +130,7 @@ class SparseVAE(RowSparseModel):
         min_log_evidence: float = 0.0,
         tol: float = 1e-3,
         max_iter: int = 2000,
+        restarts: int = 0,
         device: str | None = None,
         progress: bool = False,
     ) -> None:
@@ -137,6 +141,7 @@ class SparseVAE(RowSparseModel):
         self.min_log_evidence = min_log_evidence
         self.tol = tol
         self.max_iter = max_iter
+        self.restarts = restarts
         self.device = device
         self.progress = progress
 
@@ -267,6 +272,7 @@ class SparseVAE(RowSparseModel):
             orientation=self._prior,
             tol=self.tol,
             max_iter=self.max_iter,
+            restarts=self.restarts,
         )
 
     def _train(self, dictionary: Dictionary, X: Tensor) -> Fit:

@@ -5,31 +5,28 @@ from __future__ import annotations
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
-from meg_vae.model.exact.point import Point
-from meg_vae.model.exact.pulls import pulling_rows
-from meg_vae.model.priors import Prior
+from meg_vae.model.exact.model import Model
 
 
-def growth(dictionary: Dictionary, point: Point, groups: Tensor, prior: Prior) -> Tensor:
+def growth(dictionary: Dictionary, model: Model, groups: Tensor) -> Tensor:
     """How much every inactive position wants to grow from nothing, q_g / s_g − 1.
+
+    The prior judges each position by the best that it lets it begin with.
 
     Parameters
     ----------
     dictionary : Dictionary
         All positions.
-    point : Point
+    model : Model
         The model to judge.
     groups : Tensor of int, shape (m,)
-        Which positions the point's candidates are.
-    prior : Prior
-        Judges each position by the best that it lets it begin with.
+        Which positions its candidates are, all of them.
 
     Returns
     -------
     growth : Tensor, shape (batch, n_groups)
         Negative where a position is rightly at zero, −1 for silent and active ones; dimensionless.
     """
-    T, weights = pulling_rows(point.L, point.B)
-    out = dictionary.silent.repeat(len(T), 1)
-    out[:, groups] = point.active
-    return prior.pull(dictionary, T, weights, out) - 1
+    out = dictionary.silent.repeat(len(model.point.J), 1)
+    out[:, groups[model.index]] = model.point.active
+    return model.whole.prior.pull(dictionary, model.rows(), out) - 1

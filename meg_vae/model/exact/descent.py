@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from meg_vae.model.exact.model import Model
 from meg_vae.model.exact.point import Candidates, Point, evaluate, weighted_columns
 from meg_vae.model.exact.slopes import Slopes, slopes
 
 SHRINK, GROW = 3.0, 30.0  # furthest that one step changes a variance: e^-3 and 31 times
 DAMPING = 1e-3  # Levenberg–Marquardt, relative to the average information
-SPAN = 0.75  # of the directions: candidates that span less are looked at in their span
 
 
 @dataclass
@@ -33,16 +33,16 @@ class Trace:
     energies: list[Tensor]
     left: int
 
-    def add(self, before: Point, after: Point) -> None:
+    def add(self, change: Tensor) -> None:
         """Note an accepted step.
 
         Parameters
         ----------
-        before, after : Point
-            Where it came from and where it led, in the same coordinates: no rounding between
+        change : Tensor, shape (batch,)
+            Of the energy, between two points in the same coordinates: no rounding between
             coordinates enters.
         """
-        self.energies.append(self.energies[-1] + (after.J - before.J))
+        self.energies.append(self.energies[-1] + change)
         self.left -= 1
 
 
@@ -57,6 +57,29 @@ def descend(
         Data and columns.
     point : Point
         Start.
+    tol, floor, trace : float, float, Trace
+        As of `settle`.
+
+    Returns
+    -------
+    point : Point
+        The minimum found.
+    steepest : Tensor, shape (batch,)
+        The largest derivative there.
+    """
+    everyone = torch.arange(point.R.shape[1], device=point.R.device)
+    model = Model.at(candidates, everyone, point.R, point.noise)
+    model, steepest = settle(model, tol=tol, floor=floor, trace=trace)
+    return evaluate(candidates, model.R, model.noise), steepest
+
+
+def settle(model: Model, *, tol: float, floor: float, trace: Trace) -> tuple[Model, Tensor]:
+    """Descend as `descend` does, from model to model.
+
+    Parameters
+    ----------
+    model : Model
+        Start.
     tol : float
         Largest derivative left in the logarithm of a variance, nats × 2 per sample.
     floor : float
@@ -66,49 +89,31 @@ def descend(
 
     Returns
     -------
-    point : Point
-        The minimum found.
+    model : Model
+        The minimum found, with its active candidates.
     steepest : Tensor, shape (batch,)
         The largest derivative there.
     """
-    whole, size = candidates, point.R.shape[1]
-    index = torch.arange(size, device=point.R.device)
-    damping = torch.full_like(point.J, DAMPING)
-    stuck = torch.zeros_like(point.J, dtype=torch.bool)
+    damping = torch.full_like(model.point.J, DAMPING)
+    stuck = torch.zeros_like(model.point.J, dtype=torch.bool)
     while True:
-        keep = point.active.any(0)
-        if not keep.all():
-            index, candidates, point = index[keep], candidates.only(keep), point.only(keep)
-        if _spans_little(candidates, point):
-            candidates = candidates.in_span()
-            point = evaluate(candidates, point.R, point.noise[:, : len(candidates.Phi)])
-        point = _aligned(candidates, point)
+        model = model.active()
+        candidates, point = model.candidates, _aligned(model.candidates, model.point)
         at = slopes(candidates, point)
         removed, any_removed = _remove(candidates, point, at)
         if any_removed.any() and trace.left > 0:
-            trace.add(point, removed)
-            point = removed
+            trace.add(removed.J - point.J)
+            model = replace(model, point=removed)
             stuck &= ~any_removed
             continue
         steepest = _largest(_free_gradient(candidates, point, at, floor).abs())
         open_items = (steepest > tol) & ~stuck
         if trace.left <= 0 or not open_items.any():
-            break
-        before = point
-        point, damping, moved = _move(candidates, point, at, damping, open_items, floor)
+            return replace(model, point=point), steepest
+        moved_to, damping, moved = _move(candidates, point, at, damping, open_items, floor)
         stuck |= open_items & ~moved
-        trace.add(before, point)
-    if candidates.n_rest > whole.n_rest:
-        noise = point.noise[:, :1].expand(-1, len(whole.Phi)).contiguous()
-        point = evaluate(whole.only(index), point.R, noise)
-    return point.among(index, size), steepest
-
-
-def _spans_little(candidates: Candidates, point: Point) -> bool:
-    """Whether the span of the candidates is small enough to be worth moving to."""
-    d, m, o = candidates.Phi.shape
-    small = candidates.variance.uniform and 0 < m * o < SPAN * d
-    return small and bool((point.noise == point.noise[:, :1]).all())
+        trace.add(moved_to.J - point.J)
+        model = replace(model, point=moved_to)
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+ENOUGH = 4  # positions for each channel that tell the leading directions of Φ
+
 
 class Dictionary:
     """A dictionary Φ with its columns in groups of one position, brought to a common scale.
@@ -52,7 +54,7 @@ class Dictionary:
                 f"n_orient={n_orient} does not divide the {given.shape[1]} columns of Phi; "
                 "give the number of dipoles per position (1 or 3)."
             )
-        norms = torch.linalg.vector_norm(given.reshape(len(given), -1, n_orient), dim=(0, 2))
+        norms = torch.einsum("dn,dn->n", given, given).reshape(-1, n_orient).sum(1).sqrt()
         if not torch.isfinite(norms).all():
             raise ValueError(
                 "Phi has NaN or infinite entries; check the forward model and the noise covariance."
@@ -65,7 +67,7 @@ class Dictionary:
         self.silent = norms == 0
         self.norms = norms.masked_fill(self.silent, 1.0)
         self.Phi = given / self.norms.repeat_interleave(n_orient)
-        self._projected: Tensor | None = None
+        self._projected: tuple[Tensor, Tensor] | None = None
         self._restricted: Dictionary | None = None
 
     @property
@@ -80,13 +82,21 @@ class Dictionary:
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
-        d, step = self.n_channels, -(-self.n_channels // 4)
-        gram = self.Phi.new_zeros(d, d)
-        for row in range(0, d, step):  # the lower triangle is all that eigh reads
-            upto = row + step
-            gram[row:upto, :upto] = self.Phi[row:upto] @ self.Phi[:upto].T
-        values, vectors = torch.linalg.eigh(gram)
-        return values.flip(0).clamp_min(0.0), vectors.flip(1)
+        return _eigenvectors(self.Phi)
+
+    @cached_property
+    def leading(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues and eigenvectors of ΦΦᵀ as a part of its positions tells them.
+
+        Neighbours see nearly the same. The part is `ENOUGH` times as many positions as channels,
+        and each counts for those left out.
+        """
+        every = max(1, self.n_groups // (ENOUGH * self.n_channels))
+        if every == 1:
+            return self._eigen
+        part = torch.arange(0, self.n_groups, every, device=self.Phi.device)
+        values, vectors = _eigenvectors(self.columns(part).flatten(1))
+        return values * every, vectors
 
     @property
     def eigenvalues(self) -> Tensor:
@@ -172,22 +182,35 @@ class Dictionary:
     def _single(self) -> Tensor:
         return self.Phi.float()
 
-    def projected(self, rank: int, dtype: torch.dtype) -> Tensor:
-        """Project Φ on its strongest directions.
+    def projected(self, basis: Tensor, dtype: torch.dtype) -> Tensor:
+        """Project Φ on some directions.
 
         Parameters
         ----------
-        rank : int
-            How many eigenvectors of ΦΦᵀ to keep.
+        basis : Tensor, shape (n_channels, rank)
+            The directions, in the columns.
         dtype : torch.dtype
             Precision of the result.
 
         Returns
         -------
         Phi : Tensor, shape (rank, n_dipoles)
-            The projected dictionary; it is kept for the next right-hand side.
+            The projected dictionary; it is kept for the next right-hand side with these directions,
+            or fewer of them.
         """
-        kept = self._projected
-        if kept is None or kept.dtype != dtype or len(kept) < rank:
-            self._projected = kept = self.basis[:, :rank].T.to(dtype) @ self.as_type(dtype)
-        return kept[:rank]
+        rank, kept = basis.shape[1], self._projected
+        known = kept is not None and kept[1].dtype == dtype and len(kept[1]) >= rank
+        if kept is None or not known or not torch.equal(kept[0][:, :rank], basis):
+            self._projected = kept = basis, basis.T.to(dtype) @ self.as_type(dtype)
+        return kept[1][:rank]
+
+
+def _eigenvectors(Phi: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues of ΦΦᵀ, largest first, and its eigenvectors in the columns."""
+    d, step = len(Phi), -(-len(Phi) // 4)
+    gram = Phi.new_zeros(d, d)
+    for row in range(0, d, step):  # the lower triangle is all that eigh reads
+        upto = row + step
+        gram[row:upto, :upto] = Phi[row:upto] @ Phi[:upto].T
+    values, vectors = torch.linalg.eigh(gram)
+    return values.flip(0).clamp_min(0.0), vectors.flip(1)

@@ -74,18 +74,20 @@ class Candidates:
         """
         return replace(self, Phi=self.Phi[:, keep])
 
-    def in_span(self) -> Candidates:
+    def in_span(self) -> tuple[Tensor, Candidates]:
         """Describe columns and data in the span of the columns.
 
         Returns
         -------
+        basis : Tensor, shape (n_channels, p)
+            Orthonormal basis of the span.
         candidates : Candidates
             The same problem in fewer directions, where one noise variance serves all.
         """
         Q = torch.linalg.qr(self.Phi.flatten(1)).Q
         F = Q.mT @ self.F
         left = self.F - Q @ F
-        return replace(
+        return Q, replace(
             self,
             Phi=(Q.mT @ self.Phi.flatten(1)).unflatten(1, self.Phi.shape[1:]),
             F=F if self.share else compressed(F),
@@ -185,28 +187,6 @@ class Point:
         batch, d, _ = self.P.shape
         P = self.P.reshape(batch, d, *self.R.shape[1:3])[:, :, keep].flatten(2)
         return replace(self, R=self.R[:, keep], P=P)
-
-    def among(self, index: Tensor, size: int) -> Point:
-        """Put the candidates back among others, whose prior is zero.
-
-        Parameters
-        ----------
-        index : Tensor of int, shape (m,)
-            Where they belong.
-        size : int
-            How many there are in all.
-
-        Returns
-        -------
-        point : Point
-            The same point on more candidates.
-        """
-        batch, d, _ = self.P.shape
-        o = self.R.shape[3]
-        R = self.R.new_zeros(batch, size, o, o)
-        P = self.P.new_zeros(batch, d, size, o)
-        R[:, index], P[:, :, index] = self.R, self.P.reshape(batch, d, -1, o)
-        return replace(self, R=R, P=P.flatten(2))
 
 
 def weighted_columns(Phi: Tensor, R: Tensor) -> Tensor:

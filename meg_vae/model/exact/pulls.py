@@ -6,6 +6,8 @@ pulled down by s_g = tr K_gg, its volume, and up by q_g = tr M_gg, the data.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,44 @@ from meg_vae.model.exact.small import eigh
 CHUNK = 768  # columns at a time: stays in a processor's cache, and divides by 1, 2 and 3
 WIDE = 12_288  # the same for the batch on an accelerator, where it bounds the memory
 ROUNDING = 8.0  # single-precision products are taken to be off by up to this many units
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows T whose weighted squares, and a share of ΦᵀΦ itself, give K and M in one product TΦ.
+
+    Attributes
+    ----------
+    T : Tensor, shape (batch, r, d)
+        The rows.
+    weights : Tensor, shape (batch, 2, r)
+        Weights of their squares in K and in M.
+    own : Tensor, shape (batch,)
+        Weight of ΦᵀΦ in K.
+    """
+
+    T: Tensor
+    weights: Tensor
+    own: Tensor
+
+    def pulls(self, Phi: Tensor) -> tuple[Tensor, Tensor]:
+        """s_g and q_g of positions whose columns (d, m, o) have unit norm together."""
+        s, q = group_pulls(self.T, self.weights, Phi.flatten(1), Phi.shape[2])
+        return s + self.own[:, None], q
+
+    def blocks(self, Phi: Tensor) -> tuple[Tensor, Tensor]:
+        """K_gg and M_gg of positions with the columns Phi (d, m, o), each (batch, m, o, o)."""
+        K, M = group_blocks(self.T, self.weights, Phi)
+        columns = Phi.permute(1, 2, 0)
+        return K + self.own[:, None, None, None] * (columns @ columns.mT), M
+
+    def overlap(self, columns: Tensor) -> Tensor:
+        """Cosines of the angles in which Σ⁻¹ sees columns (batch, d, n), shape (batch, n, n)."""
+        A = self.T @ columns
+        K = self.own[:, None, None] * (columns.mT @ columns)
+        K = K + A.mT @ (self.weights[:, 0, :, None] * A)
+        size = K.diagonal(dim1=1, dim2=2).clamp_min(torch.finfo(K.dtype).tiny).sqrt()
+        return K / size[:, None] / size[..., None]
 
 
 def pulling_rows(L: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,48 +181,44 @@ def steepest_direction(K: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
     return values[..., -1], top[..., 0]
 
 
-def mean_ratio(dictionary: Dictionary, T: Tensor, weights: Tensor, out: Tensor) -> Tensor:
+def mean_ratio(dictionary: Dictionary, rows: Rows, out: Tensor) -> Tensor:
     """Give q_g / s_g of every position, 0 where ``out``, shape (batch, n_groups).
 
     All are looked at in float32 first, and those that its rounding might hide the largest among in
     float64: the largest of the result is right to float64, the rest to the rounding of float32.
     """
-    ratio, error = (x.masked_fill(out, 0.0) for x in _single_ratio(dictionary, T, weights))
+    ratio, error = (x.masked_fill(out, 0.0) for x in _single_ratio(dictionary, rows))
     border = (ratio + error >= (ratio - error).amax(1, keepdim=True)).any(0).nonzero()[:, 0]
-    s, q = group_pulls(T, weights, dictionary.columns(border).flatten(1), dictionary.n_orient)
+    s, q = rows.pulls(dictionary.columns(border))
     ratio[:, border] = (q / s).masked_fill(out[:, border], 0.0)
     return ratio
 
 
-def _single_ratio(dictionary: Dictionary, T: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _single_ratio(dictionary: Dictionary, rows: Rows) -> tuple[Tensor, Tensor]:
     """q_g / s_g by products in float32, and by how much rounding may have moved it."""
     single = torch.float32
     tiny = torch.finfo(single).tiny
-    top = weights.amax(2, keepdim=True).clamp_min(tiny)
-    T, weights = T / T.abs().amax((1, 2), keepdim=True), weights / top  # in the range of float32
+    size = rows.T.square().sum(2).clamp_min(tiny)
+    T, weights = rows.T / size[..., None].sqrt(), rows.weights * size[:, None]
+    own = torch.stack([rows.own, torch.zeros_like(rows.own)], 1)[..., None]
+    top = torch.maximum(weights.abs().amax(2, keepdim=True), own).clamp_min(tiny)
+    weights, own = weights / top, own / top  # in the range of float32
     Phi, o = dictionary.as_type(single), dictionary.n_orient
-    pulls = torch.stack(group_pulls(T.to(single), weights.to(single), Phi, o), 1).double()
-    pulls = pulls.clamp_min(tiny)
-    rows = T.square().sum(2)[:, None]  # the columns of a position have unit norm together
-    largest = (weights * rows).sum(2, keepdim=True)
-    error = 2 * ROUNDING * torch.finfo(single).eps * (largest / pulls).sqrt().sum(1)
+    sums = torch.stack(group_pulls(T.to(single), weights.to(single), Phi, o), 1).double()
+    pulls = (sums + own).clamp_min(tiny)
+    # The columns of a position have unit norm together. Where squares are added, the sum of the
+    # weights bounds them and thus the error; where they are taken from ΦᵀΦ, it is of that size.
+    largest = (weights.abs().sum(2, keepdim=True) + own) / pulls
+    error = torch.where(own > 0, largest, largest.sqrt()).sum(1)
     ratio = (top[:, 1] / top[:, 0]) * pulls[:, 1] / pulls[:, 0]
-    return ratio, ratio * error
+    return ratio, ratio * (2 * ROUNDING * torch.finfo(single).eps * error)
 
 
-def oriented_ratio(dictionary: Dictionary, T: Tensor, weights: Tensor) -> Tensor:
+def oriented_ratio(dictionary: Dictionary, rows: Rows) -> Tensor:
     """Give the largest q / s over the orientations of every position, (batch, n_groups)."""
     columns = dictionary.Phi.reshape(dictionary.n_channels, -1, dictionary.n_orient)
     parts = columns.split(WIDE // dictionary.n_orient, 1)
-    return torch.cat([steepest_direction(*group_blocks(T, weights, part))[0] for part in parts], 1)
-
-
-def own_blocks(A: Tensor, B: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Give the blocks K_gg and M_gg of m positions, (batch, m, o, o), from L⁻¹Φ and L⁻¹F."""
-    batch, d, size = A.shape
-    columns = A.reshape(batch, d, m, size // m).permute(0, 2, 3, 1)
-    Q = (A.mT @ B).reshape(batch, m, size // m, -1)
-    return columns @ columns.mT, Q @ Q.mT
+    return torch.cat([steepest_direction(*rows.blocks(part))[0] for part in parts], 1)
 
 
 def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from meg_vae.model.exact.certificate import growth
-from meg_vae.model.exact.descent import Trace, descend
+from meg_vae.model.exact.descent import Trace, settle
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.entry import enter
-from meg_vae.model.exact.point import Candidates, Point, evaluate
+from meg_vae.model.exact.model import Model
+from meg_vae.model.exact.point import Candidates, evaluate
 from meg_vae.model.exact.threads import few_threads
 from meg_vae.model.fit import Fit
 from meg_vae.model.misfit import Certainty
@@ -72,18 +73,19 @@ def minimise(
     chosen = _strongest(gamma, gamma > 0, START)
     columns = dictionary.columns(chosen)
     candidates = Candidates.of(columns, F, prior, variance, certainty)
-    point = evaluate(candidates, gamma[:, chosen, None, None].sqrt() * eye, noise)
-    trace = Trace([point.J], max_iter)
+    R = gamma[:, chosen, None, None].sqrt() * eye
+    model = Model.at(candidates, torch.arange(len(chosen), device=F.device), R, noise)
+    trace = Trace([model.point.J], max_iter)
     floor = FLOOR * float(F.square().sum() / F.shape[0] / F.shape[1])
     aim = ROUGH
     while True:
         settled = aim / (FINER if aim > tol else FINEST)
         with few_threads(len(F)):
-            point, steepest, entered = _settle(
-                candidates, point, tol=aim, settled=settled, floor=floor, trace=trace
+            model, steepest, entered = _settle(
+                model, tol=aim, settled=settled, floor=floor, trace=trace
             )
         clock.lap("descent")
-        wish = growth(dictionary, point, chosen, prior)
+        wish = growth(dictionary, model, chosen)
         clock.lap("certificate")
         largest = float(wish.max())
         # Where only candidates still want to enter and none could, rounding hides the gain.
@@ -93,18 +95,19 @@ def minimise(
         aim = max(tol, min(aim, SHARPEN * largest))
         if largest <= tol:
             continue
-        chosen, candidates, point = _next_round(dictionary, candidates, point, chosen, wish)
+        chosen, model = _next_round(dictionary, model, chosen, wish)
     certificate = torch.maximum(wish.amax(1).clamp_min(0.0), steepest)
-    active = point.active.any(0).nonzero()[:, 0]
-    active = active[chosen[active].argsort()]
+    model = model.active()
+    order = chosen[model.index].argsort()
+    active = model.index[order]
     return Fit(
         positions=chosen[active],
         n_positions=dictionary.n_groups,
-        columns=candidates.Phi[:, active],
-        factor=point.R[:, active],
-        noise_variance=point.noise,
+        columns=model.whole.Phi[:, active],
+        factor=model.point.R[:, order],
+        noise_variance=model.noise,
         n_directions=dictionary.n_channels,
-        energy=point.J,
+        energy=evaluate(model.whole, model.R, model.noise).J,
         history=torch.stack(trace.energies),
         certificate=certificate,
         timings=clock.laps,
@@ -112,38 +115,32 @@ def minimise(
 
 
 def _next_round(
-    dictionary: Dictionary, candidates: Candidates, point: Point, chosen: Tensor, wish: Tensor
-) -> tuple[Tensor, Candidates, Point]:
+    dictionary: Dictionary, model: Model, chosen: Tensor, wish: Tensor
+) -> tuple[Tensor, Model]:
     """Choose the active positions and those that most want to enter for candidates."""
-    factor = _scatter(point.R, chosen, dictionary.n_groups)
-    active = factor.flatten(2).any(2).any(0)
+    active = chosen[model.index]
     eager = _strongest(wish, wish > EAGER, CANDIDATES)
-    chosen = torch.cat([active.nonzero()[:, 0], eager[~active[eager]]])
-    candidates = replace(candidates, Phi=dictionary.columns(chosen))
-    return chosen, candidates, evaluate(candidates, factor[:, chosen], point.noise)
+    chosen = torch.cat([active, eager[~torch.isin(eager, active)]])
+    whole = replace(model.whole, Phi=dictionary.columns(chosen))
+    return chosen, replace(
+        model, whole=whole, index=torch.arange(len(active), device=active.device)
+    )
 
 
 def _settle(
-    candidates: Candidates,
-    point: Point,
-    *,
-    tol: float,
-    settled: float,
-    floor: float,
-    trace: Trace,
-) -> tuple[Point, Tensor, bool]:
+    model: Model, *, tol: float, settled: float, floor: float, trace: Trace
+) -> tuple[Model, Tensor, bool]:
     """Descend among the candidates until none of them wants to enter."""
     any_entered = False
     while True:
-        point, steepest = descend(candidates, point, tol=settled, floor=floor, trace=trace)
+        model, steepest = settle(model, tol=settled, floor=floor, trace=trace)
         if trace.left <= 0:
-            return point, steepest, any_entered
-        before = point
-        point, entered = enter(candidates, point, tol=tol)
+            return model, steepest, any_entered
+        model, entered, change = enter(model, tol=tol)
         if not entered.any():
-            return point, steepest, any_entered
+            return model, steepest, any_entered
         any_entered = True
-        trace.add(before, point)
+        trace.add(change)
 
 
 def _strongest(score: Tensor, eligible: Tensor, most: int) -> Tensor:
@@ -152,12 +149,6 @@ def _strongest(score: Tensor, eligible: Tensor, most: int) -> Tensor:
     most = min(most, score.shape[1])
     best, where = score.topk(most, 1)
     return where[best > -torch.inf].unique()
-
-
-def _scatter(R: Tensor, groups: Tensor, n_groups: int) -> Tensor:
-    out = R.new_zeros(len(R), n_groups, *R.shape[2:])
-    out[:, groups] = R
-    return out
 
 
 class _Clock:

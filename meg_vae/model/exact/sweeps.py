@@ -7,15 +7,62 @@ instead. The noise variance obeys the same rule.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.pulls import group_pulls, pulling_rows
+from meg_vae.model.noise_variance import NoiseVariance
 
+SWEEPS = 12  # over all positions, before the descent
+LEVEL_SWEEPS = 5  # at each of the falling noise variances of an annealed start
 HIDDEN = 0.03  # directions whose prior variance is below this part of the noise are left out
 SINGLE_SNR = 1e5  # signal over noise up to which float32 keeps two digits of Σ⁻¹
 PRUNE = 1e-3  # positions below this part of the largest are let go
+
+
+def dense_start(
+    dictionary: Dictionary,
+    F: Tensor,
+    scale: Tensor,
+    variance: NoiseVariance,
+    spare: float,
+) -> tuple[Tensor, Tensor]:
+    """Run the sweeps from an equal prior, at one noise variance or at falling ones.
+
+    Parameters
+    ----------
+    dictionary : Dictionary
+        All positions.
+    F : Tensor, shape (batch, n_channels, k)
+        Factor of the data covariance, C = F Fᵀ.
+    scale : Tensor, shape (batch,)
+        By what the data were divided.
+    variance : NoiseVariance
+        What of the noise variance is learnt.
+    spare : float
+        Channels that the noise variance does not count.
+
+    Returns
+    -------
+    gamma : Tensor, shape (batch, n_groups)
+        Prior variances, float64.
+    noise : Tensor, shape (batch,)
+        Noise variance.
+    """
+    gamma = (~dictionary.silent).to(F).repeat(len(F), 1) * dictionary.n_channels
+    gamma = gamma / dictionary.n_groups
+    noise = variance.start(scale)
+    if not variance.levels:
+        many: dict[str, Any] = {"n_sweeps": SWEEPS, "learn": variance.learnt, "spare": spare}
+        return sweep(dictionary, F, gamma, noise, **many)
+    for level in variance.levels:
+        noise = torch.full_like(scale, level)
+        few: dict[str, Any] = {"n_sweeps": LEVEL_SWEEPS, "learn": False, "prune": 0.0}
+        gamma, noise = sweep(dictionary, F, gamma, noise, **few)
+    return gamma, noise
 
 
 def starting_rank(dictionary: Dictionary, gamma: float, noise: float) -> int:
@@ -35,7 +82,7 @@ def starting_rank(dictionary: Dictionary, gamma: float, noise: float) -> int:
     rank : int
         At least 1.
     """
-    return max(1, int((dictionary.eigenvalues * gamma > HIDDEN * noise).sum()))
+    return max(1, int((dictionary.leading[0] * gamma > HIDDEN * noise).sum()))
 
 
 def sweep(
@@ -124,11 +171,13 @@ def _strongest_directions(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Φ and the data where Φ stands out of the noise, and the power that is seen as noise alone."""
     rank = starting_rank(dictionary, float(gamma.max()), float(noise.min()))
-    snr = float(dictionary.eigenvalues[0] * gamma.max() / noise.min())
+    values, basis = dictionary.leading
+    basis = basis[:, :rank]
+    snr = float(values[0] * gamma.max() / noise.min())
     dtype = torch.float32 if snr < SINGLE_SNR else torch.float64
-    data = dictionary.basis[:, :rank].T @ F
+    data = basis.T @ F
     rest = (F.square().sum((1, 2)) - data.square().sum((1, 2))).clamp_min(0.0)
-    return dictionary.projected(rank, dtype), data.to(dtype), rest
+    return dictionary.projected(basis, dtype), data.to(dtype), rest
 
 
 def _noise_ratio(T: Tensor, weights: Tensor, noise: Tensor, rest: Tensor, n_rest: float) -> Tensor:

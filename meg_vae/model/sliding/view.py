@@ -125,6 +125,6 @@ def _of_run(
     left = values.flip(0).cumsum(0).flip(0) / values.sum()  # share of the field's power
     rank = max(int((left * power > HIDDEN * d * variance).sum()), min(d, o))
     basis = dictionary.basis[:, :rank]
-    columns = dictionary.projected(rank, torch.float32).reshape(rank, -1, o) / float(scale[0])
+    columns = dictionary.projected(basis, torch.float32).reshape(rank, -1, o) / float(scale[0])
     runs = [run.in_directions(basis) for run in runs]
     return RunView(runs, basis, relative, scale, columns), power / d
