@@ -147,7 +147,7 @@ def _run(
     dictionary = Dictionary(leadfield.Phi, leadfield.n_orient)
     if len(allowed) < len(everywhere):
         dictionary = dictionary.only(torch.as_tensor(allowed))
-    _ = dictionary.leading, dictionary.as_type(torch.float32)  # before threads share them
+    _ = dictionary.leading, dictionary.single  # before threads share them
 
     def sample(which: slice | NDArray[np.int64]) -> torch.Tensor:
         return torch.as_tensor(np.tensordot(weights[which], whitened, 1))

@@ -213,7 +213,7 @@ def _checked(X: Tensor, dictionary: Dictionary, tol: float, max_iter: int, resta
         raise ValueError(
             f"restarts={restarts!r} must be a whole number, 0 for the first start alone."
         )
-    return X.to(dictionary.Phi)
+    return X.to(dictionary.given)
 
 
 def _warn(message: str) -> None:

@@ -194,7 +194,7 @@ class SparseVAE(RowSparseModel):
         """
         self._check_options()
         dictionary, checked = self._prepare(Phi, X, self.device)
-        data = torch.as_tensor(checked, device=dictionary.Phi.device)
+        data = torch.as_tensor(checked, device=dictionary.device)
         if n_effective is not None:
             check_positive("n_effective", n_effective)
         check_stretches(stretches, data.shape[1])

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+PART = 6144  # columns at a time, where no more of Φ than needed is to be copied; divides by 3
 ENOUGH = 4  # positions for each channel that tell the leading directions of Φ
 
 
 class Dictionary:
-    """A dictionary Φ with its columns in groups of one position, brought to a common scale.
+    """A dictionary Φ with its columns in groups of one position, looked at on a common scale.
 
     The energy does not change when a group of columns is rescaled (its γ takes the inverse square),
     so every group is given unit Frobenius norm: scales over many orders of magnitude then cost no
-    precision, and depth needs no weight.
+    precision, and depth needs no weight. Φ itself is kept as it is, without a copy, and brought to
+    that scale where it is looked at.
 
     Parameters
     ----------
@@ -28,8 +31,8 @@ class Dictionary:
 
     Attributes
     ----------
-    Phi : Tensor, shape (n_channels, n_dipoles)
-        Φ with every group at unit Frobenius norm, float64.
+    given : Tensor, shape (n_channels, n_dipoles)
+        Φ, float64.
     norms : Tensor, shape (n_groups,)
         The norms taken out; 1 for a group of zero columns.
     silent : Tensor of bool, shape (n_groups,)
@@ -54,7 +57,8 @@ class Dictionary:
                 f"n_orient={n_orient} does not divide the {given.shape[1]} columns of Phi; "
                 "give the number of dipoles per position (1 or 3)."
             )
-        norms = torch.einsum("dn,dn->n", given, given).reshape(-1, n_orient).sum(1).sqrt()
+        squares = [part.square().sum(0) for part in given.split(PART, 1)]
+        norms = torch.cat(squares).reshape(-1, n_orient).sum(1).sqrt()
         if not torch.isfinite(norms).all():
             raise ValueError(
                 "Phi has NaN or infinite entries; check the forward model and the noise covariance."
@@ -66,14 +70,24 @@ class Dictionary:
         self.n_orient = n_orient
         self.silent = norms == 0
         self.norms = norms.masked_fill(self.silent, 1.0)
-        self.Phi = given / self.norms.repeat_interleave(n_orient)
+        self.given = given
         self._projected: tuple[Tensor, Tensor] | None = None
         self._restricted: Dictionary | None = None
 
     @property
     def n_channels(self) -> int:
         """Number of rows of Φ."""
-        return len(self.Phi)
+        return len(self.given)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.given.device
+
+    @cached_property
+    def Phi(self) -> Tensor:
+        """Φ with every group at unit Frobenius norm, (n_channels, n_dipoles): a copy, then kept."""
+        return self.given / self.norms.repeat_interleave(self.n_orient)
 
     @property
     def n_groups(self) -> int:
@@ -82,7 +96,7 @@ class Dictionary:
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
-        return _eigenvectors(self.Phi)
+        return _eigenvectors(self.parts(PART), self.n_channels)
 
     @cached_property
     def leading(self) -> tuple[Tensor, Tensor]:
@@ -94,8 +108,9 @@ class Dictionary:
         every = max(1, self.n_groups // (ENOUGH * self.n_channels))
         if every == 1:
             return self._eigen
-        part = torch.arange(0, self.n_groups, every, device=self.Phi.device)
-        values, vectors = _eigenvectors(self.columns(part).flatten(1))
+        part = torch.arange(0, self.n_groups, every, device=self.device)
+        columns = self.columns(part).flatten(1)
+        values, vectors = _eigenvectors([columns], self.n_channels)
         return values * every, vectors
 
     @property
@@ -122,10 +137,8 @@ class Dictionary:
             A dictionary with ``rank`` channels and the same groups and norms.
         """
         if self._restricted is None or self._restricted.n_channels != rank:
-            norms = self.norms.repeat_interleave(self.n_orient)
-            self._restricted = Dictionary(
-                self.basis[:, :rank].T @ (self.Phi * norms), self.n_orient, device=self.Phi.device
-            )
+            Phi = self.basis[:, :rank].T @ self.given
+            self._restricted = Dictionary(Phi, self.n_orient, device=self.device)
         return self._restricted
 
     def columns(self, groups: Tensor) -> Tensor:
@@ -141,11 +154,11 @@ class Dictionary:
         Phi : Tensor, shape (n_channels, m, n_orient)
             Their columns.
         """
-        return self.Phi.reshape(self.n_channels, self.n_groups, self.n_orient)[:, groups]
+        return self.as_given(groups) / self.norms[groups, None]
 
     def as_given(self, groups: Tensor) -> Tensor:
         """Take the columns of some groups in the units of Φ, shape (n_channels, m, n_orient)."""
-        return self.columns(groups) * self.norms[groups, None]
+        return self.given.unflatten(1, (self.n_groups, self.n_orient))[:, groups]
 
     def only(self, groups: Tensor) -> Dictionary:
         """Keep some groups.
@@ -163,24 +176,24 @@ class Dictionary:
         columns = self.as_given(groups)
         return Dictionary(columns.flatten(1), self.n_orient, device=columns.device)
 
-    def as_type(self, dtype: torch.dtype) -> Tensor:
-        """Give Φ in some precision.
+    def parts(self, size: int) -> Iterator[Tensor]:
+        """Bring Φ to the common scale, about ``size`` columns after ``size`` columns.
 
-        Parameters
-        ----------
-        dtype : torch.dtype
-            float64, or float32 for looking ahead only.
-
-        Returns
-        -------
-        Phi : Tensor, shape (n_channels, n_dipoles)
-            The normalised dictionary.
+        Yields
+        ------
+        Phi : Tensor, shape (n_channels, size)
+            Columns of whole groups.
         """
-        return self.Phi if dtype == torch.float64 else self._single
+        scale = self.norms.repeat_interleave(self.n_orient)
+        size -= size % self.n_orient
+        for part, own in zip(self.given.split(size, 1), scale.split(size), strict=True):
+            yield part / own
 
     @cached_property
-    def _single(self) -> Tensor:
-        return self.Phi.float()
+    def single(self) -> Tensor:
+        """Φ on the common scale in float32, for looking ahead only, (n_channels, n_dipoles)."""
+        out = self.given.new_empty(self.given.shape, dtype=torch.float32)
+        return _filled(out, self.parts(PART))
 
     def projected(self, basis: Tensor, dtype: torch.dtype) -> Tensor:
         """Project Φ on some directions.
@@ -201,16 +214,30 @@ class Dictionary:
         rank, kept = basis.shape[1], self._projected
         known = kept is not None and kept[1].dtype == dtype and len(kept[1]) >= rank
         if kept is None or not known or not torch.equal(kept[0][:, :rank], basis):
-            self._projected = kept = basis, basis.T.to(dtype) @ self.as_type(dtype)
+            out = self.given.new_empty(rank, self.given.shape[1], dtype=dtype)
+            rows = basis.T.to(dtype)
+            parts = self.single.split(PART, 1) if dtype == torch.float32 else self.parts(PART)
+            self._projected = kept = basis, _filled(out, (rows @ part for part in parts))
         return kept[1][:rank]
 
 
-def _eigenvectors(Phi: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues of ΦΦᵀ, largest first, and its eigenvectors in the columns."""
-    d, step = len(Phi), -(-len(Phi) // 4)
-    gram = Phi.new_zeros(d, d)
-    for row in range(0, d, step):  # the lower triangle is all that eigh reads
-        upto = row + step
-        gram[row:upto, :upto] = Phi[row:upto] @ Phi[:upto].T
+def _filled(out: Tensor, parts: Iterable[Tensor]) -> Tensor:
+    """Fill the columns of ``out`` with parts, one after the other."""
+    start = 0
+    for part in parts:
+        out[:, start : start + part.shape[1]] = part
+        start += part.shape[1]
+    return out
+
+
+def _eigenvectors(parts: Iterable[Tensor], d: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues of ΦΦᵀ, largest first, and its eigenvectors, from parts (d, n) of the columns."""
+    step, gram = -(-d // 4), None
+    for part in parts:
+        if gram is None:
+            gram = part.new_zeros(d, d)
+        for row in range(0, d, step):  # the lower triangle is all that eigh reads
+            upto = row + step
+            gram[row:upto, :upto] += part[row:upto] @ part[:upto].T
     values, vectors = torch.linalg.eigh(gram)
     return values.flip(0).clamp_min(0.0), vectors.flip(1)

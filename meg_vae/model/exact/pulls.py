@@ -203,7 +203,7 @@ def _single_ratio(dictionary: Dictionary, rows: Rows) -> tuple[Tensor, Tensor]:
     own = torch.stack([rows.own, torch.zeros_like(rows.own)], 1)[..., None]
     top = torch.maximum(weights.abs().amax(2, keepdim=True), own).clamp_min(tiny)
     weights, own = weights / top, own / top  # in the range of float32
-    Phi, o = dictionary.as_type(single), dictionary.n_orient
+    Phi, o = dictionary.single, dictionary.n_orient
     sums = torch.stack(group_pulls(T.to(single), weights.to(single), Phi, o), 1).double()
     pulls = (sums + own).clamp_min(tiny)
     # The columns of a position have unit norm together. Where squares are added, the sum of the
@@ -216,8 +216,7 @@ def _single_ratio(dictionary: Dictionary, rows: Rows) -> tuple[Tensor, Tensor]:
 
 def oriented_ratio(dictionary: Dictionary, rows: Rows) -> Tensor:
     """Give the largest q / s over the orientations of every position, (batch, n_groups)."""
-    columns = dictionary.Phi.reshape(dictionary.n_channels, -1, dictionary.n_orient)
-    parts = columns.split(WIDE // dictionary.n_orient, 1)
+    parts = (part.unflatten(1, (-1, dictionary.n_orient)) for part in dictionary.parts(WIDE))
     return torch.cat([steepest_direction(*rows.blocks(part))[0] for part in parts], 1)
 
 
