@@ -43,7 +43,7 @@ def data_factor(X: Tensor) -> Tensor:
 
     Returns
     -------
-    F : Tensor, shape (..., n_channels, min(n_channels, n_samples))
+    F : Tensor, shape (..., n_channels, min(n_channels, n_samples) or fewer)
         F Fᵀ = X Xᵀ / n_samples.
     """
     return compressed(X) / X.shape[-1] ** 0.5

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from meg_vae.model.exact.dictionary import Dictionary
+from meg_vae.model.exact.dictionary import PART, Dictionary
 from meg_vae.model.exact.pulls import group_pulls, pulling_rows
 from meg_vae.model.noise_variance import NoiseVariance
 
@@ -20,6 +20,7 @@ SWEEPS = 12  # over all positions, before the descent
 LEVEL_SWEEPS = 5  # at each of the falling noise variances of an annealed start
 HIDDEN = 0.03  # directions whose prior variance is below this part of the noise are left out
 SINGLE_SNR = 1e5  # signal over noise up to which float32 keeps two digits of Σ⁻¹
+FEWER = 0.7  # of the positions looked at: so few that are alive are worth a copy of their columns
 PRUNE = 1e-3  # positions below this part of the largest are let go
 
 
@@ -157,7 +158,7 @@ def sweep(
         alive = (small > prune * small.amax(1, keepdim=True)) & (small > 0)
         small = small * alive
         keep = alive.any(0)
-        if not keep.all():
+        if keep.sum() < FEWER * len(keep):
             kept, small = kept[keep], small[:, keep]
             before = (before[0][:, keep], before[1], before[2][:, keep], before[3])
             Phi = Phi.reshape(rank, len(keep), -1)[:, keep].flatten(1)
@@ -189,9 +190,9 @@ def _noise_ratio(T: Tensor, weights: Tensor, noise: Tensor, rest: Tensor, n_rest
 def _whiten(
     Phi: Tensor, data: Tensor, gamma: Tensor, noise: Tensor, n_orient: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    scaled = Phi * gamma.repeat_interleave(n_orient, 1)[:, None, :]
-    Sigma = scaled @ Phi.T + noise[:, None, None] * torch.eye(
-        len(Phi), dtype=Phi.dtype, device=Phi.device
-    )
+    Sigma = noise[:, None, None] * torch.eye(len(Phi), dtype=Phi.dtype, device=Phi.device)
+    weights = gamma.repeat_interleave(n_orient, 1)[:, None]
+    for part, own in zip(Phi.split(PART, 1), weights.split(PART, 2), strict=True):
+        Sigma = torch.baddbmm(Sigma, part * own, part.T.expand(len(Sigma), -1, -1))
     L, failed = torch.linalg.cholesky_ex(Sigma)
     return L, torch.linalg.solve_triangular(L, data, upper=False), failed > 0
