@@ -14,6 +14,7 @@ BATCH = "1000 bootstrap samples"
 EASY, HARD = ("3 sources, 10 dB", "10 sources, 10 dB"), ("3 sources, -10 dB", "pure noise")
 MOST = {"free": 6, "fixed": 8}  # certificates
 FASTER = {"free": 40, "fixed": 60}  # times gamma_map and SURE
+LARGE = 50_000  # columns, of which Φ takes more memory than all that does not grow with them
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")  # Okabe & Ito
 
 
@@ -82,14 +83,20 @@ def growth_targets(sizes: pd.DataFrame) -> list[dict]:
     power = np.polyfit(np.log(columns["columns"]), np.log(columns["seconds"]), 1)[0]
     samples = sizes[sizes["columns"] == 8_001]
     spread = samples["seconds"].max() / samples["seconds"].min()
-    memory = 2 * sizes.loc[sizes["samples"] == 100, "memory_over_Phi"].max()
+    memory = 2 * columns.loc[columns["columns"] > LARGE, "memory_over_Phi"].max()
     why = "reducing the samples to a factor of their covariance is one pass over them"
     return [
         target("columns, 2,000 to 500,000: exponent", "<= 1.1", power, power <= 1.1, "the sweeps"),
         target(
             "samples, 10 to 100,000: slowest over fastest", "<= 1.2", spread, spread <= 1.2, why
         ),
-        target("peak memory over Phi in float32", "<= 2", memory, memory <= 2, "copies of Phi"),
+        target(
+            f"memory beside Phi, over Phi in float32, from {LARGE:,} columns on",
+            "<= 2",
+            memory,
+            memory <= 2,
+            "copies",
+        ),
     ]
 
 

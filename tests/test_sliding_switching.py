@@ -22,6 +22,7 @@ from meg_vae import SlidingVAE
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.misfit import certainty, misfit, noise_alone
 from meg_vae.model.noise import Noise
+from meg_vae.model.sliding import fit as fitting
 from meg_vae.model.sliding.choice import log_evidence, worth
 from meg_vae.model.sliding.data import Data
 from meg_vae.model.sliding.field import Field
@@ -181,6 +182,41 @@ def test_a_source_that_fades_is_one_source():
     assert ((active > 0) & (active < 1)).any()
     assert (active == 0).any()
     assert abs(model.places_[0, 0] - 0.43) < 0.1 * STEP
+
+
+def test_a_source_settles_again_with_its_flanks(monkeypatch):
+    """Beside a strong span the weak rest of it is no other source."""
+    rng = np.random.default_rng(0)
+    size = 30 * NOISE
+    course = size * rng.standard_normal(200)
+    course[:60] *= 0.03
+    course[120:] *= 0.03
+    X = NOISE * rng.standard_normal((len(T), 200))
+    X += bump(np.array([[0.3137]]))[0][0, :, 0][:, None] * course
+
+    def again():
+        recorded = Recorded(
+            Dictionary(bump(GRID)[0][:, :, 0].T.copy(), 1),
+            torch.as_tensor(X),
+            200.0,
+            Noise(),
+            [200],
+        )
+        return fitting.refit_places(
+            Field(bump, STEP, None, lambda r: r.clip(0, 1)),
+            torch.as_tensor(GRID),
+            [recorded],
+            places=[[0.31]],
+            factors=[[[size]]],
+            variance=NOISE**2,
+            learn=False,
+            least=12.0,
+            spans=[[60, 120]],
+        )
+
+    np.testing.assert_allclose(again().places, [[0.3137]], atol=0.01 * STEP)
+    monkeypatch.setattr(fitting, "with_flanks", lambda view, sources, levels: sources.on)
+    assert len(again().places) > 1
 
 
 def test_the_best_stretches_are_the_best_of_all():

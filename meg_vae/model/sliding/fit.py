@@ -25,7 +25,13 @@ from meg_vae.model.sliding.prior import PlacePrior
 from meg_vae.model.sliding.recorded import Recorded
 from meg_vae.model.sliding.slide import Settled, Start, refine, slide
 from meg_vae.model.sliding.sources import Sources, whiten
-from meg_vae.model.sliding.switching import Look, Switched, gains, with_switching
+from meg_vae.model.sliding.switching import (
+    Look,
+    Switched,
+    gains,
+    with_flanks,
+    with_switching,
+)
 from meg_vae.model.sliding.view import View, view_of
 
 AGAIN = 3  # times that the noise is learnt anew from what the sources leave
@@ -173,7 +179,8 @@ def refit_places(
 
     They have places (m, q), which end with an extent where the field has extents, factors
     (m, o, o), and ``spans`` (m, 2) as a fit gives them. Points and patches stay what they are, and
-    active when they were, and no intervals of extents are found.
+    active when they were, about their spans as weakly as the data say; no intervals of extents are
+    found.
     """
     given = torch.tensor(variance, dtype=recorded[0].X.dtype)
     r, A = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in (places, factors))
@@ -190,6 +197,7 @@ def refit_places(
         data = replace(view.data, choice=choice, members=tuple(range(n_pieces)))
         view = replace(view, data=data)
         start = Sources.at(view.field, r, A, view.noise, active if len(active) else None)
+        start = replace(start, on=with_flanks(view, start, choice.levels))
         sources = settle(view.data, start, view.field, FIRM)
         settled = refine(view.data, sources, view.field, view.grid, least, kinds=False)
         return _result(view, settled, recorded)

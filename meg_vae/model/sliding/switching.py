@@ -137,6 +137,16 @@ def gains(fine: View, sources: Sources, active: Tensor, levels: Sequence[float] 
     return each
 
 
+def with_flanks(fine: View, sources: Sources, levels: Sequence[float]) -> Tensor:
+    """How active sources are in pieces (m, N): where they are silent, as weakly as the data say."""
+    if (sources.on > 0).all():
+        return sources.on
+    weak = sources.on.new_tensor([0.0, *levels[1:]])
+    gain = gains(fine, sources, sources.on, levels[1:])
+    best = torch.cat([torch.zeros_like(gain[:, :1]), gain], 1).argmax(1)
+    return torch.where(sources.on > 0, sources.on, weak.sqrt()[best])
+
+
 def _energies(fine: View, sources: Sources, k: int, on: float) -> Tensor:
     """Energy n_r J_r / 2 of each run in nats, with source k always active, so strongly."""
     active = sources.on.clone()
