@@ -122,12 +122,13 @@ class ChannelMaps:
             To the left of fields of the sensors as they are said to be.
         """
         key = np.asarray(twist, float).tobytes()
-        if key not in self._matrices:
+        matrix = self._matrices.get(key)
+        if matrix is None:
             if len(self._matrices) >= KEPT:
-                self._matrices.pop(next(iter(self._matrices)))
-            moved: Array = expm(np.tensordot(twist, self.G, 1))
-            self._matrices[key] = self.size[:, None] * moved / self.size
-        return self._matrices[key]
+                self._matrices.clear()
+            matrix = self.size[:, None] * expm(np.tensordot(twist, self.G, 1)) / self.size
+            self._matrices[key] = matrix
+        return matrix
 
     def __call__(self, gain: Array, twist: Array) -> tuple[Array, Array]:
         """Carry lead fields (m, d, k) to where the sensors are, and differentiate.
