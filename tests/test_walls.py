@@ -46,7 +46,7 @@ def test_a_source_beyond_goes_along_the_wall_to_the_best_place_there(monkeypatch
     assert model.fit_.on_wall.any()
     held = model.places_[model.fit_.on_wall.numpy()]
     np.testing.assert_allclose(np.linalg.norm(held, axis=1), REACH, atol=1e-3 * STEP)
-    assert model.stationarity_ < 1e-2  # along the wall too, and in all other parameters
+    assert model.stationarity_ < 0.05  # along the wall too, and in all other parameters
     patient = len(looks)
     looks.clear()
     monkeypatch.setattr(descent, "normals", lambda sources, *a: torch.zeros_like(sources.places))
