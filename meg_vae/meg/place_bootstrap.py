@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from meg_vae.model.noise import Noise
 
 CHUNK = 10  # samples in one task of a process
+SEARCHED = 2500  # positions at which each sample begins to look for a further source, at most
 
 
 def resample_places(
@@ -146,15 +147,15 @@ def _fit_task(
     from meg_vae.model.sliding.recorded import Recorded
 
     dictionaries = [Dictionary(np.array(Phi), 3) for Phi in Phis]
+    some = torch.arange(0, len(rr), -(-len(rr) // SEARCHED))
     prior, confine = start["prior"], field.confine
     moved, wrong = start["motion"], start["wrong"]
     start = {name: value for name, value in start.items() if name not in ("motion", "wrong")}
-    grid = torch.as_tensor(np.array(rr))
     if prior is not None:
         allowed = torch.as_tensor(prior.allowed)
-        if len(allowed) < len(grid):
-            grid, dictionaries = grid[allowed], [own.only(allowed) for own in dictionaries]
+        some = allowed[:: -(-len(allowed) // SEARCHED)]
         confine = prior.within(confine)
+    grid, dictionaries = torch.as_tensor(rr[some]), [own.only(some) for own in dictionaries]
     errors = None if field.is_exact else field.errors
     swing, motion = (torch.as_tensor(np.array(x, dtype=np.float64)) for x in moved)
     columns = Field(field, field.spacing, errors, confine, swing=swing, motion=motion, wrong=wrong)
