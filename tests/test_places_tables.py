@@ -169,14 +169,6 @@ def test_the_committed_table_says_what_the_readme_says():
     assert error.mean() < 0.7 < 3 < on_grid.mean()
 
 
-def test_the_committed_costs_say_what_the_readme_says():
-    table = committed("solver_places")
-    assert table["seconds_places"].round(1).tolist() == [0.5, 1.4]
-    assert table["places_over_grid_fit"].round(1).tolist() == [0.3, 0.8]
-    assert table["seconds_field"].round(1).tolist() == [0.3, 0.3]
-    assert (table["found"] == [3, 10]).all()
-
-
 class TestNoise:
     """The benchmark of noise as it is."""
 
