@@ -77,10 +77,10 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name}={value!r} must be a positive number.")
 
 
-def check_whole(name: str, value: Any) -> None:
-    """Raise ValueError unless a value is a whole number of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a whole number, 1 or more.")
+def check_whole(name: str, value: Any, least: int = 1) -> None:
+    """Raise ValueError unless a value is a whole number of ``least`` or more."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number, {least} or more.")
 
 
 def check_evidence(value: Any) -> None:

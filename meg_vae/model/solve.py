@@ -18,7 +18,7 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from torch import Tensor
 
-from meg_vae.model.checks import check_positive
+from meg_vae.model.checks import check_positive, check_whole
 from meg_vae.model.exact.batch import together, without_data
 from meg_vae.model.exact.dictionary import Dictionary
 from meg_vae.model.exact.point import compressed
@@ -209,10 +209,7 @@ def _checked(X: Tensor, dictionary: Dictionary, tol: float, max_iter: int, resta
         raise ValueError("X has NaN or infinite entries; drop or interpolate them first.")
     check_positive("tol", tol)
     check_positive("max_iter", max_iter)
-    if restarts != int(restarts) or restarts < 0:
-        raise ValueError(
-            f"restarts={restarts!r} must be a whole number, 0 for the first start alone."
-        )
+    check_whole("restarts", restarts, least=0)
     return X.to(dictionary.given)
 
 
