@@ -308,27 +308,6 @@ def test_the_committed_events_say_what_the_readme_says():
     assert [round(rest["filtering_s"].min()), round(rest["filtering_s"].max())] == [2, 6]
 
 
-def test_the_committed_arrays_say_what_the_readme_says():
-    rows = committed("arrays")
-    some, alone = rows[rows["n_true"] > 0], rows[rows["n_true"] == 0]
-    sizes = rows.query("method == 'vae'").groupby("condition").size()
-    assert (len(sizes), set(sizes)) == (8, {21})
-    assert not set(sizes.index) & {"Ten sources", "Patches 10 mm", "Deep", "Head moved 4 mm"}
-    error = some.groupby(["method", "array"])["error_mm"].median().round(1)
-    assert [error["vae"].min(), error["vae"].max()] == [0.2, 0.7]
-    assert [error["trap_music"].min(), error["trap_music"].max()] == [2.7, 3.2]
-    by = some.groupby(["method", "condition"])
-    errors, f1 = by["error_mm"].median().round(1), by["f1"].mean().round(2)
-    assert errors["vae"][["-10 dB", "20 dB", "On the grid"]].tolist() == [4.2, 0.1, 0.3]
-    assert (errors.drop("vae").xs("On the grid", level="condition") == 0).all()
-    first = f1["trap_music"] > f1["vae"]
-    assert (f1["trap_music"][first] == 1).all()
-    assert [first.sum(), f1["vae"][first].min(), f1["vae"][first].max()] == [5, 0.95, 0.99]
-    vae = some.query("method == 'vae'")
-    assert ((vae["n_found"] == vae["n_true"]).sum(), len(vae)) == (139, 147)
-    assert ((alone["n_found"] > 0).sum(), len(alone)) == (1, 21)
-
-
 def test_the_committed_studies_say_what_the_readme_says():
     table = committed("study_summary").set_index("kind")
     assert table["n_studies"].to_dict() == {
