@@ -11,7 +11,7 @@ from meg_vae.model.encoders import BentEncoder, TrainedEncoder
 from meg_vae.model.nonlinear_decoders import HiddenDecoder, TailedDecoder, WarpedDecoder
 
 ACTIVE = [3, 17, 60]
-QUICK = {"min_log_evidence": 6.0, "max_iter": 300, "n_draws": 2}
+QUICK = {"min_log_evidence": 6.0, "max_iter": 150, "n_draws": 2}
 
 
 def data(kind, scale=1.0, seed=0):
@@ -34,7 +34,7 @@ class Straight(WarpedDecoder):
 @pytest.fixture(scope="module", params=["gaussian", "heavy", "light"])
 def fitted(request):
     Phi, U, X = data(request.param, 0.1 if request.param == "heavy" else 1.0)
-    return request.param, U, X, NonlinearVAE(**QUICK).fit(Phi, X)
+    return request.param, U, X, NonlinearVAE(**QUICK | {"max_iter": 300}).fit(Phi, X)
 
 
 def test_a_linear_decoder_is_the_linear_model():

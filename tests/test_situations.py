@@ -835,7 +835,7 @@ def test_nan_elsewhere_in_bootstrap_and_comparison(where):
     case, average = made(), epochs.average(picks="all")
     if where != "bad":
         assert bootstrap(epochs).sources["probability"].notna().all()
-    result = compare(average, case.forward, case.noise_cov, ["vae"], epochs=epochs, n_folds=2)
+    result = compare(average, case.forward, case.noise_cov, ["vae_grid"], epochs=epochs, n_folds=2)
     assert list(result.table["status"]) == ["ok"]
     assert result.table["heldout_error"][0] == pytest.approx(1, abs=0.3)
 

@@ -123,7 +123,7 @@ def test_growth_over_runs(shares):
     data, field = some_data(size=3.0, shares=shares), smooth_field()
     few = some_sources(field, (1,))
     at, J = pull(data, few), float(whiten(data, few).energy)
-    places = torch.as_tensor(np.random.default_rng(3).uniform(-1, 1, (6, Q)))
+    places = torch.as_tensor(np.random.default_rng(3).uniform(-1, 1, (3, Q)))
     heights, factors, _ = _growth_at(at, field, places)
     for place, height, factor in zip(places[:, None], heights, factors, strict=True):
 
