@@ -213,7 +213,7 @@ def test_a_fit_of_other_epochs_is_noticed(case):
 
 
 def test_a_source_left_out_is_noticed():
-    from meg_vae.meg.resampling import _warn_of_missed
+    from meg_vae.meg.grid_bootstrap import _warn_of_missed
 
     with pytest.warns(RuntimeWarning, match="in 1 of 2 samples"):
         _warn_of_missed(np.array([1.0, 30.0]), 12.0)

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from meg_vae.meg import table
 from meg_vae.meg.apply import SourceEstimation
 from meg_vae.meg.arguments import as_forward
+from meg_vae.meg.at_places import at_places
 from meg_vae.meg.background import with_backgrounds
 from meg_vae.meg.curves import FitCurves
 from meg_vae.meg.export import inverse_operator
 from meg_vae.meg.extent import check_extent
 from meg_vae.meg.inputs import Instance
-from meg_vae.meg.localization import Localization, at_places, on_grid
+from meg_vae.meg.localization import Localization
 from meg_vae.meg.mni import with_mni
+from meg_vae.meg.on_grid import on_grid
 from meg_vae.meg.options import check_options, warn_of_fit
 from meg_vae.meg.orientation import Loose
 from meg_vae.meg.pictures import SourcePictures

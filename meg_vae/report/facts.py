@@ -13,8 +13,8 @@ from scipy.spatial.distance import cdist
 
 from meg_vae._version import __version__
 from meg_vae.comparison.methods import METHODS
+from meg_vae.meg.at_places import VAGUE
 from meg_vae.meg.bootstrap import learnt_noises
-from meg_vae.meg.localization import VAGUE
 from meg_vae.meg.registration import motion_text
 from meg_vae.meg.saving import kept_options
 from meg_vae.viz.sensors import TYPE_NAMES, type_name
