@@ -67,6 +67,27 @@ def test_sources_of_one_strength_are_not_mistaken_for_each_other():
     np.testing.assert_allclose(found(X, 0.1), [PLACE, OTHER], atol=0.01)
 
 
+def places_of(share, field_error, n_draws=25):
+    """Squared distances of places from the true one, by their variances."""
+    rng = np.random.default_rng(2)
+    field, squared = fields(PLACE), []
+    for _ in range(n_draws):
+        error = rng.standard_normal(field.shape)
+        error *= share * np.linalg.norm(field) / np.linalg.norm(error)
+        X = (field + error) @ rng.standard_normal((1, 60))
+        X += 0.002 * rng.standard_normal(X.shape)
+        model = SlidingVAE(min_log_evidence=50.0).fit(bump, GRID, X, field_error=field_error)
+        k = np.abs(model.places_[:, 0] - PLACE).argmin()
+        squared.append((model.places_[k, 0] - PLACE) ** 2 / model.place_covariance_[k, 0, 0])
+    return np.array(squared)
+
+
+def test_places_are_as_sure_as_the_field_is_right():
+    """Of fields that are off anywhere; null control: taken at their word they are far too sure."""
+    assert 0.5 < places_of(0.05, 0.05).mean() < 2
+    assert places_of(0.05, 0.0).mean() > 10
+
+
 def test_courses_have_the_power_of_the_fields():
     """By the dense inverse; of sources with one direction, for which it is exact."""
     data = some_data()

@@ -102,7 +102,8 @@ def test_a_run_cut_in_two_is_the_run(share):
     for name in ("energy", "gradient", "curvature", "average", "removal"):
         torch.testing.assert_close(getattr(two, name), getattr(one, name))
     torch.testing.assert_close(log_evidence(parts, both), log_evidence(whole, own))
-    sure, surer = spread(whole, own, UNIT), spread(parts, both, UNIT)
+    none = torch.zeros(3)
+    sure, surer = spread(whole, own, UNIT, none), spread(parts, both, UNIT, none)
     torch.testing.assert_close(surer.places, sure.places)
     for k in range(2):
         torch.testing.assert_close(surer.activity[:, k], sure.activity[:, 0])
@@ -172,7 +173,7 @@ def test_modes_are_what_the_estimate_of_each_run_moves_by():
     sources, data = some_sources(field, (3, 3)), some_data(learn=False)
     at = _no_turn_beyond_all(slopes(data, sources, UNIT), sources, data.n)
     root = _root_covariance(at, data.n, torch.ones_like(at.gradient, dtype=torch.bool))
-    sure, first = spread(data, sources, UNIT), 0
+    sure, first = spread(data, sources, UNIT, torch.zeros(len(sources))), 0
     for d in SIZES:
         rows = slice(first, first + d)
 

@@ -85,7 +85,8 @@ class VAEInverse(
         models are that were not made of this very head. What a strong source's could thereby put
         into the data, with its time course, is no evidence for another source: one that shares the
         course of a stronger one is not reported where its field is weaker than that share of it.
-        At 0 the forward model is taken at its word.
+        Ellipsoids of strong sources are wider by what such errors, in any direction of the data,
+        make of their places. At 0 the forward model is taken at its word.
     spans : "learn" | "whole"
         When sources between the positions are active. With "learn" each is active in the span of
         the window that explains the data best, where that is better than the whole window by the
@@ -164,7 +165,7 @@ class VAEInverse(
         the positions, in a place; NaN on the grid.
     field_error_, field_covariance_ : ndarray, shape (n_sources,) and (n_sources, 3, 3)
         Relative error of the lead field at each source, as its interpolation knows it, and the part
-        of ``position_covariance_`` that comes from it.
+        of ``position_covariance_`` that comes from it and from ``lead_field_error``.
     background_ : list of ``meg_vae.meg.background.Background``
         Of each run the patterns of ongoing activity that its baseline showed: ``ch_names``, and
         ``patterns``, shape (n_channels, n_patterns), in the units of MNE for single trials. Empty

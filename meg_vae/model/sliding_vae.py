@@ -198,7 +198,8 @@ class SlidingVAE:
         field_error : float
             Share by which the field of a source may be wrong, beside ``errors``: what that of
             stronger sources could thereby put into the data, with their time courses, is no
-            evidence for a source (``meg_vae.model.sliding.mistaken``).
+            evidence for a source, and places are the less sure the stronger a source is
+            (``meg_vae.model.sliding.mistaken``).
 
         Returns
         -------

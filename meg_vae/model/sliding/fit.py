@@ -19,6 +19,7 @@ from meg_vae.model.sliding.descent import FIRM, settle, stationarity
 from meg_vae.model.sliding.extents import extent_intervals
 from meg_vae.model.sliding.field import Field
 from meg_vae.model.sliding.laplace import Spread, encode, spread
+from meg_vae.model.sliding.mistaken import added_noise
 from meg_vae.model.sliding.motion import with_motion
 from meg_vae.model.sliding.pieces import Spans, cut_at, in_pieces
 from meg_vae.model.sliding.prior import PlacePrior
@@ -241,7 +242,9 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Place
     m, o = sources.live.shape
     encoders = [encode(P, sources.noise)[0] for P in sources.patterns.split(data.sizes)]
     back = torch.block_diag(*(one.directions for one in view.runs)).T
-    own = spread(data, sources, view.field.unit)
+    noise_variance = sources.noise * torch.cat([one.variance for one in view.runs])
+    added = added_noise(data, sources, view.field.wrong, len(noise_variance))
+    own = spread(data, sources, view.field.unit, added)
     places, extents = sources.places, sources.places.new_zeros(m)
     if view.field.extended is not None:
         places, extents = places[:, :-1], places[:, -1]
@@ -253,7 +256,7 @@ def _result(view: View, settled: Settled, recorded: Sequence[Recorded]) -> Place
         extent_intervals=extents.new_full((m, 2), math.nan),
         shift=sources.anchored(view.field, 0.0).shift,  # of the patterns at the places themselves
         factors=sources.factors,
-        noise_variance=sources.noise * torch.cat([one.variance for one in view.runs]),
+        noise_variance=noise_variance,
         energy=view.energy(sources),
         stationarity=steepest,
         offer=settled.offer,

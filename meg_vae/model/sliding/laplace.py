@@ -73,8 +73,8 @@ def place_covariance(data: Data, sources: Sources, unit: float) -> Tensor:
     return _place_covariance(sources, at.directions.free, root, every, unit)
 
 
-def spread(data: Data, sources: Sources, unit: float) -> Spread:
-    """Find how sure the sources are."""
+def spread(data: Data, sources: Sources, unit: float, added: Tensor) -> Spread:
+    """Find how sure the sources are; the field's error adds noise (m,) to that of each, over λ."""
     m, o = sources.live.shape
     if not m:
         q, sizes = sources.places.shape[1], data.sizes
@@ -83,14 +83,7 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
         each = none(0, q, q), none(0, q, q), none(0, len(sizes), o, o), none(0, 0, o, sum(sizes))
         return Spread(*each, motion=prior)
     at, root = _all_unknown(data, sources, unit)
-    every = torch.ones_like(at.gradient, dtype=torch.bool)
-    free = at.directions.free
-    given = torch.zeros_like(free)  # the field's errors
-    given[:, free.shape[1] - sources.errors.shape[1] :] = True
-    known = every.clone()
-    known[: at.directions.n_own] = ~given[free]
-    places = _place_covariance(sources, free, root, every, unit)
-    sampled = _place_covariance(sources, free, _root_covariance(at, data.n, known), known, unit)
+    places, sampled = _of_places(at, root, data.n, sources, unit, added)
     motion = root[at.directions.n_own : at.directions.n_moved]
     activity, moves = [], []
     columns = (x.split(data.sizes) for x in (sources.patterns, at.directions.moves))
@@ -108,6 +101,33 @@ def spread(data: Data, sources: Sources, unit: float) -> Spread:
         modes=_main_modes(torch.cat(moves, 3), root, o),
         motion=motion @ motion.mT,
     )
+
+
+def _of_places(
+    at: Slopes, root: Tensor, n: float, sources: Sources, unit: float, added: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Covariance of the places, and what remains of it where the field is exact.
+
+    The noise that the field's error adds is none of what was learnt: it counts for the parameters
+    that the data tell, with the field's errors and its motion given.
+    """
+    free = at.directions.free
+    every = torch.ones_like(at.gradient, dtype=torch.bool)
+    errors = torch.zeros_like(free)
+    errors[:, free.shape[1] - sources.errors.shape[1] :] = True
+    exact = every.clone()
+    exact[: at.directions.n_own] = ~errors[free]
+    still = exact.clone()
+    still[at.directions.n_own : at.directions.n_moved] = False
+    places, sampled, told = (
+        _place_covariance(sources, free, factor, among, unit)
+        for among, factor in (
+            (every, root),
+            (exact, _root_covariance(at, n, exact)),
+            (still, _root_covariance(at, n, still)),
+        )
+    )
+    return places + added[:, None, None] * told, sampled
 
 
 def encode(P: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What a wrong field of a strong source could pass for: a weaker one with the same time course.
+"""What a wrong field of a strong source does: it passes for another source, and moves its own.
 
 If the field of a source with course s is off by a pattern e, the data hold e sᵀ beside it. A source
 whose course is a mix Σ_h c_h s_h / ‖s_h‖ of those of stronger ones could be no more than that, and
@@ -32,6 +32,16 @@ def mistakable(data: Data, sources: Sources, error: float) -> Tensor:
             share = c.square() / c.square().sum().clamp_min(1e-300)
             out[k] = error**2 / 2 * explained * (share @ power[stronger])
     return out
+
+
+def added_noise(data: Data, sources: Sources, error: float, d: int) -> Tensor:
+    """Noise that fields off by a share ``error`` add for their own sources, over λ, (m,).
+
+    The fields are wrong in any of the ``d`` directions of the data.
+    """
+    if not error or not len(sources):
+        return sources.noise.new_zeros(len(sources))
+    return error**2 / d * courses(data, sources).square().sum(1)
 
 
 def courses(data: Data, sources: Sources) -> Tensor:
