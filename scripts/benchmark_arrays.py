@@ -137,12 +137,12 @@ def main(
     if quick:
         heads, arrays, seeds = heads[:1], ["CTF 275", "OPM 64"], 1
         conditions = ["10 dB", "Noise alone"]
-    cells = [  # all of a seed before the next, so that what is there early is balanced
+    cells = [  # all of a seed before the next; a process makes few forward models
         (name, array, condition, seed)
         for seed in range(seeds)
-        for condition in conditions
         for array in arrays
         for name in heads
+        for condition in conditions
     ]
     path = out / "arrays.csv"
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=KEY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import mne
@@ -37,7 +37,7 @@ class Recorded:
     extent_mm: float
 
 
-@cache
+@lru_cache(2)
 def seen_by(name: str, array: str) -> tuple[mne.Info, mne.Forward, mne.Covariance]:
     """Put an array around a head: its info, forward model and noise, once a process."""
     here = head(name)
