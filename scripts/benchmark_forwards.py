@@ -20,9 +20,7 @@ figure (forwards.png). MEG_VAE_HEADS names the folder of the head.
 
 The seeds are done one after the other, and within each one condition with all forward models, so
 that a run that is cut short is balanced; --resume goes on with it. With a wrong forward model and a
-strong response a fit takes minutes: the table that is kept has one seed, of which the single source
-at 20 dB with the first forward models alone, and three sources at 0 and 20 dB not. LCMV refuses a
-sphere, in which radial dipoles are silent.
+strong response a fit takes minutes. LCMV refuses a sphere, in which radial dipoles are silent.
 """
 
 from __future__ import annotations

@@ -140,26 +140,39 @@ def of_studies():
 
 def of_forwards():
     """Forward models that did not make the data."""
-    rows = (
-        table("benchmarks/forwards_summary").set_index(["n_true", "method", "given"]).sort_index()
-    )
-    ours, music = (rows.loc[(3, one)] for one in ("vae", "trap_music"))
-    error = ours["error_mm"]
-    assert music.loc["sphere", "error_mm"] < error["sphere"]
-    near = error[["gains 1 %", "gains 3 %", "skull 0.003 S/m", "skull 0.012 S/m"]]
-    assert (ours["false"].drop("sphere") == 0).all()
-    assert ours.loc["sphere", "false"] == 1
-    single = table("benchmarks/forwards")
-    single = single[(single["n_true"] == 1) & (single["method"] == "vae")].set_index("given")
-    assert single.loc["642 vertices", "false"] == 1
-    assert single["false"].sum() == 1
-    extent = single["extent_mm"][["skull 0.003 S/m", "skull 0.012 S/m"]].astype(float)
+    rows = table("benchmarks/forwards_summary").set_index(["n_true", "snr_db", "given"])
+    vae, music = (rows[rows["method"] == one] for one in ("vae", "trap_music"))
+    error, theirs = vae["error_mm"][3], music["error_mm"][3]
+    counts = vae["recordings"] * vae["with_false_source"], vae["n_paired"] * vae["place_coverage"]
+    false, held = (one.fillna(0).round().astype(int) for one in counts)
+    gains, skull = ["gains 1 %", "gains 3 %"], ["skull 0.003 S/m", "skull 0.012 S/m"]
+    coarse = ["642 vertices", "one layer"]
+    assert set(vae["recordings"]) == {2}
+    assert false[0].sum() == false[:, :, "same"].sum() == 0
+
+    def of(values, given):
+        """Sum over all recordings with sources that were given some forward models."""
+        return int(values[values.index.get_level_values("given").isin(given)].loc[[1, 3]].sum())
+
+    every = [(["same", "gains 1 %"], "right"), (["gains 3 %", *skull], "near"), (coarse, "coarse")]
+    inside = [f"{of(held, one)} of {of(vae['n_paired'], one)}" for one, _ in every]
+    single = table("benchmarks/forwards").query("n_true == 1 and method == 'vae'")
+    extent = single[single["given"].isin([*gains, *skull, *coarse])]["extent_mm"]
+    extent = extent.astype(str).map(lambda one: max(map(float, one.split())))
+    named = of(vae["recordings"], [*gains, *skull, *coarse])
     return [
-        f"{error['same']:.1f} mm off with the right BEM, up to {near.max():.1f} with gains off by "
-        f"3 % or half or twice the skull's conductivity, {error['one layer']:.1f} with a BEM of "
-        f"one layer and {error['642 vertices']:.1f} with a coarse one",
-        f"({music.loc['sphere', 'error_mm']:.1f} mm against {error['sphere']:.1f})",
-        f"a disc of {extent.iloc[0]:.0f} and {extent.iloc[1]:.0f} mm",
+        f"{error[0, 'same']:.1f}, {error[10, 'same']:.1f} and {error[20, 'same']:.1f} mm off at 0, "
+        f"10 and 20 dB with the right BEM, at 10 dB up to {error[10][[*gains, *skull]].max():.1f} "
+        "with gains off by 1 or 3 % or half or twice the skull's conductivity, "
+        f"{error[10, 'one layer']:.1f} with a BEM of one layer and {error[10, '642 vertices']:.1f} "
+        "with a coarse one",
+        f"in {of(false, [*gains, *skull, *coarse])} of {named} recordings with sources",
+        f"held {inside[0]} places with the right BEM or gains off by 1 %, {inside[1]} with gains off by 3 % or "
+        f"another skull, {inside[2]} with a coarser BEM",
+        f"With a sphere, {of(false, ['sphere'])} of {of(vae['recordings'], ['sphere'])} recordings "
+        f"have false ones, and TRAP-MUSIC is nearer ({theirs[10, 'sphere']:.1f} mm against "
+        f"{error[10, 'sphere']:.1f} at 10 dB)",
+        f"was a disc in {(extent > 0).sum()} of {len(extent)}, of up to {extent.max():.0f} mm",
     ]
 
 
@@ -178,7 +191,14 @@ def of_arrays():
     assert sizes.eq(sizes.iloc[0]).all()
     assert len(f1) == 11
     grid = error["On the grid"]
-    assert some[some["condition"] == "On the grid"].groupby("method")["error_mm"].median().drop("vae").eq(0).all()
+    assert (
+        some[some["condition"] == "On the grid"]
+        .groupby("method")["error_mm"]
+        .median()
+        .drop("vae")
+        .eq(0)
+        .all()
+    )
     return [
         f"{WORDS[rows['seed'].nunique()]} recordings a head, array and condition, so "
         f"{sizes.iloc[0]} a condition",

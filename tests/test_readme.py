@@ -79,8 +79,8 @@ CONDITIONS = {
     ),
     "When the forward model is not the head's": (
         "306 channels",
-        "Three sources at 10 dB",
         "may be wrong by 5 %",
+        "The 95 % ellipsoids",
         "single source (20 dB)",
     ),
     "On other people's tests": (
