@@ -80,7 +80,7 @@ CONDITIONS = {
     "When the forward model is not the head's": (
         "306 channels",
         "may be wrong by 5 %",
-        "The 95 % ellipsoids",
+        "the 95 % ellipsoids",
         "single source (20 dB)",
     ),
     "On other people's tests": (
