@@ -15,6 +15,7 @@ from meg_vae import VAEInverse, compare, datasets, read_vae_inverse
 from meg_vae.datasets.recipe_recording import simulate_recording
 from meg_vae.datasets.recipes import Recipe
 from meg_vae.meg.cortex import Cortex, cortex_of
+from meg_vae.meg.densities import Densities
 from meg_vae.meg.discs import Discs
 from meg_vae.meg.interpolation import Vertices
 from meg_vae.viz.paint import are_patches, source_labels
@@ -82,6 +83,24 @@ def test_discs_hold_what_mne_grows_labels_to(head, cortex):
         )
         inside = np.flatnonzero(distance <= 0.012) - hemi * 10242
         assert len(np.setxor1d(inside, label.vertices)) <= 2  # rounding at the edge
+
+
+def test_a_centre_beside_a_fold_has_a_disc_too(cortex):
+    """Where all vertices are farther than a small disc goes: by one centre and by many."""
+    rng, densities = np.random.default_rng(0), Densities(cortex)
+    near = cortex.rr[rng.choice(len(cortex.rr), 300)]
+    centres = near + 0.003 * rng.standard_normal(near.shape)
+    farthest = densities._distances(centres, 0.004).min(1)
+    centre, radius = centres[[farthest.argmax()]], farthest.max() - cortex.spacing
+    assert radius > 0
+    small, smaller = np.c_[centre, radius], np.c_[centre, radius / 2]
+    one, same = densities.of(small[0]), densities.of(smaller[0])
+    np.testing.assert_allclose(one.even[0].sum(), 1)
+    np.testing.assert_allclose(one.even[0], same.even[0])
+    nodes, even, uneven = densities.of_many(np.r_[small, np.c_[centre, 0.01]])
+    np.testing.assert_allclose(even.sum(1), 1)
+    assert np.isfinite(uneven).all()
+    np.testing.assert_allclose(even[0, np.isin(nodes, one.nodes)], one.even[0], atol=1e-12)
 
 
 def test_the_surface_knows_its_area_and_its_feet(head, cortex):

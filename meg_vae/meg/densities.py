@@ -15,6 +15,7 @@ from meg_vae.meg.cortex import Cortex
 
 BLEND = 2.0  # edges of the surface: how far the vertices are that a centre is the mean of
 FAR = 5.0  # edges beyond the radius: what is farther has no part in a disc
+WITHIN = 0.8  # edges: a disc reaches at least this far beyond the vertex nearest to its centre
 LEAN = 0.5  # change of the density from centre to edge, standard deviation
 
 Array = NDArray[np.float64]
@@ -84,7 +85,9 @@ class Densities:
         some, share, slope = self._about(centre)
         distance = self.cortex.distances(some, radius + FAR * self._edge)
         near = np.flatnonzero(np.isfinite(distance).all(0))
-        near = near[share @ distance[:, near] < radius + self._edge]
+        mean = share @ distance[:, near]
+        radius = max(radius, self._least(mean))
+        near = near[mean < radius + self._edge]
         distance = distance[:, near]
         kernel, bend = profile(share @ distance, radius, self._edge)
         own = self.cortex.area[near]
@@ -119,13 +122,22 @@ class Densities:
         """
         centres, number = np.unique(places[:, :3], axis=0, return_inverse=True)
         distance = self._distances(centres, places[:, 3].max())
-        near = np.flatnonzero((distance < places[:, 3].max() + self._edge).any(0))
+        radius = np.maximum(places[:, 3:], self._least(distance)[number.ravel(), None])
+        near = np.flatnonzero((distance < radius.max() + self._edge).any(0))
         distance = distance[number.ravel()][:, near]
-        even = profile(distance, places[:, 3:], self._edge)[0] * self.cortex.area[near]
+        even = profile(distance, radius, self._edge)[0] * self.cortex.area[near]
         even /= even.sum(1, keepdims=True)
-        F = _functions((self.cortex.rr[near] - places[:, None, :3]) / places[:, 3, None, None])
+        F = _functions((self.cortex.rr[near] - places[:, None, :3]) / radius[:, None])
         mean = (even[:, None] * F).sum(2, keepdims=True)
         return near, even, LEAN * even[:, None] * (F - mean)
+
+    def _least(self, distance: Array) -> Array:
+        """Least radius of a disc that is so far from the vertices, (...) of (..., n).
+
+        About a centre beside a fold, as the mean has it, all may be farther than a small disc goes.
+        """
+        least: Array = distance.min(-1) - WITHIN * self._edge
+        return least
 
     def _distances(self, centres: Array, radius: float) -> Array:
         """Distances from centres (k, 3) to all vertices, as those of a disc; infinite from afar."""
