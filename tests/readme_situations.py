@@ -201,7 +201,7 @@ def of_arrays():
         f"right in {len(ours) - more.sum() - fewer.sum()} of {len(ours)} recordings, too large in "
         f"{more.sum()} and too small in {fewer.sum()}",
         f"a source was named in {(alone['n_found'] > 0).sum()} of {len(alone)} of noise alone",
-        f"in {WORDS[(f1 >= f1_told).sum()]} of the eleven conditions, in the others sources that it "
-        f"names too much cost it up to {(f1_told - f1).max():.2f}",
+        f"in {WORDS[(f1 >= f1_told).sum()]} of the eleven conditions, in the others sources that "
+        f"it names too much cost it up to {(f1_told - f1).max():.2f}",
         f"ours is {error['On the grid']:.1f} mm",
     ]

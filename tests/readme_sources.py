@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from test_paper import table
 
-WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 6: "six", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
+WORDS = {1: "one", 2: "two", 4: "four", 6: "six", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
 WORDS |= {22: "twenty-two"}
 
 
