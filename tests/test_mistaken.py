@@ -67,7 +67,7 @@ def test_sources_of_one_strength_are_not_mistaken_for_each_other():
     np.testing.assert_allclose(found(X, 0.1), [PLACE, OTHER], atol=0.01)
 
 
-def places_of(share, field_error, n_draws=25):
+def places_of(share, field_error, n_draws=15):
     """Squared distances of places from the true one, by their variances."""
     rng = np.random.default_rng(2)
     field, squared = fields(PLACE), []

@@ -88,7 +88,7 @@ def test_discs_hold_what_mne_grows_labels_to(head, cortex):
 def test_a_centre_beside_a_fold_has_a_disc_too(cortex):
     """Where all vertices are farther than a small disc goes: by one centre and by many."""
     rng, densities = np.random.default_rng(0), Densities(cortex)
-    near = cortex.rr[rng.choice(len(cortex.rr), 300)]
+    near = cortex.rr[rng.choice(len(cortex.rr), 40)]
     centres = near + 0.003 * rng.standard_normal(near.shape)
     farthest = densities._distances(centres, 0.004).min(1)
     centre, radius = centres[[farthest.argmax()]], farthest.max() - cortex.spacing
