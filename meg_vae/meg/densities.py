@@ -15,7 +15,7 @@ from meg_vae.meg.cortex import Cortex
 
 BLEND = 2.0  # edges of the surface: how far the vertices are that a centre is the mean of
 FAR = 5.0  # edges beyond the radius: what is farther has no part in a disc
-WITHIN = 0.8  # edges: a disc reaches at least this far beyond the vertex nearest to its centre
+SHORT = 0.8  # edges by which a radius is less than the distance to the nearest vertex, at most
 LEAN = 0.5  # change of the density from centre to edge, standard deviation
 
 Array = NDArray[np.float64]
@@ -136,7 +136,7 @@ class Densities:
 
         About a centre beside a fold, as the mean has it, all may be farther than a small disc goes.
         """
-        least: Array = distance.min(-1) - WITHIN * self._edge
+        least: Array = distance.min(-1) - SHORT * self._edge
         return least
 
     def _distances(self, centres: Array, radius: float) -> Array:
