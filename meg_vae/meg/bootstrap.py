@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mne
 import numpy as np
 import pandas as pd
+from joblib import Parallel
+from mne.utils import ProgressBar
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
@@ -30,6 +33,7 @@ COLUMNS = [
     "amplitude_nAm",
     "amplitude_sd_nAm",
 ]
+CHUNK = 10  # samples in one task of a process
 REACH_MM = 30.0  # farthest that a sample's source is still taken for the same as the fit's
 
 
@@ -45,6 +49,21 @@ def learnt_noises(inverse: FittedInverse) -> list[Noise]:
     r[:, : known.shape[1]] = known
     samples = inverse.noise_samples_.tolist()
     return [Noise(n, torch.as_tensor(own)) for n, own in zip(samples, r, strict=True)]
+
+
+def tasks_of(n_bootstrap: int) -> list[slice]:
+    """Divide the samples into tasks of a process."""
+    return [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
+
+
+def fitted_samples(work: Iterable[Any], n_tasks: int, n_jobs: int | None) -> list[Any]:
+    """Do delayed tasks, which give what they find in each of their samples, with a progress bar."""
+    found: list[Any] = []
+    bar = ProgressBar(n_tasks, mesg="Bootstrap")
+    for part in Parallel(n_jobs=n_jobs, return_as="generator", mmap_mode="c")(work):
+        found += part
+        bar.update_with_increment_value(1)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from joblib import Parallel, delayed
-from mne.utils import ProgressBar, logger, warn
+from mne.utils import logger, warn
 from numpy.typing import NDArray
 
-from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noises
+from meg_vae.meg.bootstrap import (
+    Bootstrap,
+    directions,
+    fitted_samples,
+    follow_sources,
+    learnt_noises,
+    tasks_of,
+)
 from meg_vae.meg.epochs_runs import EpochsRun
 from meg_vae.meg.estimates import Positions, active_positions, source_estimate
 from meg_vae.meg.fitted import FittedInverse
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
 
 PILOTS = 8  # samples fitted on all positions, to find the few where the others are fitted
 CHECKED = 32  # samples held against all positions afterwards
-CHUNK = 10  # samples in one task of a process
 
 
 def resample_grid(
@@ -46,7 +51,7 @@ def resample_grid(
     places = active_positions(leadfield.forward, np.arange(n))
     sought = _rows_of(filter_.positions, places)
     axis, peaks = directions(filter_, run.own)
-    few, found, missed = _fitted(inverse, run, weights, checked, sought, peaks, n_jobs)
+    few, found, missed = _on_the_few(inverse, run, weights, checked, sought, peaks, n_jobs)
     _warn_of_missed(missed, inverse.min_log_evidence)
     rr_mm, scale = 1e3 * places.rr_mri, leadfield.weights.reshape(n, -1, 1)
     replicates = [
@@ -67,7 +72,7 @@ def resample_grid(
     )
 
 
-def _fitted(
+def _on_the_few(
     inverse: FittedInverse,
     run: EpochsRun,
     weights: NDArray[np.float64],
@@ -103,9 +108,10 @@ def _fitted(
         likely[np.searchsorted(allowed, sought)] = True
         few = likely.nonzero()[:, 0]
         logger.info(f"Fitting {n_samples} samples on {len(few)} of {len(likely)} positions")
-        tasks = [slice(k, k + CHUNK) for k in range(0, n_samples, CHUNK)]
+        tasks, instants = tasks_of(n_samples), torch.as_tensor(peaks)
         restricted, own = dictionary.only(few), options.only(few)
-        found = _fit_all(restricted, tasks, sample, torch.as_tensor(peaks), own, n_jobs)
+        work = (delayed(_fit_task)(restricted, sample(one), instants, own) for one in tasks)
+        found: list[Replicate] = fitted_samples(work, len(tasks), n_jobs)
         missed = threads(
             delayed(model.missed_evidence)(dictionary, few, X, options) for X in sample(checked)
         )
@@ -150,24 +156,6 @@ def _rows_of(sources: Positions, places: Positions) -> NDArray[np.int64]:
         raise ValueError(
             "forward lacks a position of the fit's sources; give the forward of the fit."
         ) from None
-
-
-def _fit_all(
-    dictionary: Dictionary,
-    tasks: list[slice],
-    sample: Callable[[slice], Tensor],
-    instants: Tensor,
-    options: Options,
-    n_jobs: int | None,
-) -> list[Replicate]:
-    """Fit the samples, task by task, with a progress bar."""
-    work = (delayed(_fit_task)(dictionary, sample(task), instants, options) for task in tasks)
-    found: list[Replicate] = []
-    bar = ProgressBar(len(tasks), mesg="Bootstrap")
-    for part in Parallel(n_jobs=n_jobs, return_as="generator")(work):
-        found += part
-        bar.update_with_increment_value(1)
-    return found
 
 
 def _fit_task(

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import mne
 import numpy as np
-from joblib import Parallel, delayed
-from mne.utils import ProgressBar
+from joblib import delayed
 from numpy.typing import NDArray
 
-from meg_vae.meg.bootstrap import Bootstrap, directions, follow_sources, learnt_noises
+from meg_vae.meg.bootstrap import (
+    Bootstrap,
+    directions,
+    fitted_samples,
+    follow_sources,
+    learnt_noises,
+    tasks_of,
+)
 from meg_vae.meg.discs import Discs
 from meg_vae.meg.epochs_runs import EpochsRun
 from meg_vae.meg.estimates import active_positions, source_estimate
@@ -21,7 +27,6 @@ if TYPE_CHECKING:
     from meg_vae.meg.fitted import FittedInverse
     from meg_vae.model.noise import Noise
 
-CHUNK = 10  # samples in one task of a process
 SEARCHED = 2500  # positions at which each sample begins to look for a further source, at most
 
 
@@ -47,14 +52,10 @@ def resample_places(
     start = _start(inverse, runs, leadfield.forward["source_rr"], field.spacing, discs)
     rr, Phis = leadfield.forward["source_rr"], [run.leadfield.Phi for run in runs]
     model = field, discs, rr, Phis
-    tasks = [slice(k, k + CHUNK) for k in range(0, n_bootstrap, CHUNK)]
+    tasks = tasks_of(n_bootstrap)
     parts = ([own[some] for own in averages] for some in tasks)
     work = (delayed(_fit_task)(*model, part, known, start, peaks) for part in parts)
-    found: list[_Sample] = []
-    bar = ProgressBar(len(tasks), mesg="Bootstrap")
-    for part in Parallel(n_jobs=n_jobs, return_as="generator", mmap_mode="c")(work):
-        found += part
-        bar.update_with_increment_value(1)
+    found: list[_Sample] = fitted_samples(work, len(tasks), n_jobs)
     everywhere = active_positions(leadfield.forward, np.arange(leadfield.n_positions))
     to_mri = mne.transforms.invert_transform(leadfield.forward["mri_head_t"])
     replicates = [
