@@ -83,7 +83,7 @@ def spread(data: Data, sources: Sources, unit: float, added: Tensor) -> Spread:
         each = none(0, q, q), none(0, q, q), none(0, len(sizes), o, o), none(0, 0, o, sum(sizes))
         return Spread(*each, motion=prior)
     at, root = _all_unknown(data, sources, unit)
-    places, sampled = _of_places(at, root, data.n, sources, unit, added)
+    places, sampled = _places_and_sampled(at, root, data.n, sources, unit, added)
     motion = root[at.directions.n_own : at.directions.n_moved]
     activity, moves = [], []
     columns = (x.split(data.sizes) for x in (sources.patterns, at.directions.moves))
@@ -103,7 +103,7 @@ def spread(data: Data, sources: Sources, unit: float, added: Tensor) -> Spread:
     )
 
 
-def _of_places(
+def _places_and_sampled(
     at: Slopes, root: Tensor, n: float, sources: Sources, unit: float, added: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Covariance of the places, and what remains of it where the field is exact.
@@ -117,16 +117,17 @@ def _of_places(
     errors[:, free.shape[1] - sources.errors.shape[1] :] = True
     exact = every.clone()
     exact[: at.directions.n_own] = ~errors[free]
-    still = exact.clone()
-    still[at.directions.n_own : at.directions.n_moved] = False
-    places, sampled, told = (
-        _place_covariance(sources, free, factor, among, unit)
-        for among, factor in (
-            (every, root),
-            (exact, _root_covariance(at, n, exact)),
-            (still, _root_covariance(at, n, still)),
-        )
-    )
+
+    def among(which: Tensor) -> Tensor:
+        """Covariance of the places where the other parameters are given."""
+        return _place_covariance(sources, free, _root_covariance(at, n, which), which, unit)
+
+    places, sampled = _place_covariance(sources, free, root, every, unit), among(exact)
+    told = sampled
+    if at.directions.n_motion:
+        still = exact.clone()
+        still[at.directions.n_own : at.directions.n_moved] = False
+        told = among(still)
     return places + added[:, None, None] * told, sampled
 
 
