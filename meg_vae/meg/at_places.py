@@ -52,7 +52,8 @@ class _Asked:
     ) -> _Asked:
         registration, extent = options["registration"], options["extent"]
         if registration == "auto" and any(run.data.stretches is None for run in runs):
-            registration = None  # correlated sources look like a motion where there are no times
+            # Correlated sources look like a motion in recordings and covariances.
+            registration = None
         if extent == "learn" and options["min_log_evidence"] == 0 and weights is None:
             extent = "point"  # there is no evidence to judge by
         motion = motion_prior(registration, runs[0].forward)

@@ -87,9 +87,10 @@ class Densities:
         near = np.flatnonzero(np.isfinite(distance).all(0))
         mean = share @ distance[:, near]
         radius = max(radius, self._least(mean))
-        near = near[mean < radius + self._edge]
+        inside = mean < radius + self._edge
+        near, mean = near[inside], mean[inside]
         distance = distance[:, near]
-        kernel, bend = profile(share @ distance, radius, self._edge)
+        kernel, bend = profile(mean, radius, self._edge)
         own = self.cortex.area[near]
         total = own @ kernel
         value = own * kernel / total
